@@ -1,0 +1,108 @@
+//! Every bound both ends keep, each with its reason.
+
+use std::time::Duration;
+
+/// Longest path beneath a Root, in bytes. `PATH_MAX` of Linux less its final NUL: `openat2(2)` takes no longer one.
+pub const PATH_LEN: usize = 4095;
+
+/// Longest name of one path component, in bytes (`NAME_MAX`, every Linux file system).
+pub const NAME_LEN: usize = 255;
+
+/// Longest text of a symlink, in bytes (`PATH_MAX`: `symlink(2)` refuses a longer one).
+pub const TARGET_LEN: usize = 4095;
+
+/// A frame is sent once it holds this many bytes: large enough that framing and TLS cost nothing, small
+/// enough that the peer starts on it early.
+pub const FRAME_SOFT: usize = 256 * 1024;
+
+/// Largest message accepted from a peer. A frame is closed at [`FRAME_SOFT`] and one item may overshoot it by
+/// [`INLINE_MAX`] or [`CHUNK_LEN`] and its entry, so nothing honest comes near.
+pub const FRAME_MAX: usize = 4 * 1024 * 1024;
+
+/// Frames that wait between a role and the socket, each way. Bounds the memory of a stream whose peer is slow:
+/// frames in flight times [`FRAME_MAX`].
+pub const FRAMES_QUEUED: usize = 8;
+
+/// Contents up to this size travel with their entry instead of as a stream of chunks.
+pub const INLINE_MAX: u64 = 128 * 1024;
+
+/// Bytes of literal data in one chunk of a stream.
+pub const CHUNK_LEN: usize = 128 * 1024;
+
+/// Entries of one listing item; a longer directory takes several.
+pub const LISTING_LEN: usize = 1000;
+
+/// Rules one hello may bring. More than any hand-written list; bounds the work per path.
+pub const RULES_MAX: usize = 4096;
+
+/// Longest single rule, in bytes: a path and its prefix.
+pub const RULE_LEN: usize = PATH_LEN + 64;
+
+/// Source arguments one pull may name.
+pub const SOURCES_MAX: usize = 1024;
+
+/// Directories the receiver has asked for and not yet had. Enough to fill a long wire (a listing of a usual
+/// directory is 2 KiB: 2 MiB in flight), and the most listings a receiver must remember.
+pub const OPENS_IN_FLIGHT: usize = 1024;
+
+/// Files the receiver has asked for and not yet had.
+pub const WANTS_IN_FLIGHT: usize = 1024;
+
+/// Bytes of file content the receiver has asked for and not yet had, beyond which it asks for no more. A file
+/// larger than this is asked for alone. 32 MiB fill 1 Gbit/s at 100 ms twice over.
+pub const WANTED_BYTES: u64 = 32 * 1024 * 1024;
+
+/// Requests (opens and wants) a sender holds for its peer before it calls the peer misbehaved.
+pub const REQUESTS_MAX: usize = OPENS_IN_FLIGHT + WANTS_IN_FLIGHT + 64;
+
+/// Files that are made durable together: one group waits for one round of syncs.
+pub const GROUP_FILES: usize = 256;
+
+/// Bytes that are made durable together.
+pub const GROUP_BYTES: u64 = 8 * 1024 * 1024;
+
+/// Smallest and largest block of a rolling signature. Between them the block grows with the square root of the
+/// file, as rsync's does: the sums and the literal bytes of one edit then cost about the same.
+pub const BLOCK_MIN: u32 = 2 * 1024;
+/// See [`BLOCK_MIN`]. Also bounds the sender's memory for one block.
+pub const BLOCK_MAX: u32 = 1024 * 1024;
+
+/// Blocks in one signature. At [`BLOCK_MAX`] this covers 4 TiB; a larger file is sent whole.
+pub const BLOCKS_MAX: u64 = 4 * 1024 * 1024;
+
+/// A file smaller than this is sent whole: its signature would not pay for the round trip.
+pub const DELTA_MIN: u64 = 64 * 1024;
+
+/// Bytes of one group of a file's BLAKE3 tree, kept by the journal: the grain at which an edit in place is found.
+pub const DIGEST_GROUP: u64 = 64 * 1024;
+
+/// Times a file that changes while it is read is read again before it is sent as it is, marked unstable.
+pub const UNSTABLE_TRIES: u32 = 3;
+
+/// Times `openat2(2)` is repeated on EAGAIN. It fails so while anything on the host is renamed or mounted; even
+/// a rename storm on every core lets a repeat through long before this.
+pub const RESOLVE_TRIES: u32 = 128;
+
+/// How long a server keeps the data of a cut upload for the agent to come back to.
+pub const PARTIAL_KEPT: Duration = Duration::from_secs(600);
+/// Cut uploads kept at once, and their bytes in all: a peer must not fill the disk with files nobody sees.
+pub const PARTIALS_MAX: usize = 64;
+/// See [`PARTIALS_MAX`].
+pub const PARTIAL_BYTES_MAX: u64 = 16 * 1024 * 1024 * 1024;
+
+/// A peer has this long for TLS, HTTP/2 and its hello: before authentication it may cost no more.
+pub const HANDSHAKE: Duration = Duration::from_secs(15);
+/// Connections that have not authenticated yet. Above it new ones are closed at once, so that stalled handshakes
+/// cannot keep out the rest (CVE-2026-70464).
+pub const UNAUTHENTICATED_MAX: usize = 256;
+
+/// HTTP/2 keep-alive ping, and how long its answer may take. A dead peer is noticed within their sum.
+pub const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
+/// See [`KEEPALIVE_EVERY`].
+pub const KEEPALIVE_ANSWER: Duration = Duration::from_secs(20);
+
+/// HTTP/2 flow-control window of a stream and of a connection: 100 ms at 1 Gbit/s, and a quarter.
+pub const WINDOW: u32 = 16 * 1024 * 1024;
+
+/// Password and user name, in bytes. rsync(1) reads at most 511 of a password.
+pub const SECRET_LEN: usize = 511;
