@@ -98,6 +98,12 @@ impl GroupHasher {
         }
     }
 
+    /// The value of the group that the last byte belongs to, as far as it is filled.
+    #[must_use]
+    pub fn current_group(&self) -> Group {
+        self.current.finalize_non_root()
+    }
+
     /// The digest of everything taken, and the value of every group (none when one group held it all).
     #[must_use]
     pub fn finish(mut self) -> (Digest, Vec<Group>) {

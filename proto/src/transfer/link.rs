@@ -1,0 +1,154 @@
+//! What a role talks through: frames of items, batched on their way out.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+
+use crate::limits;
+use crate::model::problem::{Misbehaved, Refusal};
+use crate::wire::frame::Framed;
+
+/// How a transfer ends when it does not end well. What failed for one path only is a
+/// [`Problem`](crate::model::problem::Problem) and does not end it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Ended {
+    /// The wire broke, or the peer went away.
+    #[error("connection lost: {0}")]
+    Broken(String),
+    /// Our own disk or system failed in a way that concerns more than one path.
+    #[error("{context}: {source}")]
+    Fault {
+        /// What was being done, and where.
+        context: String,
+        /// How it failed.
+        source: io::Error,
+    },
+    /// The peer broke the protocol.
+    #[error("the peer broke the protocol: {0}")]
+    Misbehaved(#[from] Misbehaved),
+    /// The peer said no.
+    #[error("{0}")]
+    Refused(#[from] Refusal),
+    /// We were told to stop.
+    #[error("stopped")]
+    Stopped,
+}
+
+impl Ended {
+    /// A failure of ours, with what was being done.
+    pub fn fault(context: impl Into<String>, source: io::Error) -> Self {
+        Self::Fault { context: context.into(), source }
+    }
+}
+
+/// Frames on their way in. The channel's end without an error is the peer's orderly end.
+pub type Inbox<T> = mpsc::Receiver<Result<Vec<T>, Ended>>;
+
+/// Both directions of one stream, as one role sees them.
+pub struct Link<Out, In> {
+    /// Where frames leave.
+    pub out: mpsc::Sender<Vec<Out>>,
+    /// Where frames arrive.
+    pub inbox: Inbox<In>,
+}
+
+/// Two ends of a stream inside this process, bounded like a socket.
+#[must_use]
+pub fn pair<A, B>() -> (Link<A, B>, Link<B, A>)
+where
+    A: Send + 'static,
+    B: Send + 'static,
+{
+    let (a_out, mut a_wire) = mpsc::channel::<Vec<A>>(limits::FRAMES_QUEUED);
+    let (b_out, mut b_wire) = mpsc::channel::<Vec<B>>(limits::FRAMES_QUEUED);
+    let (a_in, a_inbox) = mpsc::channel(limits::FRAMES_QUEUED);
+    let (b_in, b_inbox) = mpsc::channel(limits::FRAMES_QUEUED);
+    std::thread::spawn(move || {
+        while let Some(frame) = a_wire.blocking_recv() {
+            if b_in.blocking_send(Ok(frame)).is_err() {
+                return;
+            }
+        }
+    });
+    std::thread::spawn(move || {
+        while let Some(frame) = b_wire.blocking_recv() {
+            if a_in.blocking_send(Ok(frame)).is_err() {
+                return;
+            }
+        }
+    });
+    (Link { out: a_out, inbox: a_inbox }, Link { out: b_out, inbox: b_inbox })
+}
+
+/// Collects items into frames. A frame leaves when it is full or when [`Outbox::flush`] is called, which the owner
+/// does before it waits for anything.
+pub struct Outbox<T> {
+    out: mpsc::Sender<Vec<T>>,
+    items: Vec<T>,
+    weight: usize,
+    pace: Option<Pace>,
+}
+
+impl<T: Framed> Outbox<T> {
+    /// `bwlimit` is in bytes a second of file data and its framing; 0 for none.
+    pub fn new(out: mpsc::Sender<Vec<T>>, bwlimit: u64) -> Self {
+        let pace = (bwlimit > 0).then(|| Pace { rate: bwlimit, from: Instant::now(), sent: 0 });
+        Self { out, items: Vec::new(), weight: 0, pace }
+    }
+
+    /// Adds an item. Blocks while the frames ahead of it are not taken.
+    ///
+    /// # Errors
+    /// [`Ended::Broken`] when nobody takes frames any more.
+    pub fn push(&mut self, item: T) -> Result<(), Ended> {
+        self.weight += item.weight();
+        self.items.push(item);
+        // A limited stream goes out in small pieces, or it would not be smooth within a second.
+        let full = match &self.pace {
+            Some(pace) => usize::try_from(pace.rate / 8).unwrap_or(usize::MAX).min(limits::FRAME_SOFT),
+            None => limits::FRAME_SOFT,
+        };
+        if self.weight >= full { self.flush() } else { Ok(()) }
+    }
+
+    /// Sends what was collected.
+    ///
+    /// # Errors
+    /// [`Ended::Broken`] when nobody takes frames any more.
+    pub fn flush(&mut self) -> Result<(), Ended> {
+        if self.items.is_empty() {
+            return Ok(());
+        }
+        if let Some(pace) = &mut self.pace {
+            pace.wait(self.weight as u64);
+        }
+        self.weight = 0;
+        self.out
+            .blocking_send(std::mem::take(&mut self.items))
+            .map_err(|_| Ended::Broken("the stream was closed".into()))
+    }
+}
+
+/// Keeps a rate by sleeping until what was sent so far is due.
+struct Pace {
+    rate: u64,
+    from: Instant,
+    sent: u64,
+}
+
+impl Pace {
+    fn wait(&mut self, bytes: u64) {
+        let due = Duration::from_secs_f64(self.sent as f64 / self.rate as f64);
+        let elapsed = self.from.elapsed();
+        if let Some(ahead) = due.checked_sub(elapsed) {
+            std::thread::sleep(ahead);
+        } else if elapsed - due > Duration::from_secs(1) {
+            // Idle time is not saved up for a burst later.
+            self.from = Instant::now();
+            self.sent = 0;
+        }
+        self.sent += bytes;
+    }
+}

@@ -1,0 +1,73 @@
+//! Who is told what a role does: a progress bar, a log, the journal, a test. All of it may come from any thread of
+//! the role, and none of it may block on the network.
+
+use crate::disk::root::Stamp;
+use crate::model::change::Change;
+use crate::model::digest::{Digest, Group};
+use crate::model::entry::Entry;
+use crate::model::path::RelPath;
+use crate::model::problem::Problem;
+
+/// Identifies a task given to a sender, so that its outcome finds its way back.
+pub type TaskId = u64;
+
+/// What was sent and is now durable: what the journal records.
+#[derive(Clone, Debug)]
+pub struct Sent {
+    /// Where.
+    pub path: RelPath,
+    /// The entry that was sent.
+    pub entry: Entry,
+    /// The source as it was when it was read.
+    pub stamp: Stamp,
+    /// Digest of the content sent.
+    pub digest: Digest,
+    /// Its groups.
+    pub groups: Vec<Group>,
+}
+
+/// Told what a role does. Every method may be left as it is.
+pub trait Observer: Send + Sync {
+    /// Content of a file begins to cross; `size` in bytes is what its entry says.
+    fn file_started(&self, path: &RelPath, size: u64) {
+        let _ = (path, size);
+    }
+
+    /// So many bytes of the current file's content are done, sent or copied.
+    fn file_advanced(&self, bytes: u64) {
+        let _ = bytes;
+    }
+
+    /// The current file's content is done.
+    fn file_done(&self) {}
+
+    /// The receiver made a change.
+    fn changed(&self, change: &Change) {
+        let _ = change;
+    }
+
+    /// A restore kept what it replaced under another name.
+    fn kept_aside(&self, path: &RelPath, kept: &RelPath) {
+        let _ = (path, kept);
+    }
+
+    /// One path failed, at either end.
+    fn problem(&self, problem: &Problem) {
+        let _ = problem;
+    }
+
+    /// These contents are durable at the receiver.
+    fn recorded(&self, sent: Vec<Sent>) {
+        let _ = sent;
+    }
+
+    /// A task has come to its end: everything it stood for is durable, or a path of it failed.
+    fn settled(&self, task: TaskId, outcome: Result<(), Problem>) {
+        let _ = (task, outcome);
+    }
+}
+
+/// Tells nobody.
+pub struct Silent;
+
+impl Observer for Silent {}

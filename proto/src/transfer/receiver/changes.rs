@@ -1,0 +1,302 @@
+//! Changes of single paths: brought because a listing showed them, or told by a sender that watches.
+
+use super::Receiver;
+use super::commit::Commit;
+use super::compare::Made;
+use super::context::{Ticket, problem_of};
+use super::land::{BasisFrom, Job};
+use crate::disk::apply;
+use crate::disk::root::{Found, Root};
+use crate::disk::walk;
+use crate::model::change::Action;
+use crate::model::entry::{Entry, Kind};
+use crate::model::path::RelPath;
+use crate::model::problem::{Misbehaved, Problem, ProblemClass};
+use crate::transfer::link::Ended;
+use crate::wire::message::{Content, Put, RequestId, Seq};
+
+impl Receiver {
+    /// Brings what stands at a path to what the sender has; contents are asked for.
+    pub(super) fn bring(
+        &mut self,
+        path: RelPath,
+        entry: Entry,
+        own: Option<Found>,
+        tickets: Vec<Ticket>,
+    ) -> Result<(), Ended> {
+        let difference = own.as_ref().map(|own| self.context.terms.difference(&entry, &own.entry));
+        match difference {
+            Some(difference) if !difference.any() => self.pass(&path, Commit::Ack { tickets }),
+            Some(difference) if !difference.kind && !difference.content => {
+                if self.context.options.dry_run {
+                    let action = Action::Updated(difference);
+                    return self.commit(Commit::Made { path, kind: entry.kind, action });
+                }
+                let commit = Commit::Describe { path: path.clone(), entry, difference, tickets };
+                self.pass(&path, commit)
+            }
+            _ => {
+                if !self.clear_the_way(&path, &entry, own.as_ref(), &tickets)? {
+                    return Ok(());
+                }
+                if self.context.options.dry_run {
+                    return self.would_bring(path, &entry, own.as_ref());
+                }
+                if let Kind::File { size } = entry.kind {
+                    self.context.want(path, size, false, tickets);
+                    return Ok(());
+                }
+                let old = own.filter(|own| !own.entry.is_dir());
+                let commit = Commit::Node { path: path.clone(), entry, old, tickets };
+                self.pass(&path, commit)
+            }
+        }
+    }
+
+    fn would_bring(&mut self, path: RelPath, entry: &Entry, own: Option<&Found>) -> Result<(), Ended> {
+        let action = match own {
+            None => Action::Created,
+            Some(own) => Action::Updated(self.context.terms.difference(entry, &own.entry)),
+        };
+        self.context.count(|totals| {
+            totals.transferred_files += u64::from(entry.is_file());
+            totals.transferred_bytes += entry.size();
+        });
+        self.commit(Commit::Made { path, kind: entry.kind.clone(), action })
+    }
+
+    /// Removes a directory that stands where something else is to be. An empty one goes; one with content only under
+    /// `--delete`, as in rsync(1). Returns whether the way is clear.
+    pub(super) fn clear_the_way(
+        &mut self,
+        path: &RelPath,
+        entry: &Entry,
+        own: Option<&Found>,
+        tickets: &[Ticket],
+    ) -> Result<bool, Ended> {
+        let Some(own) = own.filter(|own| own.entry.is_dir() && !entry.is_dir()) else {
+            return Ok(true);
+        };
+        if self.context.options.dry_run {
+            return Ok(true);
+        }
+        self.barrier()?;
+        if self.context.may_delete() {
+            self.delete(path.clone(), own, Vec::new())?;
+        } else {
+            // rmdir(2) takes an empty one only.
+            let protect = &mut |_: &[u8], _: bool| true;
+            let _kept = self
+                .context
+                .root
+                .parent_of(path)
+                .and_then(|dir| apply::remove_tree(&dir, path.name(), protect, &mut |_, _| {}));
+        }
+        if self.context.root.found(path).is_ok() {
+            let problem = Problem {
+                path: path.clone(),
+                text: "a directory with content is in the way".into(),
+                class: ProblemClass::Path,
+            };
+            self.commit(Commit::Failed { problem, tickets: tickets.to_vec() })?;
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    /// Removes what stands at a path, excluded names and what holds them excepted.
+    pub(super) fn delete(
+        &mut self,
+        path: RelPath,
+        own: &Found,
+        tickets: Vec<Ticket>,
+    ) -> Result<(), Ended> {
+        if self.context.options.dry_run {
+            return self.would_delete(&path, own);
+        }
+        if !own.entry.is_dir() {
+            let kind = own.entry.kind.clone();
+            return self.pass(&path, Commit::Remove { path: path.clone(), kind, tickets });
+        }
+        self.barrier()?;
+        let mut removed = Vec::new();
+        let rules = &self.context.rules;
+        let below = |name: &[u8]| RelPath::parse(name).and_then(|name| path.join(&name));
+        let outcome = self.context.root.parent_of(&path).and_then(|dir| {
+            apply::remove_tree(
+                &dir,
+                path.name(),
+                &mut |name, is_dir| below(name).is_ok_and(|path| rules.excludes(&path, is_dir)),
+                &mut |name, kind| {
+                    let gone = if name.is_empty() { Ok(path.clone()) } else { below(name) };
+                    removed.extend(gone.map(|gone| (gone, kind.clone())));
+                },
+            )
+        });
+        for (path, kind) in removed {
+            self.commit(Commit::Made { path, kind, action: Action::Removed })?;
+        }
+        self.touched_parent(&path)?;
+        let problem = match outcome {
+            Ok(_) => return self.commit(Commit::Ack { tickets }),
+            Err(error) => problem_of(&path, "remove", &error),
+        };
+        self.commit(Commit::Failed { problem, tickets })
+    }
+
+    fn would_delete(&mut self, path: &RelPath, own: &Found) -> Result<(), Ended> {
+        let mut gone = Vec::new();
+        if own.entry.is_dir() {
+            self.list_below(&self.context.root, path, &mut gone);
+        }
+        gone.push((path.clone(), own.entry.kind.clone()));
+        for (path, kind) in gone {
+            self.commit(Commit::Made { path, kind, action: Action::Removed })?;
+        }
+        Ok(())
+    }
+
+    /// Everything beneath a directory that a deletion would take, deepest first.
+    fn list_below(&self, root: &Root, dir: &RelPath, gone: &mut Vec<(RelPath, Kind)>) {
+        let Ok(listing) = root.dir(dir).and_then(|dir| walk::list(&dir)) else { return };
+        for listed in listing.entries {
+            let Ok(path) = dir.child(&listed.name) else { continue };
+            let is_dir = listed.found.entry.is_dir();
+            if self.context.rules.excludes(&path, is_dir) {
+                continue;
+            }
+            if is_dir {
+                self.list_below(root, &path, gone);
+            }
+            gone.push((path, listed.found.entry.kind));
+        }
+    }
+
+    pub(super) fn touched_parent(&self, path: &RelPath) -> Result<(), Ended> {
+        self.commit(Commit::Touched(path.parent().unwrap_or_else(RelPath::root)))
+    }
+
+    // === What a sender tells by itself ===
+
+    /// This stands here now.
+    pub(super) fn put(&mut self, put: Put) -> Result<(), Ended> {
+        let Put { seq, want, path, entry, content } = put;
+        self.context.admit(&path, entry.is_dir())?;
+        let entry = self.context.localise(entry);
+        let mut tickets = vec![Ticket::new(seq, 1)];
+        let mut basis = BasisFrom::Nothing;
+        if want != 0 {
+            let answered = self.context.had(want).ok_or(Misbehaved::AnswerToUnknown(want))?;
+            if answered.path != path {
+                return Err(Misbehaved::Unexpected("another file than was asked for").into());
+            }
+            tickets.extend(answered.tickets);
+            basis = answered.basis.map_or(BasisFrom::Nothing, BasisFrom::Want);
+        }
+        let lander = self.lander_of(&path);
+        match content {
+            Content::None => self.put_entry(path, entry, tickets),
+            Content::Inline(content) => {
+                let own = self.context.root.found(&path).ok();
+                if self.clear_the_way(&path, &entry, own.as_ref(), &tickets)? {
+                    self.job(lander, Job::Whole { path, entry, content, tickets })?;
+                }
+                self.settle_comparison()
+            }
+            Content::Stream(named) => {
+                if let Some(named) = named {
+                    basis = BasisFrom::Named(named);
+                }
+                self.streams.insert(seq, lander);
+                self.job(lander, Job::Begin { seq, path, entry, basis, tickets })
+            }
+        }
+    }
+
+    /// An entry without content: a directory, a link, a special, or a file's metadata.
+    fn put_entry(&mut self, path: RelPath, entry: Entry, tickets: Vec<Ticket>) -> Result<(), Ended> {
+        let own = self.context.root.found(&path).ok();
+        if !entry.is_dir() {
+            return self.bring(path, entry, own, tickets);
+        }
+        if self.directory(&path, &entry, own.as_ref())? == Made::Not {
+            // Told already.
+            return self.commit(Commit::Ack { tickets });
+        }
+        self.deferred_tickets.extend(tickets);
+        Ok(())
+    }
+
+    pub(super) fn put_failed(&mut self, seq: Seq, want: RequestId, again: bool) -> Result<(), Ended> {
+        if let Some(lander) = self.streams.remove(&seq) {
+            self.job(lander, Job::Abandon { seq, again })?;
+        } else if want != 0 {
+            let unanswered = self.context.had(want).ok_or(Misbehaved::AnswerToUnknown(want))?;
+            let problem = Problem {
+                path: unanswered.path,
+                text: "the sender could not read it".into(),
+                class: ProblemClass::Vanished,
+            };
+            self.commit(Commit::GivenUp { problem, tickets: unanswered.tickets })?;
+        }
+        if again { Ok(()) } else { self.settle_comparison() }
+    }
+
+    /// Compare this path and want it if it differs.
+    pub(super) fn offer(&mut self, seq: Seq, path: RelPath, entry: Entry) -> Result<(), Ended> {
+        self.context.admit(&path, entry.is_dir())?;
+        let entry = self.context.localise(entry);
+        let tickets = vec![Ticket::new(seq, 1)];
+        let own = self.context.root.found(&path).ok();
+        if self.context.options.dry_run {
+            self.bring(path, entry, own, Vec::new())?;
+            return self.commit(Commit::Ack { tickets });
+        }
+        self.bring(path, entry, own, tickets)
+    }
+
+    pub(super) fn remove(&mut self, seq: Seq, path: RelPath) -> Result<(), Ended> {
+        self.context.admit(&path, false)?;
+        let tickets = vec![Ticket::new(seq, 1)];
+        match self.context.root.found(&path) {
+            Ok(own) if self.context.may_delete() => self.delete(path, &own, tickets),
+            // A change of it may still be under way: the removal must not overtake it.
+            Err(_) if self.context.may_delete() => {
+                let commit = Commit::Remove { path: path.clone(), kind: Kind::Fifo, tickets };
+                self.pass(&path, commit)
+            }
+            _ => self.pass(&path, Commit::Ack { tickets }),
+        }
+    }
+
+    /// A rename saves sending content again. It is a hint: what stands at both paths afterwards is told as well, so one
+    /// that cannot be followed is no failure.
+    pub(super) fn rename(&mut self, seq: Seq, from: RelPath, to: RelPath) -> Result<(), Ended> {
+        self.context.admit(&from, false)?;
+        self.context.admit(&to, false)?;
+        let tickets = vec![Ticket::new(seq, 1)];
+        if !self.context.may_delete() || to.is_within(&from) {
+            return self.commit(Commit::Ack { tickets });
+        }
+        self.barrier()?;
+        let root = &self.context.root;
+        let renamed = root.found(&from).and_then(|found| {
+            let (from_dir, to_dir) = (root.parent_of(&from)?, root.parent_of(&to)?);
+            let times = (from_dir.own()?, to_dir.own()?);
+            apply::rename(&from_dir, from.name(), &to_dir, to.name())?;
+            Ok((found, times))
+        });
+        if let Ok((found, (from_time, to_time))) = renamed {
+            for (path, dir) in [(&from, from_time), (&to, to_time)] {
+                let parent = path.parent().unwrap_or_else(RelPath::root);
+                if self.context.options.times {
+                    self.deferred.entry(parent).or_insert(dir.entry);
+                }
+                self.touched_parent(path)?;
+            }
+            let kind = found.entry.kind;
+            self.commit(Commit::Made { path: to, kind, action: Action::Renamed })?;
+        }
+        self.commit(Commit::Ack { tickets })
+    }
+}

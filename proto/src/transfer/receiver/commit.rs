@@ -1,0 +1,336 @@
+//! The committer: makes groups of landed files durable, gives them their names in order, and acknowledges.
+//!
+//! One group: start write-back on all, sync each, name all, sync the directories, ack. What queued meanwhile is the
+//! next group; there are no timers. Naming a file in a directory never changes that directory's time: only the
+//! sender says what it is.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, mpsc};
+
+use super::context::{Context, Ticket, problem_of};
+use crate::disk::apply::{self, Replace};
+use crate::disk::meta::{Keep, Placement};
+use crate::disk::root::{Dir, Found};
+use crate::disk::stage::Staged;
+use crate::limits;
+use crate::model::change::Action;
+use crate::model::entry::{Entry, Kind};
+use crate::model::options::Difference;
+use crate::model::path::RelPath;
+use crate::model::problem::{Problem, ProblemClass};
+use crate::wire::message::{FromReceiver, Seq};
+
+/// Something to be made visible, or said, in its turn.
+pub(super) enum Commit {
+    /// A landed file.
+    File(FileCommit),
+    /// A symlink, fifo, socket or device; `old` is what stood there.
+    Node { path: RelPath, entry: Entry, old: Option<Found>, tickets: Vec<Ticket> },
+    /// New metadata for what stands there.
+    Describe { path: RelPath, entry: Entry, difference: Difference, tickets: Vec<Ticket> },
+    /// A file, link or special goes.
+    Remove { path: RelPath, kind: Kind, tickets: Vec<Ticket> },
+    /// The metadata of directories, deepest first.
+    Directories { dirs: Vec<(RelPath, Entry)>, tickets: Vec<Ticket> },
+    /// The dispatcher changed names in this directory: it is to be durable with the next group.
+    Touched(RelPath),
+    /// The dispatcher made this change, or in a dry run would have.
+    Made { path: RelPath, kind: Kind, action: Action },
+    /// Nothing needs doing, but the ack has its turn.
+    Ack { tickets: Vec<Ticket> },
+    /// One path failed.
+    Failed { problem: Problem, tickets: Vec<Ticket> },
+    /// The sender could not give what was asked for, and has counted that itself.
+    GivenUp { problem: Problem, tickets: Vec<Ticket> },
+    /// Everything before this is committed once the sender is dropped.
+    Barrier(mpsc::Sender<()>),
+    /// Everything is: say so.
+    Finish { deletions_skipped: bool },
+}
+
+/// A landed file: verified and described, not yet named.
+pub(super) struct FileCommit {
+    pub(super) path: RelPath,
+    pub(super) entry: Entry,
+    pub(super) dir: Dir,
+    pub(super) old: Option<Found>,
+    pub(super) staged: Staged,
+    pub(super) tickets: Vec<Ticket>,
+}
+
+pub(super) struct Committer {
+    context: Arc<Context>,
+    /// Directories whose names changed in this group: to be synced, and given back their times.
+    touched: BTreeMap<RelPath, Touched>,
+    acks: Vec<Seq>,
+    failures: Vec<(Seq, Problem)>,
+}
+
+struct Touched {
+    dir: Dir,
+    /// Before the first change; `None` once the sender has said what the metadata is to be.
+    before: Option<Found>,
+}
+
+impl Committer {
+    pub(super) fn new(context: Arc<Context>) -> Self {
+        Self { context, touched: BTreeMap::new(), acks: Vec::new(), failures: Vec::new() }
+    }
+
+    pub(super) fn run(mut self, commits: &mpsc::Receiver<Commit>) {
+        while let Ok(first) = commits.recv() {
+            let mut group = vec![first];
+            let mut bytes = weight(&group[0]);
+            while group.len() < limits::GROUP_FILES && bytes < limits::GROUP_BYTES {
+                let Ok(next) = commits.try_recv() else { break };
+                bytes += weight(&next);
+                group.push(next);
+            }
+            self.group(group);
+        }
+    }
+
+    fn group(&mut self, group: Vec<Commit>) {
+        for commit in &group {
+            if let Commit::File(file) = commit {
+                file.staged.start_writeback();
+            }
+        }
+        let synced: Vec<io::Result<()>> = group
+            .iter()
+            .map(|commit| match commit {
+                Commit::File(file) => file.staged.sync(),
+                _ => Ok(()),
+            })
+            .collect();
+        let mut barriers = Vec::new();
+        for (commit, synced) in group.into_iter().zip(synced) {
+            match commit {
+                Commit::Barrier(done) => barriers.push(done),
+                commit => self.one(commit, synced),
+            }
+        }
+        self.settle();
+        drop(barriers);
+    }
+
+    fn one(&mut self, commit: Commit, synced: io::Result<()>) {
+        match commit {
+            Commit::File(file) => self.file(file, synced),
+            Commit::Node { path, entry, old, tickets } => {
+                let outcome = self.touch(&path).and_then(|dir| {
+                    self.keep_aside(&dir, &path, old.as_ref())?;
+                    apply::place_node(&dir, path.name(), &entry, &self.context.placement)
+                });
+                let action = action_of(&self.context, &entry, old.as_ref());
+                self.book(&path, &entry.kind, action, "create", outcome, tickets);
+            }
+            Commit::Describe { path, entry, difference, tickets } => {
+                let outcome = self.touch(&path).and_then(|dir| {
+                    let old = dir.found(path.name())?;
+                    apply::describe(&dir, path.name(), &entry, &old, &self.context.placement)
+                });
+                let action = Action::Updated(difference);
+                self.book(&path, &entry.kind, action, "set attributes", outcome, tickets);
+            }
+            Commit::Remove { path, kind, tickets } => {
+                let outcome = self.touch(&path).and_then(|dir| apply::remove(&dir, path.name()));
+                match outcome {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => self.done(&tickets, None),
+                    outcome => self.book(&path, &kind, Action::Removed, "remove", outcome, tickets),
+                }
+            }
+            Commit::Directories { dirs, tickets } => self.directories(dirs, &tickets),
+            Commit::Touched(dir) => {
+                if let Err(error) = self.touch_dir(&dir) {
+                    self.problem(problem_of(&dir, "sync", &error));
+                }
+            }
+            Commit::Made { path, kind, action } => self.context.made(&path, &kind, action),
+            Commit::Ack { tickets } => self.done(&tickets, None),
+            Commit::Failed { problem, tickets } => {
+                self.done(&tickets, Some(&problem));
+                self.problem(problem);
+            }
+            Commit::GivenUp { problem, tickets } => self.done(&tickets, Some(&problem)),
+            Commit::Finish { deletions_skipped } => {
+                self.settle();
+                self.context.count(|totals| totals.deletions_skipped = deletions_skipped);
+                self.context.say(FromReceiver::Done(self.context.totals()));
+                self.context.flush();
+            }
+            // Taken out by the group.
+            Commit::Barrier(_) => {}
+        }
+    }
+
+    fn file(&mut self, file: FileCommit, synced: io::Result<()>) {
+        let FileCommit { path, entry, dir, old, staged, tickets } = file;
+        let size = staged.len();
+        let replace = if old.is_some() { Replace::Expected } else { Replace::IfPresent };
+        let outcome = synced.and_then(|()| {
+            self.touch(&path)?;
+            self.keep_aside(&dir, &path, old.as_ref())?;
+            apply::place(staged, &dir, path.name(), replace)
+        });
+        if outcome.is_ok() {
+            self.context.partials.drop_kept(&path);
+            self.context.count(|totals| {
+                totals.transferred_files += 1;
+                totals.transferred_bytes += size;
+            });
+        }
+        let action = action_of(&self.context, &entry, old.as_ref());
+        self.book(&path, &entry.kind, action, "replace", outcome, tickets);
+    }
+
+    /// A restore keeps what it would replace.
+    fn keep_aside(&self, dir: &Dir, path: &RelPath, old: Option<&Found>) -> io::Result<()> {
+        if self.context.options.keep_replaced && old.is_some() {
+            let name = apply::keep_aside(dir, path.name())?;
+            if let Ok(kept) = path.parent().unwrap_or_else(RelPath::root).child(&name) {
+                self.context.observer.kept_aside(path, &kept);
+            }
+        }
+        Ok(())
+    }
+
+    fn directories(&mut self, dirs: Vec<(RelPath, Entry)>, tickets: &[Ticket]) {
+        let mut first = None;
+        for (path, entry) in dirs {
+            let outcome = self.describe_dir(&path, &entry);
+            if let Err(error) = outcome {
+                let problem = problem_of(&path, "set attributes", &error);
+                first.get_or_insert_with(|| problem.clone());
+                self.problem(problem);
+            }
+        }
+        self.done(tickets, first.as_ref());
+    }
+
+    fn describe_dir(&mut self, path: &RelPath, entry: &Entry) -> io::Result<()> {
+        let dir = self.context.root.dir(path)?;
+        let old = dir.own()?;
+        let difference = self.context.terms.difference(entry, &old.entry);
+        if let Some(touched) = self.touched.get_mut(path) {
+            touched.before = None;
+        }
+        if difference.any() {
+            apply::describe_root(&dir, entry, &old, &self.context.placement)?;
+            self.touched.entry(path.clone()).or_insert(Touched { dir, before: None });
+            // Its time alone differs after anything lands in it: that is no change of its own.
+            if (Difference { time: false, ..difference }).any() {
+                self.context.made(path, &Kind::Dir, Action::Updated(difference));
+            }
+        }
+        Ok(())
+    }
+
+    /// The directory a path lies in, booked as touched.
+    fn touch(&mut self, path: &RelPath) -> io::Result<Dir> {
+        self.touch_dir(&path.parent().unwrap_or_else(RelPath::root))
+    }
+
+    fn touch_dir(&mut self, path: &RelPath) -> io::Result<Dir> {
+        if let Some(touched) = self.touched.get(path) {
+            return Ok(touched.dir.clone());
+        }
+        let dir = self.context.root.dir(path)?;
+        let before = if self.context.options.times { Some(dir.own()?) } else { None };
+        self.touched.insert(path.clone(), Touched { dir: dir.clone(), before });
+        Ok(dir)
+    }
+
+    /// Ends a group: times back, directories synced, then and only then acks.
+    fn settle(&mut self) {
+        let only_times = Placement { keep: Keep { times: true, ..Keep::default() }, umask: 0 };
+        let mut unsynced = None;
+        for (path, touched) in std::mem::take(&mut self.touched) {
+            let restored = touched.before.map_or(Ok(()), |before| {
+                let now = touched.dir.own()?;
+                if now.entry.mtime == before.entry.mtime {
+                    return Ok(());
+                }
+                apply::describe_root(&touched.dir, &before.entry, &now, &only_times)
+            });
+            if let Err(error) = restored.and_then(|()| touched.dir.sync()) {
+                unsynced = Some(problem_of(&path, "sync", &error));
+            }
+        }
+        if let Some(problem) = unsynced {
+            // Which of the names are durable nobody can say: none of them is acknowledged.
+            let lost = std::mem::take(&mut self.acks);
+            self.failures.extend(lost.into_iter().map(|seq| (seq, problem.clone())));
+            self.problem(problem);
+        }
+        if !self.acks.is_empty() {
+            self.context.say(FromReceiver::Ack(std::mem::take(&mut self.acks)));
+        }
+        for (seq, problem) in std::mem::take(&mut self.failures) {
+            self.context.say(FromReceiver::Failed { seq, problem });
+        }
+        self.context.flush();
+    }
+
+    fn book(
+        &mut self,
+        path: &RelPath,
+        kind: &Kind,
+        action: Action,
+        doing: &str,
+        outcome: io::Result<()>,
+        tickets: Vec<Ticket>,
+    ) {
+        match outcome {
+            Ok(()) => {
+                self.context.made(path, kind, action);
+                self.done(&tickets, None);
+            }
+            Err(error) => {
+                let problem = problem_of(path, doing, &error);
+                self.done(&tickets, Some(&problem));
+                self.problem(problem);
+            }
+        }
+    }
+
+    fn done(&mut self, tickets: &[Ticket], problem: Option<&Problem>) {
+        for ticket in tickets {
+            match ticket.part_done(problem) {
+                Some(Ok(seq)) => self.acks.push(seq),
+                Some(Err(failure)) => self.failures.push(failure),
+                None => {}
+            }
+        }
+    }
+
+    /// Counts a failure of ours and tells both ends.
+    fn problem(&mut self, problem: Problem) {
+        self.context.count(|totals| {
+            totals.problems += 1;
+            totals.disk_full += u64::from(problem.class == ProblemClass::DiskFull);
+        });
+        self.context.observer.problem(&problem);
+        self.failures.push((0, problem));
+    }
+}
+
+/// What a landed entry is to a report: new, or which differences it ended.
+fn action_of(context: &Context, entry: &Entry, old: Option<&Found>) -> Action {
+    match old {
+        None => Action::Created,
+        Some(old) => {
+            let mut difference = context.terms.difference(entry, &old.entry);
+            difference.content = true;
+            Action::Updated(difference)
+        }
+    }
+}
+
+fn weight(commit: &Commit) -> u64 {
+    match commit {
+        Commit::File(file) => file.staged.len(),
+        _ => 0,
+    }
+}

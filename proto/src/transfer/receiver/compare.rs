@@ -1,0 +1,298 @@
+//! Comparing: where do the trees differ, and what is to be asked for.
+
+use std::collections::HashMap;
+
+use super::commit::Commit;
+use super::context::{Ticket, problem_of};
+use super::land::Job;
+use super::{Comparison, Listed, Opening, Receiver};
+use crate::disk::root::Found;
+use crate::disk::{ids::Names, reserved, walk};
+use crate::model::change::Action;
+use crate::model::digest::Digest;
+use crate::model::entry::{Entry, Kind};
+use crate::model::path::RelPath;
+use crate::model::problem::Misbehaved;
+use crate::model::tree::Seed;
+use crate::transfer::link::Ended;
+use crate::transfer::receiver::ask::Ask;
+use crate::wire::message::{self, Listing, RequestId, Seq};
+
+impl Receiver {
+    pub(super) fn compare(
+        &mut self,
+        seq: Seq,
+        dir: RelPath,
+        entry: Option<Entry>,
+        digest: Option<Digest>,
+    ) -> Result<(), Ended> {
+        if self.comparison.is_some() {
+            return Err(Misbehaved::Unexpected("compare within compare").into());
+        }
+        self.context.admit(&dir, true)?;
+        // What was sent before is part of what is compared.
+        self.barrier()?;
+        self.comparison = Some(Comparison { seq, summary: None });
+        let mut all = digest.is_none();
+        if !dir.is_root() {
+            let entry = entry.clone().ok_or(Misbehaved::Missing("entry"))?;
+            let old = self.context.root.found(&dir).ok();
+            match self.directory(&dir, &entry, old.as_ref())? {
+                Made::Was => {}
+                Made::New => all = true,
+                Made::Not => return self.settle_comparison(),
+            }
+        } else if let Some(entry) = entry {
+            self.defer(&dir, entry);
+        }
+        match digest {
+            None => {
+                self.opens.insert(0, Opening { dir, all: true });
+                Ok(())
+            }
+            Some(_) if all => self.open(dir, true),
+            Some(digest) => {
+                let equal = self.summarise(&dir)? == Some(digest);
+                if equal { self.settle_comparison() } else { self.open(dir, false) }
+            }
+        }
+    }
+
+    /// Digests our side of the directory.
+    fn summarise(&mut self, dir: &RelPath) -> Result<Option<Digest>, Ended> {
+        let context = &self.context;
+        let seed = Seed::new(&context.terms, context.rules.iter());
+        let mut names = Names::new(context.terms.numeric_ids);
+        let summary =
+            walk::summarise(&context.root, dir, &context.terms, &context.rules, seed, &mut names)
+                .map_err(|e| Ended::fault(format!("read {dir}"), e))?;
+        let digest = summary.digest;
+        if let Some(comparison) = &mut self.comparison {
+            comparison.summary = Some(summary);
+        }
+        Ok(Some(digest))
+    }
+
+    fn open(&mut self, dir: RelPath, all: bool) -> Result<(), Ended> {
+        let id = self.context.next_request();
+        self.opens.insert(id, Opening { dir: dir.clone(), all });
+        self.context.ask(Ask::Open { id, dir, all });
+        Ok(())
+    }
+
+    pub(super) fn opened(&mut self, id: RequestId) -> Result<(), Ended> {
+        if self.opens.remove(&id).is_none() {
+            return Err(Misbehaved::AnswerToUnknown(id).into());
+        }
+        if id != 0 {
+            self.context.ask(Ask::Opened);
+        }
+        self.current = None;
+        self.settle_comparison()
+    }
+
+    /// Ends the comparison once everything asked for on its behalf has come and is durable.
+    pub(super) fn settle_comparison(&mut self) -> Result<(), Ended> {
+        if !self.comparison_is_settled() {
+            return Ok(());
+        }
+        self.barrier()?;
+        // A content that did not prove right is asked for again: then it is not over yet.
+        if !self.comparison_is_settled() {
+            return Ok(());
+        }
+        if let Some(comparison) = self.comparison.take() {
+            self.deferred_tickets.push(Ticket::new(comparison.seq, 1));
+        }
+        self.flush_deferred()
+    }
+
+    fn comparison_is_settled(&self) -> bool {
+        self.comparison.is_some()
+            && self.opens.is_empty()
+            && self.streams.is_empty()
+            && self.context.wants_are_empty()
+    }
+
+    /// Takes entries of a directory that was asked for.
+    pub(super) fn listing(&mut self, listing: Listing) -> Result<(), Ended> {
+        let Listing { seq, open, dir, entries, last, sound } = listing;
+        let opening = self.opens.get(&open).ok_or(Misbehaved::AnswerToUnknown(open))?;
+        let all = opening.all;
+        if !(dir == opening.dir || all && dir.is_within(&opening.dir)) {
+            return Err(Misbehaved::Unexpected("listing of another directory").into());
+        }
+        let contents = entries.iter().filter(|l| l.content.is_some()).count();
+        // One part more than there are contents: the listing itself, so that an empty one is acknowledged too.
+        let ticket = Ticket::new(seq, contents + 1);
+        self.begin_listing(open, &dir, all)?;
+        for entry in entries {
+            self.listed(entry, all, &ticket)?;
+        }
+        if seq != 0 {
+            self.commit(Commit::Ack { tickets: vec![ticket] })?;
+        }
+        if last {
+            self.read_errors |= !sound;
+            self.delete_left_over(&dir)?;
+            self.current = None;
+        }
+        Ok(())
+    }
+
+    fn begin_listing(&mut self, open: RequestId, dir: &RelPath, all: bool) -> Result<(), Ended> {
+        if self.current.as_ref().is_some_and(|c| c.open == open && c.dir == *dir) {
+            return Ok(());
+        }
+        let nothing_here = all && self.context.options.dry_run;
+        let own = if nothing_here {
+            Ok(HashMap::new())
+        } else {
+            self.context.root.dir(dir).and_then(|d| walk::list(&d)).map(|listing| {
+                listing.entries.into_iter().map(|l| (l.name, l.found)).collect()
+            })
+        };
+        let unusable = own.is_err();
+        let own = match own {
+            Ok(own) => own,
+            Err(error) => {
+                let problem = problem_of(dir, "open directory", &error);
+                self.commit(Commit::Failed { problem, tickets: Vec::new() })?;
+                HashMap::new()
+            }
+        };
+        self.current = Some(Listed { open, dir: dir.clone(), own, unusable });
+        Ok(())
+    }
+
+    fn listed(
+        &mut self,
+        listed: message::Listed,
+        all: bool,
+        ticket: &Ticket,
+    ) -> Result<(), Ended> {
+        let message::Listed { path, entry, digest, content } = listed;
+        self.context.admit_listed(&path, entry.is_dir())?;
+        let entry = self.context.localise(entry);
+        let Some(current) = &mut self.current else { return Ok(()) };
+        let own = current.own.remove(path.name());
+        let skip = current.unusable || !self.context.terms.takes(&entry.kind);
+        if skip {
+            if content.is_some() {
+                self.commit(Commit::Ack { tickets: vec![ticket.clone()] })?;
+            }
+            return Ok(());
+        }
+        if entry.is_dir() {
+            return self.listed_directory(path, &entry, own.as_ref(), digest, all);
+        }
+        let tickets = if content.is_some() { vec![ticket.clone()] } else { Vec::new() };
+        match content {
+            Some(content) if self.clear_the_way(&path, &entry, own.as_ref(), &tickets)? => {
+                self.job(self.lander_of(&path), Job::Whole { path, entry, content, tickets })
+            }
+            Some(_) => Ok(()),
+            // Its content comes by itself, or failed to.
+            None if all && entry.is_file() && !self.context.options.dry_run => Ok(()),
+            None => self.bring(path, entry, own, tickets),
+        }
+    }
+
+    fn listed_directory(
+        &mut self,
+        path: RelPath,
+        entry: &Entry,
+        own: Option<&Found>,
+        digest: Option<Digest>,
+        all: bool,
+    ) -> Result<(), Ended> {
+        let made = self.directory(&path, entry, own)?;
+        if all || made == Made::Not {
+            return Ok(());
+        }
+        let summary = self.comparison.as_ref().and_then(|c| c.summary.as_ref());
+        let ours = summary.and_then(|s| s.dirs.get(&path));
+        let equal = made == Made::Was && ours.is_some() && ours == digest.as_ref();
+        if equal { Ok(()) } else { self.open(path, made == Made::New) }
+    }
+
+    /// Sees to it that a directory stands at a path; its metadata follows once its content has landed.
+    pub(super) fn directory(
+        &mut self,
+        path: &RelPath,
+        entry: &Entry,
+        own: Option<&Found>,
+    ) -> Result<Made, Ended> {
+        if own.is_some_and(|own| own.entry.is_dir()) {
+            self.defer(path, entry.clone());
+            return Ok(Made::Was);
+        }
+        if self.context.options.dry_run {
+            self.commit(Commit::Made { path: path.clone(), kind: Kind::Dir, action: Action::Created })?;
+            return Ok(Made::New);
+        }
+        if own.is_some() {
+            // Something else has the name, perhaps with a change of it still under way.
+            self.barrier()?;
+        }
+        let made = self.context.root.parent_of(path).and_then(|dir| {
+            if own.is_some() {
+                crate::disk::apply::remove(&dir, path.name())?;
+            }
+            crate::disk::apply::make_dir(&dir, path.name(), entry, &self.context.placement)
+        });
+        match made {
+            Ok(created) => {
+                self.touched_parent(path)?;
+                if created {
+                    let made = Commit::Made { path: path.clone(), kind: Kind::Dir, action: Action::Created };
+                    self.commit(made)?;
+                }
+                self.defer(path, entry.clone());
+                Ok(if created { Made::New } else { Made::Was })
+            }
+            Err(error) => {
+                let problem = problem_of(path, "make directory", &error);
+                self.commit(Commit::Failed { problem, tickets: Vec::new() })?;
+                Ok(Made::Not)
+            }
+        }
+    }
+
+    fn defer(&mut self, path: &RelPath, entry: Entry) {
+        if !self.context.options.dry_run {
+            let entry = self.context.localise(entry);
+            self.deferred.insert(path.clone(), entry);
+        }
+    }
+
+    /// What is left of a directory after its listing is ours alone.
+    fn delete_left_over(&mut self, dir: &RelPath) -> Result<(), Ended> {
+        let Some(current) = self.current.take() else { return Ok(()) };
+        let stop = self.read_errors && !self.context.options.ignore_errors;
+        if !self.context.may_delete() || stop || current.unusable {
+            return Ok(());
+        }
+        let mut names: Vec<_> = current.own.into_iter().collect();
+        names.sort_by(|a, b| a.0.cmp(&b.0));
+        for (name, found) in names {
+            let Ok(path) = dir.child(&name) else { continue };
+            let is_dir = found.entry.is_dir();
+            if !self.context.rules.excludes(&path, is_dir) && !reserved::is_reserved(&name) {
+                self.delete(path, &found, Vec::new())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What came of making a directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Made {
+    /// It was there.
+    Was,
+    /// It is new.
+    New,
+    /// It could not be made.
+    Not,
+}

@@ -1,0 +1,311 @@
+//! What the receiver's threads share.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+
+use rustix::io::Errno;
+
+use super::Config;
+use super::ask::Ask;
+use crate::disk::ids::Names;
+use crate::disk::meta::Placement;
+use crate::disk::reserved;
+use crate::disk::root::Root;
+use crate::model::change::{Action, Change};
+use crate::model::counter::ReceiverTotals;
+use crate::model::entry::{Entry, Kind};
+use crate::model::filter::Rules;
+use crate::model::options::{Options, Terms};
+use crate::model::path::RelPath;
+use crate::model::problem::{Misbehaved, Problem, ProblemClass};
+use crate::transfer::link::{Ended, Outbox};
+use crate::transfer::observer::Observer;
+use crate::transfer::partial::Partials;
+use crate::wire::message::{FromReceiver, RequestId, Seq};
+
+/// Locks what no panic can leave half-changed: every critical section here is a few plain assignments.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What the receiver's threads share.
+pub(super) struct Context {
+    pub(super) root: Root,
+    pub(super) options: Options,
+    pub(super) terms: Terms,
+    pub(super) rules: Rules,
+    pub(super) empty: bool,
+    pub(super) placement: Placement,
+    pub(super) partials: Arc<dyn Partials>,
+    pub(super) observer: Arc<dyn Observer>,
+    expected: Option<HashSet<Box<[u8]>>>,
+    totals: Mutex<ReceiverTotals>,
+    /// What we say to the sender. Held only for one push or flush; never by the dispatcher.
+    speech: Mutex<Outbox<FromReceiver>>,
+    ask: mpsc::Sender<Ask>,
+    /// Files asked for and not yet had.
+    wants: Mutex<HashMap<RequestId, Want>>,
+    last_request: AtomicU64,
+    ids: Mutex<Ids>,
+    /// Why a thread gave up, for the dispatcher to end with.
+    ended: Mutex<Option<Ended>>,
+    stopped: AtomicBool,
+}
+
+/// A file asked for.
+pub(super) struct Want {
+    pub(super) path: RelPath,
+    /// What copies refer to; there once its sums are sent.
+    pub(super) basis: Option<File>,
+    /// What else is settled when it lands: the offer it came from.
+    pub(super) tickets: Vec<Ticket>,
+    /// Expected size, as booked against the bound on bytes in flight.
+    pub(super) size: u64,
+}
+
+/// The sender's ids in ours, where ids are matched by name.
+struct Ids {
+    names: Names,
+    users: HashMap<u32, u32>,
+    groups: HashMap<u32, u32>,
+}
+
+impl Context {
+    pub(super) fn new(
+        config: Config,
+        placement: Placement,
+        observer: Arc<dyn Observer>,
+        speech: Outbox<FromReceiver>,
+        ask: mpsc::Sender<Ask>,
+    ) -> Self {
+        let names = Names::new(config.terms.numeric_ids);
+        Self {
+            placement: Placement { umask: config.umask, ..placement },
+            root: config.root,
+            options: config.options,
+            terms: config.terms,
+            rules: config.rules,
+            empty: config.empty,
+            partials: config.partials,
+            observer,
+            expected: config.expected,
+            totals: Mutex::default(),
+            speech: Mutex::new(speech),
+            ask,
+            wants: Mutex::default(),
+            last_request: AtomicU64::new(0),
+            ids: Mutex::new(Ids { names, users: HashMap::new(), groups: HashMap::new() }),
+            ended: Mutex::default(),
+            stopped: AtomicBool::new(false),
+        }
+    }
+
+    // === What peers may name ===
+
+    /// Checks a path that the sender names by itself, wherever it lies.
+    pub(super) fn admit(&self, path: &RelPath, is_dir: bool) -> Result<(), Misbehaved> {
+        if path.components().any(reserved::is_reserved) {
+            return Err(Misbehaved::ReservedName(path.clone()));
+        }
+        let top = path.components().next();
+        if let (Some(expected), Some(top)) = (&self.expected, top) {
+            if !expected.contains(top) {
+                return Err(Misbehaved::Unexpected("a path that was not asked for"));
+            }
+        }
+        if self.rules.hides(path, is_dir) {
+            return Err(Misbehaved::Unexpected("a path that is excluded"));
+        }
+        Ok(())
+    }
+
+    /// Checks an entry of a listing, whose directory is admitted already.
+    pub(super) fn admit_listed(&self, path: &RelPath, is_dir: bool) -> Result<(), Misbehaved> {
+        if reserved::is_reserved(path.name()) {
+            return Err(Misbehaved::ReservedName(path.clone()));
+        }
+        if path.parent().is_some_and(|p| p.is_root()) {
+            return self.admit(path, is_dir);
+        }
+        if self.rules.excludes(path, is_dir) {
+            return Err(Misbehaved::Unexpected("a path that is excluded"));
+        }
+        Ok(())
+    }
+
+    pub(super) fn may_delete(&self) -> bool {
+        self.options.delete
+    }
+
+    // === Ids ===
+
+    pub(super) fn learn_name(&self, id: u32, group: bool, name: &[u8]) {
+        let mut ids = lock(&self.ids);
+        let Ids { names, users, groups } = &mut *ids;
+        if group {
+            if let Some(ours) = names.gid_of(name) {
+                groups.insert(id, ours);
+            }
+        } else if let Some(ours) = names.uid_of(name) {
+            users.insert(id, ours);
+        }
+    }
+
+    /// The entry with our ids for the sender's: by name where both have the name, else the number as it is.
+    pub(super) fn localise(&self, mut entry: Entry) -> Entry {
+        if !self.terms.numeric_ids {
+            let ids = lock(&self.ids);
+            entry.uid = ids.users.get(&entry.uid).copied().unwrap_or(entry.uid);
+            entry.gid = ids.groups.get(&entry.gid).copied().unwrap_or(entry.gid);
+        }
+        entry
+    }
+
+    // === Requests ===
+
+    pub(super) fn next_request(&self) -> RequestId {
+        self.last_request.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    pub(super) fn ask(&self, ask: Ask) {
+        // The asker goes first only when the transfer ends.
+        let _late = self.ask.send(ask);
+    }
+
+    /// Asks for a file. `whole`: without sums of what stands here.
+    pub(super) fn want(&self, path: RelPath, size: u64, whole: bool, tickets: Vec<Ticket>) {
+        let id = self.next_request();
+        lock(&self.wants).insert(id, Want { path, basis: None, tickets, size });
+        self.ask(Ask::Want { id, whole });
+    }
+
+    pub(super) fn with_want<T>(&self, id: RequestId, f: impl FnOnce(&mut Want) -> T) -> Option<T> {
+        lock(&self.wants).get_mut(&id).map(f)
+    }
+
+    /// A want has been answered.
+    pub(super) fn had(&self, id: RequestId) -> Option<Want> {
+        let want = lock(&self.wants).remove(&id)?;
+        self.ask(Ask::Had { bytes: want.size });
+        Some(want)
+    }
+
+    pub(super) fn wants_are_empty(&self) -> bool {
+        lock(&self.wants).is_empty()
+    }
+
+    // === Speech ===
+
+    /// Says something to the sender; blocks while the wire is full. Never called by the dispatcher.
+    pub(super) fn say(&self, item: FromReceiver) {
+        if let Err(ended) = lock(&self.speech).push(item) {
+            self.end(ended);
+        }
+    }
+
+    pub(super) fn flush(&self) {
+        if let Err(ended) = lock(&self.speech).flush() {
+            self.end(ended);
+        }
+    }
+
+    /// Tells whoever wants to know of a change that was made.
+    pub(super) fn report(&self, change: Change) {
+        self.observer.changed(&change);
+        if self.options.report {
+            self.say(FromReceiver::Change(change));
+        }
+    }
+
+    /// Books a change and reports it.
+    pub(super) fn made(&self, path: &RelPath, kind: &Kind, action: Action) {
+        self.count(|totals| match action {
+            Action::Created => totals.created.add(kind),
+            Action::Removed => totals.deleted.add(kind),
+            Action::Renamed | Action::Updated(_) => {}
+        });
+        let target = match kind {
+            Kind::Symlink { target } => Some(target.clone()),
+            _ => None,
+        };
+        self.report(Change { path: path.clone(), dir: *kind == Kind::Dir, target, action });
+    }
+
+    pub(super) fn count(&self, f: impl FnOnce(&mut ReceiverTotals)) {
+        f(&mut lock(&self.totals));
+    }
+
+    pub(super) fn totals(&self) -> ReceiverTotals {
+        *lock(&self.totals)
+    }
+
+    // === Ends ===
+
+    /// A thread cannot go on; the first reason counts.
+    pub(super) fn end(&self, ended: Ended) {
+        lock(&self.ended).get_or_insert(ended);
+    }
+
+    /// Fails once a thread gave up.
+    pub(super) fn check(&self) -> Result<(), Ended> {
+        match lock(&self.ended).take() {
+            Some(ended) => Err(ended),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn why_ended(&self) -> Ended {
+        self.check().err().unwrap_or(Ended::Stopped)
+    }
+
+    /// The dispatcher is gone: nothing more will come.
+    pub(super) fn stop(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
+        self.ask(Ask::Stop);
+    }
+}
+
+/// What an ack waits for: one seq, and how much of what it stands for is still on its way.
+#[derive(Clone)]
+pub(super) struct Ticket(Arc<Parts>);
+
+struct Parts {
+    seq: Seq,
+    left: AtomicUsize,
+    failed: Mutex<Option<Problem>>,
+}
+
+impl Ticket {
+    /// For a seq with so many parts.
+    pub(super) fn new(seq: Seq, parts: usize) -> Self {
+        Self(Arc::new(Parts { seq, left: AtomicUsize::new(parts), failed: Mutex::new(None) }))
+    }
+
+    /// One part is durable, or failed. At the last one, what to say.
+    pub(super) fn part_done(&self, problem: Option<&Problem>) -> Option<Result<Seq, (Seq, Problem)>> {
+        if let Some(problem) = problem {
+            lock(&self.0.failed).get_or_insert_with(|| problem.clone());
+        }
+        if self.0.left.fetch_sub(1, Ordering::AcqRel) != 1 || self.0.seq == 0 {
+            return None;
+        }
+        Some(match lock(&self.0.failed).take() {
+            Some(problem) => Err((self.0.seq, problem)),
+            None => Ok(self.0.seq),
+        })
+    }
+}
+
+/// One path's failure, with what it means for the run.
+pub(super) fn problem_of(path: &RelPath, doing: &str, error: &io::Error) -> Problem {
+    let full = [Errno::NOSPC, Errno::DQUOT].map(|e| Some(e.raw_os_error()));
+    let class = if full.contains(&error.raw_os_error()) {
+        ProblemClass::DiskFull
+    } else {
+        ProblemClass::Path
+    };
+    Problem { path: path.clone(), text: format!("{doing}: {error}"), class }
+}

@@ -1,0 +1,285 @@
+//! Landing: contents are written to nameless files, verified against their digests, described, and handed on to be
+//! named. Nothing here is visible to anybody.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::io;
+use std::sync::{Arc, mpsc};
+
+use super::commit::{Commit, FileCommit};
+use super::context::{Context, Ticket, problem_of};
+use crate::disk::root::{Dir, Found};
+use crate::disk::stage::Staged;
+use crate::model::delta::Op;
+use crate::model::digest::Digest;
+use crate::model::entry::Entry;
+use crate::model::path::RelPath;
+use crate::wire::message::{Basis, Inline, Seq};
+
+pub(super) enum Job {
+    /// A content that came with its entry.
+    Whole { path: RelPath, entry: Entry, content: Inline, tickets: Vec<Ticket> },
+    /// A content begins.
+    Begin { seq: Seq, path: RelPath, entry: Entry, basis: BasisFrom, tickets: Vec<Ticket> },
+    /// More of it.
+    Ops { seq: Seq, ops: Vec<Op> },
+    /// The end of it.
+    End { seq: Seq, digest: Digest, entry: Entry },
+    /// It will not come to its end; with `again` it starts anew.
+    Abandon { seq: Seq, again: bool },
+    /// Nothing to land, but its turn.
+    Pass(Commit),
+    /// Everything before this has been handed on once the sender is dropped.
+    Barrier(mpsc::Sender<()>),
+}
+
+/// What copies refer to.
+pub(super) enum BasisFrom {
+    /// Nothing: all of it comes.
+    Nothing,
+    /// The file whose sums were sent.
+    Want(File),
+    /// What stands at the path, if it is this.
+    Named(Basis),
+}
+
+/// A content on its way.
+struct Stream {
+    path: RelPath,
+    entry: Entry,
+    dir: Dir,
+    old: Option<Found>,
+    staged: Staged,
+    basis: Option<File>,
+    tickets: Vec<Ticket>,
+    broken: Option<Broken>,
+}
+
+/// Why what still comes of a content is passed over.
+enum Broken {
+    /// We hold another file than the sender believes: it is asked for instead.
+    BasisDiffers,
+    /// Our disk failed.
+    Failed(io::Error),
+}
+
+pub(super) struct Lander {
+    context: Arc<Context>,
+    commit: mpsc::SyncSender<Commit>,
+    streams: HashMap<Seq, Stream>,
+    /// Contents that failed before they began: what comes of them is passed over.
+    lost: HashSet<Seq>,
+    /// The directory last landed in: neighbours come together.
+    last_dir: Option<(RelPath, Dir)>,
+}
+
+impl Lander {
+    pub(super) fn new(context: Arc<Context>, commit: mpsc::SyncSender<Commit>) -> Self {
+        Self { context, commit, streams: HashMap::new(), lost: HashSet::new(), last_dir: None }
+    }
+
+    pub(super) fn run(mut self, jobs: &mpsc::Receiver<Job>) {
+        while let Ok(job) = jobs.recv() {
+            if self.take(job).is_err() {
+                break;
+            }
+        }
+        for (_, stream) in self.streams.drain() {
+            if stream.broken.is_none() {
+                self.context.partials.keep(&stream.path, stream.staged);
+            }
+        }
+    }
+
+    /// Fails when the committer is gone, and with it the transfer.
+    fn take(&mut self, job: Job) -> Result<(), mpsc::SendError<Commit>> {
+        match job {
+            Job::Whole { path, entry, content, tickets } => self.whole(path, &entry, &content, tickets),
+            Job::Begin { seq, path, entry, basis, tickets } => self.begin(seq, path, entry, basis, tickets),
+            Job::Ops { seq, ops } => {
+                if let Some(stream) = self.streams.get_mut(&seq) {
+                    stream.write(ops);
+                }
+                Ok(())
+            }
+            Job::End { seq, digest, entry } => self.end(seq, digest, entry),
+            Job::Abandon { seq, again } => {
+                self.abandon(seq, again);
+                Ok(())
+            }
+            Job::Pass(commit) => self.commit.send(commit),
+            Job::Barrier(done) => {
+                // A directory may move or go after this.
+                self.last_dir = None;
+                drop(done);
+                Ok(())
+            }
+        }
+    }
+
+    fn dir_of(&mut self, path: &RelPath) -> io::Result<Dir> {
+        let parent = path.parent().unwrap_or_else(RelPath::root);
+        if let Some((last, dir)) = &self.last_dir {
+            if *last == parent {
+                return Ok(dir.clone());
+            }
+        }
+        let dir = self.context.root.dir(&parent)?;
+        self.last_dir = Some((parent, dir.clone()));
+        Ok(dir)
+    }
+
+    fn fail(
+        &self,
+        path: &RelPath,
+        doing: &str,
+        error: &io::Error,
+        tickets: Vec<Ticket>,
+    ) -> Result<(), mpsc::SendError<Commit>> {
+        self.commit.send(Commit::Failed { problem: problem_of(path, doing, error), tickets })
+    }
+
+    fn whole(
+        &mut self,
+        path: RelPath,
+        entry: &Entry,
+        content: &Inline,
+        tickets: Vec<Ticket>,
+    ) -> Result<(), mpsc::SendError<Commit>> {
+        let landed = self.dir_of(&path).and_then(|dir| {
+            let old = found_or_none(&dir, path.name())?;
+            let mut staged = Staged::create(&dir)?;
+            staged.write_all(&content.bytes)?;
+            let equal = staged.digest() == content.digest;
+            staged.describe(entry, old.as_ref(), &self.context.placement)?;
+            Ok((dir, old, staged, equal))
+        });
+        match landed {
+            Ok((dir, old, staged, true)) => {
+                let entry = entry.clone();
+                self.commit.send(Commit::File(FileCommit { path, entry, dir, old, staged, tickets }))
+            }
+            Ok((.., false)) => {
+                self.context.want(path, entry.size(), true, tickets);
+                Ok(())
+            }
+            Err(error) => self.fail(&path, "write", &error, tickets),
+        }
+    }
+
+    fn begin(
+        &mut self,
+        seq: Seq,
+        path: RelPath,
+        entry: Entry,
+        basis: BasisFrom,
+        tickets: Vec<Ticket>,
+    ) -> Result<(), mpsc::SendError<Commit>> {
+        let begun = self.dir_of(&path).and_then(|dir| {
+            let old = found_or_none(&dir, path.name())?;
+            let staged = Staged::create(&dir)?;
+            Ok((dir, old, staged))
+        });
+        let (dir, old, staged) = match begun {
+            Ok(begun) => begun,
+            Err(error) => {
+                self.lost.insert(seq);
+                return self.fail(&path, "create", &error, tickets);
+            }
+        };
+        let (basis, broken) = match basis {
+            BasisFrom::Nothing => (None, None),
+            BasisFrom::Want(file) => (Some(file), None),
+            BasisFrom::Named(named) => match named_basis(&dir, path.name(), named) {
+                Some(file) => (Some(file), None),
+                None => (None, Some(Broken::BasisDiffers)),
+            },
+        };
+        let stream = Stream { path, entry, dir, old, staged, basis, tickets, broken };
+        self.streams.insert(seq, stream);
+        Ok(())
+    }
+
+    fn end(&mut self, seq: Seq, digest: Digest, entry: Entry) -> Result<(), mpsc::SendError<Commit>> {
+        let Some(mut stream) = self.streams.remove(&seq) else {
+            self.lost.remove(&seq);
+            return Ok(());
+        };
+        stream.entry = entry;
+        match stream.broken.take() {
+            Some(Broken::Failed(error)) => self.fail(&stream.path, "write", &error, stream.tickets),
+            Some(Broken::BasisDiffers) => {
+                self.context.want(stream.path, stream.entry.size(), false, stream.tickets);
+                Ok(())
+            }
+            None if stream.staged.digest() != digest => {
+                // A sum matched by accident, or the basis changed: whole, once; without a basis neither can be.
+                self.context.want(stream.path, stream.entry.size(), true, stream.tickets);
+                Ok(())
+            }
+            None => {
+                let Stream { path, entry, dir, old, mut staged, tickets, .. } = stream;
+                match staged.describe(&entry, old.as_ref(), &self.context.placement) {
+                    Ok(()) => self.commit.send(Commit::File(FileCommit {
+                        path,
+                        entry,
+                        dir,
+                        old,
+                        staged,
+                        tickets,
+                    })),
+                    Err(error) => self.fail(&path, "set attributes", &error, tickets),
+                }
+            }
+        }
+    }
+
+    fn abandon(&mut self, seq: Seq, again: bool) {
+        let Some(stream) = self.streams.remove(&seq) else {
+            self.lost.remove(&seq);
+            return;
+        };
+        // The sender keeps its seq open for the next try; otherwise it has closed it, and nothing waits for an ack.
+        if !again {
+            self.context.partials.drop_kept(&stream.path);
+        }
+    }
+}
+
+impl Stream {
+    fn write(&mut self, ops: Vec<Op>) {
+        if self.broken.is_some() {
+            return;
+        }
+        for op in ops {
+            let written = match (op, &self.basis) {
+                (Op::Literal(bytes), _) => self.staged.write_all(&bytes),
+                (Op::Copy { offset, len }, Some(basis)) => self.staged.copy_from(basis, offset, len),
+                (Op::Copy { .. }, None) => Err(io::Error::other("a copy without a basis")),
+            };
+            if let Err(error) = written {
+                self.broken = Some(match error.kind() {
+                    // The basis shrank under us: it is another file now.
+                    io::ErrorKind::UnexpectedEof => Broken::BasisDiffers,
+                    _ => Broken::Failed(error),
+                });
+                return;
+            }
+        }
+    }
+}
+
+fn found_or_none(dir: &Dir, name: &[u8]) -> io::Result<Option<Found>> {
+    match dir.found(name) {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// What stands here, if it is what the sender believes. It is never read to find out: size and time decide, and the
+/// digest of the result judges.
+fn named_basis(dir: &Dir, name: &[u8], basis: Basis) -> Option<File> {
+    let (file, found) = dir.open_file(name).ok()?;
+    (found.entry.size() == basis.size && found.entry.mtime == basis.mtime).then_some(file)
+}

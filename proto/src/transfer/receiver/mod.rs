@@ -1,0 +1,300 @@
+//! The receiver: the role that gets the files.
+//!
+//! One thread dispatches what the sender says. Two land contents in nameless files; one commits: it makes groups of
+//! them durable, gives them their names in order, and acknowledges. One asks: it alone sends requests, within the
+//! bounds of the protocol. The dispatcher never waits for the wire, so a full wire one way cannot stop the other.
+//!
+//! Order: everything about one path goes through the same landing thread, so a later change of a path never lands
+//! before an earlier one. What moves or removes whole directories waits until everything before it is committed.
+
+mod ask;
+mod changes;
+mod commit;
+mod compare;
+mod context;
+mod land;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, mpsc};
+
+use super::link::{Ended, Inbox, Link, Outbox};
+use super::observer::Observer;
+use super::partial::Partials;
+use crate::disk::meta::{Keep, Placement};
+use crate::disk::root::{Found, Root};
+use crate::disk::walk::Summary;
+use crate::limits;
+use crate::model::counter::{ReceiverTotals, SenderTotals};
+use crate::model::entry::Entry;
+use crate::model::filter::Rules;
+use crate::model::options::{Options, Terms};
+use crate::model::path::RelPath;
+use crate::model::problem::{Misbehaved, ProblemClass};
+use crate::wire::message::{FromReceiver, FromSender, RequestId, Seq};
+use ask::Asker;
+use commit::{Commit, Committer};
+use context::{Context, Ticket};
+use land::{Job, Lander};
+
+/// Threads that write contents. Two use both cores of a small machine; more only wait for the same disk.
+const LANDERS: usize = 2;
+
+/// What a receiver is to do its work with.
+pub struct Config {
+    /// Where everything lands.
+    pub root: Root,
+    /// What was asked for.
+    pub options: Options,
+    /// In which terms both ends compare.
+    pub terms: Terms,
+    /// What is left alone.
+    pub rules: Rules,
+    /// Nothing stands here yet.
+    pub empty: bool,
+    /// Permission bits that a new entry does not get without `-p`.
+    pub umask: u32,
+    /// Names that may appear at the top: a peer must not send what nobody asked for (CVE-2022-29154). `None` for
+    /// all, when the content of a directory was asked for.
+    pub expected: Option<HashSet<Box<[u8]>>>,
+    /// Where interrupted files are kept.
+    pub partials: Arc<dyn Partials>,
+}
+
+/// Runs a receiver until the sender is done, or until the stream ends. Blocks: it belongs on a thread of its own, and
+/// the threads it starts have that thread's identity.
+///
+/// Touches: the Root (read, write). Never: network, config.
+///
+/// # Errors
+/// What ended it early. What landed until then stays landed; what did not has no name.
+pub fn run(
+    config: Config,
+    link: Link<FromReceiver, FromSender>,
+    observer: Arc<dyn Observer>,
+) -> Result<(SenderTotals, ReceiverTotals), Ended> {
+    let keep = Keep {
+        owner: config.terms.owner,
+        // Anybody may give a file to their own groups, whether or not groups are compared.
+        group: config.options.group,
+        perms: config.options.perms,
+        times: config.options.times,
+    };
+    let (ask, asks) = mpsc::channel();
+    let context = Arc::new(Context::new(
+        config,
+        Placement { keep, umask: 0 },
+        observer,
+        Outbox::new(link.out, 0),
+        ask,
+    ));
+    let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
+        std::thread::Builder::new()
+            .name(name.into())
+            .spawn(work)
+            .map_err(|e| Ended::fault("start a thread", e))
+    };
+    let (commit, commits) = mpsc::sync_channel(limits::GROUP_FILES);
+    let mut threads = Vec::new();
+    let mut landers = Vec::new();
+    for _ in 0..LANDERS {
+        let (jobs, queue) = mpsc::sync_channel(limits::GROUP_FILES);
+        let lander = Lander::new(Arc::clone(&context), commit.clone());
+        threads.push(spawn("receiver-land", Box::new(move || lander.run(&queue)))?);
+        landers.push(jobs);
+    }
+    let committer = Committer::new(Arc::clone(&context));
+    threads.push(spawn("receiver-commit", Box::new(move || committer.run(&commits)))?);
+    let asker = Asker::new(Arc::clone(&context));
+    threads.push(spawn("receiver-ask", Box::new(move || asker.run(&asks)))?);
+
+    let mut receiver = Receiver {
+        context: Arc::clone(&context),
+        landers,
+        commit,
+        streams: HashMap::new(),
+        opens: HashMap::new(),
+        current: None,
+        comparison: None,
+        deferred: BTreeMap::new(),
+        deferred_tickets: Vec::new(),
+        read_errors: false,
+    };
+    let ended = receiver.dispatch(link.inbox);
+    drop(receiver);
+    context.stop();
+    for thread in threads {
+        // A thread that panicked has been reported by the panic itself; the transfer did not end well.
+        if thread.join().is_err() {
+            return Err(Ended::fault("receive", std::io::Error::other("a thread failed")));
+        }
+    }
+    let totals = ended?;
+    Ok((totals, context.totals()))
+}
+
+struct Receiver {
+    context: Arc<Context>,
+    landers: Vec<mpsc::SyncSender<Job>>,
+    commit: mpsc::SyncSender<Commit>,
+    /// Which lander has the content with this seq.
+    streams: HashMap<Seq, usize>,
+    /// Directories asked for, and the one that comes unasked as 0.
+    opens: HashMap<RequestId, Opening>,
+    /// The directory being listed.
+    current: Option<Listed>,
+    /// The comparison under way. A sender has one at a time.
+    comparison: Option<Comparison>,
+    /// Directories whose own metadata is put once everything in them has landed.
+    deferred: BTreeMap<RelPath, Entry>,
+    deferred_tickets: Vec<Ticket>,
+    /// The sender could not read all of its side: nothing more is deleted.
+    read_errors: bool,
+}
+
+/// A directory that was asked for.
+struct Opening {
+    dir: RelPath,
+    all: bool,
+}
+
+/// A directory while its listing comes in.
+struct Listed {
+    open: RequestId,
+    dir: RelPath,
+    /// What stands here: taken out as the sender names it, so that what is left is ours alone.
+    own: HashMap<Box<[u8]>, Found>,
+    /// It cannot be read or made here; its entries are passed over.
+    unusable: bool,
+}
+
+struct Comparison {
+    seq: Seq,
+    /// Digests of our side.
+    summary: Option<Summary>,
+}
+
+impl Receiver {
+    fn dispatch(&mut self, mut inbox: Inbox<FromSender>) -> Result<SenderTotals, Ended> {
+        loop {
+            let frame = match inbox.try_recv() {
+                Ok(frame) => frame,
+                Err(_) => {
+                    self.quiet()?;
+                    inbox
+                        .blocking_recv()
+                        .ok_or_else(|| Ended::Broken("the peer closed the stream".into()))?
+                }
+            };
+            for item in frame? {
+                if let FromSender::Done(totals) = item {
+                    self.finish()?;
+                    return Ok(totals);
+                }
+                self.take(item)?;
+            }
+            self.context.check()?;
+        }
+    }
+
+    fn take(&mut self, item: FromSender) -> Result<(), Ended> {
+        match item {
+            FromSender::Compare { seq, dir, entry, digest } => self.compare(seq, dir, entry, digest),
+            FromSender::Listing(listing) => self.listing(listing),
+            FromSender::Opened(id) => self.opened(id),
+            FromSender::Put(put) => self.put(put),
+            FromSender::Chunk { seq, ops } => {
+                let lander = *self.streams.get(&seq).ok_or(Misbehaved::AnswerToUnknown(seq))?;
+                self.job(lander, Job::Ops { seq, ops })
+            }
+            FromSender::PutEnd { seq, digest, entry, unstable: _ } => {
+                let lander = self.streams.remove(&seq).ok_or(Misbehaved::AnswerToUnknown(seq))?;
+                let entry = self.context.localise(entry);
+                self.job(lander, Job::End { seq, digest, entry })?;
+                self.settle_comparison()
+            }
+            FromSender::PutFailed { seq, want, again } => self.put_failed(seq, want, again),
+            FromSender::Offer { seq, path, entry } => self.offer(seq, path, entry),
+            FromSender::Remove { seq, path } => self.remove(seq, path),
+            FromSender::Rename { seq, from, to } => self.rename(seq, from, to),
+            FromSender::Problem(problem) => {
+                self.read_errors |= problem.class != ProblemClass::Vanished;
+                self.context.observer.problem(&problem);
+                Ok(())
+            }
+            FromSender::Name { id, group, name } => {
+                self.context.learn_name(id, group, &name);
+                Ok(())
+            }
+            FromSender::Refused(refusal) => Err(refusal.into()),
+            FromSender::Hello(_) => Err(Misbehaved::Unexpected("hello").into()),
+            FromSender::Welcome(_) => Err(Misbehaved::Unexpected("welcome").into()),
+            FromSender::Done(_) => Err(Misbehaved::Unexpected("done").into()),
+        }
+    }
+
+    /// Nothing has arrived that is not taken: time for what was put off.
+    fn quiet(&mut self) -> Result<(), Ended> {
+        if self.comparison.is_none() && !self.deferred.is_empty() {
+            self.barrier()?;
+            self.flush_deferred()?;
+        }
+        Ok(())
+    }
+
+    /// The sender is done: so are we, once everything is durable.
+    fn finish(&mut self) -> Result<(), Ended> {
+        if self.comparison.is_some() || !self.streams.is_empty() {
+            return Err(Misbehaved::Unexpected("done before everything was").into());
+        }
+        self.barrier()?;
+        self.flush_deferred()?;
+        self.commit(Commit::Finish { deletions_skipped: self.read_errors && self.context.may_delete() })?;
+        self.barrier()
+    }
+
+    /// Puts the metadata of directories, deepest first: putting it in one disturbs the time of none above.
+    fn flush_deferred(&mut self) -> Result<(), Ended> {
+        let dirs: Vec<_> = std::mem::take(&mut self.deferred).into_iter().rev().collect();
+        let tickets = std::mem::take(&mut self.deferred_tickets);
+        if dirs.is_empty() && tickets.is_empty() {
+            return Ok(());
+        }
+        self.commit(Commit::Directories { dirs, tickets })
+    }
+
+    /// Waits until everything handed on so far is committed.
+    fn barrier(&mut self) -> Result<(), Ended> {
+        let (done, all) = mpsc::channel();
+        for lander in 0..self.landers.len() {
+            self.job(lander, Job::Barrier(done.clone()))?;
+        }
+        drop(done);
+        // The landers drop their ends once passed on; the channel then closes.
+        while all.recv().is_ok() {}
+        let (done, all) = mpsc::channel();
+        self.commit(Commit::Barrier(done))?;
+        let _closed = all.recv();
+        self.context.check()
+    }
+
+    fn job(&self, lander: usize, job: Job) -> Result<(), Ended> {
+        self.landers[lander].send(job).map_err(|_| self.context.why_ended())
+    }
+
+    fn commit(&self, commit: Commit) -> Result<(), Ended> {
+        self.commit.send(commit).map_err(|_| self.context.why_ended())
+    }
+
+    /// The lander that has everything about this path.
+    fn lander_of(&self, path: &RelPath) -> usize {
+        use std::hash::{DefaultHasher, Hash, Hasher};
+        let mut hasher = DefaultHasher::new();
+        path.hash(&mut hasher);
+        usize::try_from(hasher.finish() % self.landers.len() as u64).unwrap_or(0)
+    }
+
+    /// Passes a commit through the lander of its path, so that it keeps its place among the changes of that path.
+    fn pass(&self, path: &RelPath, commit: Commit) -> Result<(), Ended> {
+        self.job(self.lander_of(path), Job::Pass(commit))
+    }
+}

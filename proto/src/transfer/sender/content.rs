@@ -1,0 +1,482 @@
+//! Contents on their way out: whole, by the rolling search over the receiver's sums, or by the groups the journal
+//! kept. Whichever it is, the digest at the end judges it.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
+use std::time::SystemTime;
+
+use prost::bytes::Bytes;
+
+use super::{Known, Sender, TaskId, Waiting, class_of};
+use crate::disk::root::{Dir, Found, Stamp};
+use crate::limits;
+use crate::model::delta::{Op, Search, Sums};
+use crate::model::digest::{Digest, Group, GroupHasher};
+use crate::model::entry::{Entry, Kind};
+use crate::model::path::RelPath;
+use crate::model::problem::{Misbehaved, Problem};
+use crate::transfer::link::Ended;
+use crate::transfer::observer::Sent;
+use crate::wire::message::{Basis, Content, FromSender, Inline, Put, RequestId, Seq, WantBasis};
+
+/// Read at once from a file that is streamed.
+const READ_LEN: usize = 1024 * 1024;
+
+/// A file modified longer ago than this was probably touched, not written: it is offered rather than sent.
+const FRESH_SECS: i64 = 10;
+
+/// A small file, read.
+pub(super) enum Small {
+    /// All of it, and the file as it was. `unstable`: it changed under every reading.
+    Whole { bytes: Bytes, found: Found, unstable: bool },
+    /// It is not small any more.
+    Grown,
+}
+
+/// Reads a file of at most [`limits::INLINE_MAX`] bytes, again if it changes under the reading.
+pub(super) fn read_small(dir: &Dir, name: &[u8]) -> io::Result<Small> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let (file, mut found) = dir.open_file(name)?;
+        if found.entry.size() > limits::INLINE_MAX {
+            return Ok(Small::Grown);
+        }
+        let mut bytes = Vec::with_capacity(usize::try_from(found.entry.size()).unwrap_or(0) + 1);
+        (&file).take(limits::INLINE_MAX + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > limits::INLINE_MAX {
+            return Ok(Small::Grown);
+        }
+        let stable = Stamp::of_file(&file)? == found.stat;
+        if stable || tries >= limits::UNSTABLE_TRIES {
+            if let Kind::File { size } = &mut found.entry.kind {
+                *size = bytes.len() as u64;
+            }
+            return Ok(Small::Whole { bytes: bytes.into(), found, unstable: !stable });
+        }
+    }
+}
+
+/// How a streamed content is told.
+enum Plan {
+    /// As it is.
+    Whole,
+    /// By what the receiver's sums match.
+    Search(Sums),
+    /// By the groups that differ from what the receiver is known to hold.
+    Groups(Known, GroupPlan),
+}
+
+/// A file compared with the groups of its former content.
+struct GroupPlan {
+    /// Ranges to send, merged: offset and length. What lies between is copied.
+    literal: Vec<(u64, u64)>,
+    size: u64,
+    digest: Digest,
+    groups: Vec<Group>,
+}
+
+/// What came of streaming a content once.
+struct Streamed {
+    digest: Digest,
+    groups: Vec<Group>,
+    size: u64,
+}
+
+impl Sender {
+    /// Brings one path across as it stands now.
+    pub(super) fn put(&mut self, id: TaskId, path: RelPath, known: Option<Known>) -> Result<(), Ended> {
+        let found = match self.config.view.found(&path) {
+            Ok(found) => found,
+            Err(error) => return self.unreadable(id, path, &error),
+        };
+        let entry = &found.entry;
+        let hidden = self.config.rules.hides(&path, entry.is_dir());
+        if hidden || !(self.config.terms.takes(&entry.kind) || entry.is_dir() && self.config.record) {
+            self.observer.settled(id, Ok(()));
+            return Ok(());
+        }
+        self.count(entry);
+        self.name_ids(entry)?;
+        if !entry.is_file() {
+            return self.put_entry(id, path, found.entry);
+        }
+        if !self.config.record {
+            return self.offer(id, path, found.entry);
+        }
+        match known {
+            Some(known) if same_content(&known.stamp, &found.stat) => {
+                self.put_entry(id, path, found.entry)
+            }
+            Some(known) if !known.groups.is_empty() && entry.size() > limits::INLINE_MAX => {
+                self.put_groups(id, path, known)
+            }
+            _ if entry.size() <= limits::INLINE_MAX && is_fresh(entry) => self.put_small(id, path),
+            _ => self.offer(id, path, found.entry),
+        }
+    }
+
+    fn put_entry(&mut self, id: TaskId, path: RelPath, entry: Entry) -> Result<(), Ended> {
+        let seq = self.begin(Waiting::task(id));
+        self.out.push(FromSender::Put(Put { seq, want: 0, path, entry, content: Content::None }))
+    }
+
+    fn offer(&mut self, id: TaskId, path: RelPath, entry: Entry) -> Result<(), Ended> {
+        let seq = self.begin(Waiting::task(id));
+        self.out.push(FromSender::Offer { seq, path, entry })
+    }
+
+    fn put_small(&mut self, id: TaskId, path: RelPath) -> Result<(), Ended> {
+        let read = self.config.view.holder(&path).and_then(|(dir, name)| read_small(&dir, &name));
+        match read {
+            Ok(Small::Whole { bytes, found, .. }) => {
+                let seq = self.begin(Waiting::task(id));
+                self.send_inline(seq, 0, path, bytes, found)
+            }
+            Ok(Small::Grown) => match self.config.view.found(&path) {
+                Ok(found) => self.offer(id, path, found.entry),
+                Err(error) => self.unreadable(id, path, &error),
+            },
+            Err(error) => self.unreadable(id, path, &error),
+        }
+    }
+
+    /// Sends a large file by what changed since the journal's record of it. Where too much did, the place of the
+    /// content probably moved, and the receiver's sums find more: the file is offered instead.
+    fn put_groups(&mut self, id: TaskId, path: RelPath, known: Known) -> Result<(), Ended> {
+        let planned = self.config.view.holder(&path).and_then(|(dir, name)| {
+            let (file, found) = dir.open_file(&name)?;
+            Ok((GroupPlan::compare(&file, &known)?, dir, name, found))
+        });
+        let (plan, dir, name, found) = match planned {
+            Ok(planned) => planned,
+            Err(error) => return self.unreadable(id, path, &error),
+        };
+        if plan.literal_len() > plan.size / 4 && plan.literal_len() > limits::WANTED_BYTES / 8 {
+            return self.offer(id, path, found.entry);
+        }
+        let seq = self.begin(Waiting::task(id));
+        self.stream(seq, 0, path, &dir, &name, Plan::Groups(known, plan))
+    }
+
+    /// Answers "send that". The path is the peer's: it goes through the view's Roots and the rules like any other.
+    pub(super) fn answer_want(
+        &mut self,
+        want: RequestId,
+        path: &RelPath,
+        basis: Option<(WantBasis, Vec<u8>)>,
+    ) -> Result<(), Ended> {
+        let plan = match basis {
+            None => Plan::Whole,
+            Some((basis, sums)) => Plan::Search(
+                Sums::parse(basis.block_len, basis.size, sums)
+                    .map_err(|_| Misbehaved::OutOfRange("sums"))?,
+            ),
+        };
+        if self.config.rules.hides(path, false) {
+            return self.give_up(0, want, path, &io::ErrorKind::NotFound.into());
+        }
+        self.send_file(want, path, plan)
+    }
+
+    /// Sends a file that is too large to travel with its entry to a receiver that has nothing.
+    pub(super) fn send_unasked(&mut self, path: &RelPath) -> Result<(), Ended> {
+        self.send_file(0, path, Plan::Whole)
+    }
+
+    fn send_file(&mut self, want: RequestId, path: &RelPath, plan: Plan) -> Result<(), Ended> {
+        let (dir, name) = match self.config.view.holder(path) {
+            Ok(holder) => holder,
+            Err(error) => return self.give_up(0, want, path, &error),
+        };
+        if matches!(plan, Plan::Whole) {
+            match read_small(&dir, &name) {
+                Ok(Small::Whole { bytes, found, .. }) => {
+                    self.observer.file_started(path, bytes.len() as u64);
+                    let seq = self.begin(Waiting::content(Vec::new()));
+                    return self.send_inline(seq, want, path.clone(), bytes, found);
+                }
+                Ok(Small::Grown) => {}
+                Err(error) => return self.give_up(0, want, path, &error),
+            }
+        }
+        let seq = self.begin(Waiting::content(Vec::new()));
+        self.stream(seq, want, path.clone(), &dir, &name, plan)
+    }
+
+    fn send_inline(
+        &mut self,
+        seq: Seq,
+        want: RequestId,
+        path: RelPath,
+        bytes: Bytes,
+        found: Found,
+    ) -> Result<(), Ended> {
+        let digest = Digest::of(&bytes);
+        self.totals.literal_bytes += bytes.len() as u64;
+        self.observer.file_advanced(bytes.len() as u64);
+        self.observer.file_done();
+        self.record(seq, &path, &found, digest, Vec::new());
+        let content = Content::Inline(Inline { bytes, digest });
+        self.out.push(FromSender::Put(Put { seq, want, path, entry: found.entry, content }))
+    }
+
+    /// Streams a content, again from the start if it changes under the reading.
+    fn stream(
+        &mut self,
+        seq: Seq,
+        want: RequestId,
+        path: RelPath,
+        dir: &Dir,
+        name: &[u8],
+        mut plan: Plan,
+    ) -> Result<(), Ended> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let (file, found) = match dir.open_file(name) {
+                Ok(opened) => opened,
+                Err(error) => return self.give_up(seq, want, &path, &error),
+            };
+            let basis = match &plan {
+                Plan::Groups(known, _) => {
+                    Some(Basis { size: known.stamp.size, mtime: known.entry.mtime })
+                }
+                Plan::Whole | Plan::Search(_) => None,
+            };
+            self.observer.file_started(&path, found.entry.size());
+            let (entry, content) = (found.entry.clone(), Content::Stream(basis));
+            self.out.push(FromSender::Put(Put { seq, want, path: path.clone(), entry, content }))?;
+            let streamed = match self.stream_once(seq, &file, &plan)? {
+                Ok(streamed) => streamed,
+                Err(error) => return self.give_up(seq, want, &path, &error),
+            };
+            let stable = Stamp::of_file(&file).is_ok_and(|stamp| stamp == found.stat);
+            if stable || tries >= limits::UNSTABLE_TRIES {
+                return self.end_stream(seq, &path, found, streamed, !stable);
+            }
+            self.out.push(FromSender::PutFailed { seq, want, again: true })?;
+            if let Plan::Groups(..) = plan {
+                // The comparison is stale; the content is not known well enough to copy from.
+                plan = Plan::Whole;
+            }
+        }
+    }
+
+    fn end_stream(
+        &mut self,
+        seq: Seq,
+        path: &RelPath,
+        mut found: Found,
+        streamed: Streamed,
+        unstable: bool,
+    ) -> Result<(), Ended> {
+        self.observer.file_done();
+        found.entry.kind = Kind::File { size: streamed.size };
+        if !unstable {
+            self.record(seq, path, &found, streamed.digest, streamed.groups);
+        }
+        let (digest, entry) = (streamed.digest, found.entry);
+        self.out.push(FromSender::PutEnd { seq, digest, entry, unstable })
+    }
+
+    /// One reading of a file. The outer error ends the stream, the inner one this file.
+    fn stream_once(
+        &mut self,
+        seq: Seq,
+        file: &File,
+        plan: &Plan,
+    ) -> Result<io::Result<Streamed>, Ended> {
+        match plan {
+            Plan::Whole => self.stream_whole(seq, file),
+            Plan::Search(sums) => self.stream_search(seq, file, sums),
+            Plan::Groups(_, plan) => self.stream_groups(seq, file, plan),
+        }
+    }
+
+    fn stream_whole(&mut self, seq: Seq, file: &File) -> Result<io::Result<Streamed>, Ended> {
+        let mut hasher = GroupHasher::new();
+        let mut size = 0;
+        loop {
+            let mut bytes = vec![0; limits::CHUNK_LEN];
+            let len = match read_full(file, &mut bytes) {
+                Ok(len) => len,
+                Err(error) => return Ok(Err(error)),
+            };
+            if len == 0 {
+                let (digest, groups) = hasher.finish();
+                return Ok(Ok(Streamed { digest, groups, size }));
+            }
+            bytes.truncate(len);
+            hasher.update(&bytes);
+            size += len as u64;
+            self.send_ops(seq, vec![Op::Literal(bytes.into())])?;
+        }
+    }
+
+    fn stream_search(
+        &mut self,
+        seq: Seq,
+        file: &File,
+        sums: &Sums,
+    ) -> Result<io::Result<Streamed>, Ended> {
+        let mut hasher = GroupHasher::new();
+        let mut size = 0;
+        let mut buffer = vec![0; READ_LEN];
+        let mut search = Search::new(sums);
+        let mut ops = Vec::new();
+        loop {
+            let len = match read_full(file, &mut buffer) {
+                Ok(len) => len,
+                Err(error) => return Ok(Err(error)),
+            };
+            if len == 0 {
+                search.finish(&mut |op| ops.push(op));
+                self.send_ops(seq, ops)?;
+                let (digest, groups) = hasher.finish();
+                return Ok(Ok(Streamed { digest, groups, size }));
+            }
+            hasher.update(&buffer[..len]);
+            size += len as u64;
+            search.update(&buffer[..len], &mut |op| ops.push(op));
+            self.send_ops(seq, std::mem::take(&mut ops))?;
+        }
+    }
+
+    fn stream_groups(
+        &mut self,
+        seq: Seq,
+        file: &File,
+        plan: &GroupPlan,
+    ) -> Result<io::Result<Streamed>, Ended> {
+        let mut at = 0;
+        for &(offset, len) in &plan.literal {
+            self.send_copy(seq, at, offset - at)?;
+            let mut from = offset;
+            while from < offset + len {
+                let step = (offset + len - from).min(limits::CHUNK_LEN as u64);
+                let mut bytes = vec![0; usize::try_from(step).unwrap_or(0)];
+                if let Err(error) = file.read_exact_at(&mut bytes, from) {
+                    return Ok(Err(error));
+                }
+                self.send_ops(seq, vec![Op::Literal(bytes.into())])?;
+                from += step;
+            }
+            at = offset + len;
+        }
+        self.send_copy(seq, at, plan.size - at)?;
+        let GroupPlan { digest, ref groups, size, .. } = *plan;
+        Ok(Ok(Streamed { digest, groups: groups.clone(), size }))
+    }
+
+    fn send_copy(&mut self, seq: Seq, offset: u64, len: u64) -> Result<(), Ended> {
+        if len == 0 {
+            return Ok(());
+        }
+        self.send_ops(seq, vec![Op::Copy { offset, len }])
+    }
+
+    fn send_ops(&mut self, seq: Seq, ops: Vec<Op>) -> Result<(), Ended> {
+        if ops.is_empty() {
+            return Ok(());
+        }
+        let (mut literal, mut matched) = (0, 0);
+        for op in &ops {
+            match op {
+                Op::Literal(bytes) => literal += bytes.len() as u64,
+                Op::Copy { len, .. } => matched += len,
+            }
+        }
+        self.totals.literal_bytes += literal;
+        self.totals.matched_bytes += matched;
+        self.observer.file_advanced(literal + matched);
+        self.out.push(FromSender::Chunk { seq, ops })
+    }
+
+    /// A content cannot be sent, or not to its end: the receiver forgets what came, and the path is a problem.
+    fn give_up(
+        &mut self,
+        seq: Seq,
+        want: RequestId,
+        path: &RelPath,
+        error: &io::Error,
+    ) -> Result<(), Ended> {
+        let class = class_of(error);
+        self.problem(path.clone(), &error.to_string(), class)?;
+        if want == 0 && seq == 0 {
+            return Ok(());
+        }
+        self.out.push(FromSender::PutFailed { seq, want, again: false })?;
+        if seq != 0 {
+            let problem = Problem { path: path.clone(), text: error.to_string(), class };
+            self.outstanding.give_up(seq, problem, &*self.observer);
+        }
+        Ok(())
+    }
+
+    fn record(&mut self, seq: Seq, path: &RelPath, found: &Found, digest: Digest, groups: Vec<Group>) {
+        if self.config.record {
+            let (path, entry, stamp) = (path.clone(), found.entry.clone(), found.stat);
+            self.outstanding.amend(seq, Sent { path, entry, stamp, digest, groups });
+        }
+    }
+}
+
+impl GroupPlan {
+    fn compare(file: &File, known: &Known) -> io::Result<Self> {
+        let mut hasher = GroupHasher::new();
+        let group = usize::try_from(limits::DIGEST_GROUP).unwrap_or(usize::MAX);
+        let mut buffer = vec![0; READ_LEN - READ_LEN % group];
+        let (mut literal, mut size) = (Vec::<(u64, u64)>::new(), 0);
+        loop {
+            let len = read_full(file, &mut buffer)?;
+            for piece in buffer[..len].chunks(group) {
+                hasher.update(piece);
+                let index = usize::try_from(size / limits::DIGEST_GROUP).unwrap_or(usize::MAX);
+                let covered = known.stamp.size.saturating_sub(size).min(limits::DIGEST_GROUP);
+                let same = covered == piece.len() as u64
+                    && known.groups.get(index) == Some(&hasher.current_group());
+                if !same {
+                    match literal.last_mut() {
+                        Some((offset, len)) if *offset + *len == size => *len += piece.len() as u64,
+                        _ => literal.push((size, piece.len() as u64)),
+                    }
+                }
+                size += piece.len() as u64;
+            }
+            if len < buffer.len() {
+                let (digest, groups) = hasher.finish();
+                return Ok(Self { literal, size, digest, groups });
+            }
+        }
+    }
+
+    fn literal_len(&self) -> u64 {
+        self.literal.iter().map(|(_, len)| len).sum()
+    }
+}
+
+/// Reads until the buffer is full or the file ends.
+fn read_full(mut file: &File, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match file.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(len) => filled += len,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+/// Whether a file is still the one that was sent, but for its metadata.
+fn same_content(was: &Stamp, is: &Stamp) -> bool {
+    was.dev == is.dev && was.ino == is.ino && was.size == is.size && was.mtime == is.mtime
+}
+
+fn is_fresh(entry: &Entry) -> bool {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    i64::try_from(now).unwrap_or(i64::MAX) - entry.mtime.sec < FRESH_SECS
+}

@@ -1,0 +1,125 @@
+//! The sender's reader: turns what the receiver says into events, and books acks. It never waits for the writer.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
+
+use super::outstanding::Outstanding;
+use super::{Event, Request};
+use crate::limits;
+use crate::model::path::RelPath;
+use crate::model::problem::Misbehaved;
+use crate::transfer::link::{Ended, Inbox};
+use crate::transfer::observer::Observer;
+use crate::wire::message::{FromReceiver, RequestId, WantBasis};
+
+pub(super) struct Reader {
+    pub(super) events: mpsc::Sender<Event>,
+    pub(super) outstanding: Arc<Outstanding>,
+    pub(super) requests: Arc<AtomicUsize>,
+    pub(super) observer: Arc<dyn Observer>,
+}
+
+/// A want whose sums are still coming.
+struct Summing {
+    id: RequestId,
+    path: RelPath,
+    basis: WantBasis,
+    sums: Vec<u8>,
+}
+
+impl Reader {
+    pub(super) fn run(self, mut inbox: Inbox<FromReceiver>) {
+        let mut summing = None;
+        let ended = loop {
+            match inbox.blocking_recv() {
+                None => break Ended::Broken("the peer closed the stream".into()),
+                Some(Err(ended)) => break ended,
+                Some(Ok(frame)) => {
+                    let taken = frame.into_iter().try_for_each(|item| self.take(item, &mut summing));
+                    if let Err(ended) = taken {
+                        break ended;
+                    }
+                }
+            }
+        };
+        let _late = self.events.send(Event::Ended(ended));
+    }
+
+    fn take(&self, item: FromReceiver, summing: &mut Option<Summing>) -> Result<(), Ended> {
+        match item {
+            FromReceiver::Open { id, dir, all } => self.request(Request::Open { id, dir, all }),
+            FromReceiver::Want { id, path, basis: None } => {
+                self.request(Request::Want { id, path, basis: None })
+            }
+            FromReceiver::Want { id, path, basis: Some(basis) } => {
+                if summing.is_some() {
+                    return Err(Misbehaved::Unexpected("want before the sums of the last").into());
+                }
+                *summing = Some(Summing { id, path, basis, sums: Vec::new() });
+                Ok(())
+            }
+            FromReceiver::Sums { want, sums, last } => self.sums(want, &sums, last, summing),
+            FromReceiver::Ack(seqs) => {
+                let quiet = self.outstanding.acked(&seqs, &*self.observer)?;
+                self.quiet(quiet);
+                Ok(())
+            }
+            FromReceiver::Failed { seq, problem } => {
+                self.observer.problem(&problem);
+                if seq != 0 {
+                    let quiet = self.outstanding.failed(seq, problem, &*self.observer)?;
+                    self.quiet(quiet);
+                }
+                Ok(())
+            }
+            FromReceiver::Change(change) => {
+                self.observer.changed(&change);
+                Ok(())
+            }
+            FromReceiver::Done(totals) => {
+                let _late = self.events.send(Event::PeerDone(totals));
+                Ok(())
+            }
+            FromReceiver::Refused(refusal) => Err(refusal.into()),
+            FromReceiver::Hello(_) => Err(Misbehaved::Unexpected("hello").into()),
+            FromReceiver::Welcome(_) => Err(Misbehaved::Unexpected("welcome").into()),
+        }
+    }
+
+    fn quiet(&self, quiet: bool) {
+        if quiet {
+            let _late = self.events.send(Event::Quiet);
+        }
+    }
+
+    fn request(&self, request: Request) -> Result<(), Ended> {
+        if self.requests.fetch_add(1, Ordering::Relaxed) >= limits::REQUESTS_MAX {
+            return Err(Misbehaved::TooManyRequests.into());
+        }
+        let _late = self.events.send(Event::Request(request));
+        Ok(())
+    }
+
+    fn sums(
+        &self,
+        want: RequestId,
+        sums: &[u8],
+        last: bool,
+        summing: &mut Option<Summing>,
+    ) -> Result<(), Ended> {
+        let Some(mut now) = summing.take().filter(|s| s.id == want) else {
+            return Err(Misbehaved::AnswerToUnknown(want).into());
+        };
+        now.sums.extend_from_slice(sums);
+        let blocks = now.basis.size.div_ceil(u64::from(now.basis.block_len));
+        if now.sums.len() as u64 > blocks * crate::model::delta::SUM_LEN as u64 {
+            return Err(Misbehaved::OutOfRange("sums").into());
+        }
+        if last {
+            let basis = Some((now.basis, now.sums));
+            return self.request(Request::Want { id: now.id, path: now.path, basis });
+        }
+        *summing = Some(now);
+        Ok(())
+    }
+}

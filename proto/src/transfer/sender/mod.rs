@@ -1,0 +1,371 @@
+//! The sender: the role that has the files.
+//!
+//! It works through one queue: tasks from its own side ("compare this directory", "this path changed") and requests
+//! from the receiver ("list this", "send that"). A reader thread fills the queue and books acks; it never waits for
+//! the writer, so a full wire one way cannot stop the other.
+
+mod content;
+mod inbound;
+mod listing;
+mod outstanding;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
+
+use super::link::{Ended, Link, Outbox};
+use super::observer::{Observer, TaskId};
+use super::view::{Part, View};
+use crate::disk::ids::Names;
+use crate::disk::root::Stamp;
+use crate::disk::walk::{self, Summary};
+use crate::model::counter::{ReceiverTotals, SenderTotals};
+use crate::model::digest::{Digest, Group};
+use crate::model::entry::{Entry, Kind};
+use crate::model::filter::Rules;
+use crate::model::options::{Options, Terms};
+use crate::model::path::RelPath;
+use crate::model::problem::{Misbehaved, Problem, ProblemClass};
+use crate::model::tree::{Owner, Seed};
+use crate::wire::message::{FromReceiver, FromSender, RequestId, Seq, WantBasis};
+use outstanding::{Outstanding, Waiting};
+
+/// What a sender is to do its work with.
+pub struct Config {
+    /// What it offers.
+    pub view: View,
+    /// What was asked for.
+    pub options: Options,
+    /// In which terms both ends compare.
+    pub terms: Terms,
+    /// What is left out.
+    pub rules: Rules,
+    /// The receiver has nothing: send everything unasked.
+    pub empty: bool,
+    /// Keep what the journal needs of each content sent.
+    pub record: bool,
+}
+
+/// Work from the sender's own side.
+#[derive(Debug)]
+pub enum Task {
+    /// Bring everything beneath a directory across.
+    Compare(TaskId, RelPath),
+    /// Bring one path across as it stands now; `Known` is what the journal says the receiver holds.
+    Put(TaskId, RelPath, Option<Known>),
+    /// Nothing stands at a path now.
+    Remove(TaskId, RelPath),
+    /// What stood at the first path stands at the second now.
+    Rename(TaskId, RelPath, RelPath),
+    /// End the stream once everything outstanding is acknowledged.
+    Finish,
+}
+
+/// What the receiver is known to hold at a path: the basis of a delta that needs no round trip.
+#[derive(Clone, Debug)]
+pub struct Known {
+    /// The source when it was sent.
+    pub stamp: Stamp,
+    /// The entry that was sent.
+    pub entry: Entry,
+    /// Digest of its content.
+    pub digest: Digest,
+    /// Its groups.
+    pub groups: Vec<Group>,
+}
+
+/// A request of the receiver.
+enum Request {
+    Open { id: RequestId, dir: RelPath, all: bool },
+    Want { id: RequestId, path: RelPath, basis: Option<(WantBasis, Vec<u8>)> },
+}
+
+/// What the sender's queue holds.
+enum Event {
+    Task(Task),
+    Request(Request),
+    /// Nothing is outstanding any more.
+    Quiet,
+    PeerDone(ReceiverTotals),
+    Ended(Ended),
+}
+
+/// Gives a sender work while it runs.
+#[derive(Clone)]
+pub struct Tasks(mpsc::Sender<Event>);
+
+impl Tasks {
+    /// Queues a task. After the sender's end it is dropped: its owner hears of the end from [`run`].
+    pub fn submit(&self, task: Task) {
+        let _late = self.0.send(Event::Task(task));
+    }
+
+    /// Ends the sender at once.
+    pub fn stop(&self) {
+        let _late = self.0.send(Event::Ended(Ended::Stopped));
+    }
+}
+
+/// A sender's queue, to be given to [`run`].
+pub struct Queue {
+    tasks: mpsc::Sender<Event>,
+    events: mpsc::Receiver<Event>,
+}
+
+/// A new queue and the handle that fills it.
+#[must_use]
+pub fn queue() -> (Tasks, Queue) {
+    let (tasks, events) = mpsc::channel();
+    (Tasks(tasks.clone()), Queue { tasks, events })
+}
+
+/// Brings the whole view across once, then ends the stream.
+///
+/// # Errors
+/// What ended it early.
+pub fn run_once(
+    config: Config,
+    link: Link<FromSender, FromReceiver>,
+    observer: Arc<dyn Observer>,
+) -> Result<(SenderTotals, ReceiverTotals), Ended> {
+    let (tasks, queue) = queue();
+    for part in config.view.parts() {
+        tasks.submit(match part {
+            Part::Dir(dir) if dir.is_root() || config.terms.recursive => Task::Compare(0, dir),
+            Part::Dir(path) | Part::Single(path) => Task::Put(0, path, None),
+        });
+    }
+    tasks.submit(Task::Finish);
+    run(config, link, queue, observer)
+}
+
+/// Runs a sender until it is told to finish, or until the stream ends. Blocks: it belongs on a thread of its own.
+///
+/// Touches: the view's Roots (read). Never: network, config.
+///
+/// # Errors
+/// What ended it early.
+pub fn run(
+    config: Config,
+    link: Link<FromSender, FromReceiver>,
+    queue: Queue,
+    observer: Arc<dyn Observer>,
+) -> Result<(SenderTotals, ReceiverTotals), Ended> {
+    let Queue { tasks, events } = queue;
+    let outstanding = Arc::new(Outstanding::default());
+    let requests = Arc::new(AtomicUsize::new(0));
+    let reader = inbound::Reader {
+        events: tasks,
+        outstanding: Arc::clone(&outstanding),
+        requests: Arc::clone(&requests),
+        observer: Arc::clone(&observer),
+    };
+    std::thread::Builder::new()
+        .name("sender-read".into())
+        .spawn(move || reader.run(link.inbox))
+        .map_err(|e| Ended::fault("start a thread", e))?;
+    let mut sender = Sender {
+        out: Outbox::new(link.out, config.options.bwlimit),
+        names: Names::new(config.terms.numeric_ids),
+        seed: Seed::new(&config.terms, config.rules.iter()),
+        config,
+        observer,
+        outstanding,
+        requests,
+        totals: SenderTotals::default(),
+        summary: None,
+        named: std::collections::HashSet::new(),
+        last_seq: 0,
+        finishing: false,
+        finished: false,
+    };
+    sender.work(&events)
+}
+
+struct Sender {
+    config: Config,
+    out: Outbox<FromSender>,
+    names: Names,
+    seed: Seed,
+    observer: Arc<dyn Observer>,
+    outstanding: Arc<Outstanding>,
+    /// Requests in the queue; the reader counts up, this thread down.
+    requests: Arc<AtomicUsize>,
+    totals: SenderTotals,
+    /// Digests of the directory last compared, beneath that directory.
+    summary: Option<Summary>,
+    /// Ids whose names were sent: (is a group, id).
+    named: std::collections::HashSet<(bool, u32)>,
+    last_seq: Seq,
+    finishing: bool,
+    finished: bool,
+}
+
+impl Sender {
+    fn work(
+        &mut self,
+        events: &mpsc::Receiver<Event>,
+    ) -> Result<(SenderTotals, ReceiverTotals), Ended> {
+        loop {
+            let event = match events.try_recv() {
+                Ok(event) => event,
+                Err(_) => {
+                    self.out.flush()?;
+                    events.recv().map_err(|_| Ended::Stopped)?
+                }
+            };
+            match event {
+                Event::Task(task) => self.task(task)?,
+                Event::Request(request) => {
+                    self.requests.fetch_sub(1, Ordering::Relaxed);
+                    self.answer(request)?;
+                }
+                Event::Quiet => {}
+                Event::PeerDone(totals) if self.finished => return Ok((self.totals, totals)),
+                Event::PeerDone(_) => return Err(Misbehaved::Unexpected("done").into()),
+                Event::Ended(ended) => return Err(ended),
+            }
+            if self.finishing && !self.finished && self.outstanding.is_quiet() {
+                self.finished = true;
+                self.out.push(FromSender::Done(self.totals))?;
+            }
+        }
+    }
+
+    fn task(&mut self, task: Task) -> Result<(), Ended> {
+        match task {
+            Task::Compare(id, dir) => self.compare(id, dir),
+            Task::Put(id, path, known) => self.put(id, path, known),
+            Task::Remove(id, path) => {
+                let seq = self.begin(Waiting::task(id));
+                self.out.push(FromSender::Remove { seq, path })
+            }
+            Task::Rename(id, from, to) => {
+                let seq = self.begin(Waiting::task(id));
+                self.out.push(FromSender::Rename { seq, from, to })
+            }
+            Task::Finish => {
+                self.finishing = true;
+                Ok(())
+            }
+        }
+    }
+
+    fn answer(&mut self, request: Request) -> Result<(), Ended> {
+        match request {
+            Request::Open { id, dir, all } => self.answer_open(id, dir, all),
+            Request::Want { id, path, basis } => self.answer_want(id, &path, basis),
+        }
+    }
+
+    /// Both ends digest the directory; only what differs is opened. Where the receiver has nothing there is nothing to
+    /// compare, and everything follows unasked.
+    fn compare(&mut self, id: TaskId, dir: RelPath) -> Result<(), Ended> {
+        let entry = match self.config.view.only(&dir) {
+            Some((root, place)) => match root.found(&place) {
+                Ok(found) if found.entry.is_dir() => Some(found.entry),
+                Ok(_) => return self.put(id, dir, None),
+                Err(error) => return self.unreadable(id, dir, &error),
+            },
+            None => None,
+        };
+        if let Some(entry) = &entry {
+            self.name_ids(entry)?;
+        }
+        let everything = self.config.empty;
+        let digest = if everything { None } else { Some(self.digest(&dir)?) };
+        let seq = self.begin(Waiting::task(id));
+        self.out.push(FromSender::Compare { seq, dir: dir.clone(), entry, digest })?;
+        if everything {
+            self.answer_open(0, dir, true)?;
+        }
+        Ok(())
+    }
+
+    /// The digest of a directory. Where several sources meet in it there is none to compute: a random one never
+    /// compares equal, and the directory is opened.
+    fn digest(&mut self, dir: &RelPath) -> Result<Digest, Ended> {
+        self.summary = None;
+        let Some((root, place)) = self.config.view.only(dir) else {
+            let mut noise = [0; 32];
+            rustix::rand::getrandom(&mut noise, rustix::rand::GetRandomFlags::empty())
+                .map_err(|e| Ended::fault("random numbers", e.into()))?;
+            return Ok(Digest(noise));
+        };
+        let (root, place) = (root.clone(), place);
+        let Config { terms, rules, .. } = &self.config;
+        let summary = walk::summarise(&root, &place, terms, rules, self.seed, &mut self.names)
+            .map_err(|e| Ended::fault(format!("read {dir}"), e))?;
+        for (path, error) in &summary.failed {
+            let path = path.below(&place).unwrap_or_else(RelPath::root);
+            self.problem(dir.join(&path).unwrap_or(path), &error.to_string(), ProblemClass::Path)?;
+        }
+        let digest = summary.digest;
+        let counts = &mut self.totals.entries;
+        counts.files += summary.entries.files;
+        counts.dirs += summary.entries.dirs;
+        counts.links += summary.entries.links;
+        counts.devices += summary.entries.devices;
+        counts.specials += summary.entries.specials;
+        self.totals.size_bytes += summary.size_bytes;
+        self.summary = Some(summary);
+        Ok(digest)
+    }
+
+    /// Takes the next seq and books what waits for its ack.
+    fn begin(&mut self, waiting: Waiting) -> Seq {
+        self.last_seq += 1;
+        self.outstanding.add(self.last_seq, waiting);
+        self.last_seq
+    }
+
+    /// A task whose path cannot be read ends here, without a word to the receiver but the problem.
+    fn unreadable(&mut self, id: TaskId, path: RelPath, error: &std::io::Error) -> Result<(), Ended> {
+        let class = class_of(error);
+        let problem = Problem { path: path.clone(), text: error.to_string(), class };
+        self.problem(path, &error.to_string(), class)?;
+        self.observer.settled(id, Err(problem));
+        Ok(())
+    }
+
+    fn problem(&mut self, path: RelPath, text: &str, class: ProblemClass) -> Result<(), Ended> {
+        match class {
+            ProblemClass::Vanished => self.totals.vanished += 1,
+            ProblemClass::DiskFull | ProblemClass::Path => self.totals.problems += 1,
+        }
+        let problem = Problem { path, text: text.into(), class };
+        self.observer.problem(&problem);
+        self.out.push(FromSender::Problem(problem))
+    }
+
+    /// Sends the names of an entry's ids, once each, where ids are matched by name.
+    fn name_ids(&mut self, entry: &Entry) -> Result<(), Ended> {
+        if self.config.terms.numeric_ids {
+            return Ok(());
+        }
+        let ids = [
+            (self.config.terms.owner, false, entry.uid),
+            (self.config.terms.group, true, entry.gid),
+        ];
+        for (wanted, group, id) in ids {
+            if !wanted || !self.named.insert((group, id)) {
+                continue;
+            }
+            let owner = if group { self.names.group_term(id) } else { self.names.owner_term(id) };
+            if let Owner::Name(name) = owner {
+                self.out.push(FromSender::Name { id, group, name })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, entry: &Entry) {
+        self.totals.entries.add(&entry.kind);
+        if let Kind::File { size } = entry.kind {
+            self.totals.size_bytes += size;
+        }
+    }
+}
+
+fn class_of(error: &std::io::Error) -> ProblemClass {
+    if error.kind() == std::io::ErrorKind::NotFound { ProblemClass::Vanished } else { ProblemClass::Path }
+}

@@ -1,0 +1,100 @@
+//! What a sender waits to have acknowledged.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::model::problem::{Misbehaved, Problem};
+use crate::transfer::observer::{Observer, Sent, TaskId};
+use crate::wire::message::Seq;
+
+/// What stands behind one seq.
+pub(super) struct Waiting {
+    /// The task it settles, if it settles one.
+    task: Option<TaskId>,
+    /// What becomes durable with it.
+    sent: Vec<Sent>,
+}
+
+impl Waiting {
+    /// The end of a task.
+    pub(super) fn task(id: TaskId) -> Self {
+        Self { task: Some(id), sent: Vec::new() }
+    }
+
+    /// Contents that the receiver asked for; they settle nothing by themselves.
+    pub(super) fn content(sent: Vec<Sent>) -> Self {
+        Self { task: None, sent }
+    }
+}
+
+/// Everything not acknowledged yet, by seq. Shared with the reader, which books the acks.
+#[derive(Default)]
+pub(super) struct Outstanding(Mutex<HashMap<Seq, Waiting>>);
+
+impl Outstanding {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Seq, Waiting>> {
+        // Each change to the map is one call: a panic elsewhere cannot leave it half-made.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn add(&self, seq: Seq, waiting: Waiting) {
+        self.lock().insert(seq, waiting);
+    }
+
+    /// Adds what a content turned out to be once all of it was read.
+    pub(super) fn amend(&self, seq: Seq, sent: Sent) {
+        if let Some(waiting) = self.lock().get_mut(&seq) {
+            waiting.sent.push(sent);
+        }
+    }
+
+    /// Closes a seq whose content will not come.
+    pub(super) fn give_up(&self, seq: Seq, problem: Problem, observer: &dyn Observer) {
+        let task = self.lock().remove(&seq).and_then(|waiting| waiting.task);
+        if let Some(task) = task {
+            observer.settled(task, Err(problem));
+        }
+    }
+
+    pub(super) fn is_quiet(&self) -> bool {
+        self.lock().is_empty()
+    }
+
+    /// Takes acks and tells the observer. Returns whether nothing is outstanding any more.
+    pub(super) fn acked(&self, seqs: &[Seq], observer: &dyn Observer) -> Result<bool, Misbehaved> {
+        let mut waiting = self.lock();
+        let mut sent = Vec::new();
+        let mut settled = Vec::new();
+        for seq in seqs {
+            let done = waiting.remove(seq).ok_or(Misbehaved::AnswerToUnknown(*seq))?;
+            sent.extend(done.sent);
+            settled.extend(done.task);
+        }
+        let quiet = waiting.is_empty();
+        drop(waiting);
+        if !sent.is_empty() {
+            observer.recorded(sent);
+        }
+        for task in settled {
+            observer.settled(task, Ok(()));
+        }
+        Ok(quiet)
+    }
+
+    /// Takes a failure that stands for an ack.
+    pub(super) fn failed(
+        &self,
+        seq: Seq,
+        problem: Problem,
+        observer: &dyn Observer,
+    ) -> Result<bool, Misbehaved> {
+        let mut waiting = self.lock();
+        let done = waiting.remove(&seq).ok_or(Misbehaved::AnswerToUnknown(seq))?;
+        let quiet = waiting.is_empty();
+        drop(waiting);
+        if let Some(task) = done.task {
+            observer.settled(task, Err(problem));
+        }
+        Ok(quiet)
+    }
+}
