@@ -52,7 +52,7 @@ impl Meant {
     /// From the attribute's text: `mode major,minor uid:gid`, the mode in octal. `None` when it is not of that form.
     #[must_use]
     pub fn parse(text: &[u8]) -> Option<Self> {
-        let mut parts = str::from_utf8(text).ok()?.split_ascii_whitespace();
+        let mut parts = std::str::from_utf8(text).ok()?.split_ascii_whitespace();
         let mode = u32::from_str_radix(parts.next()?, 8).ok()?;
         let (major, minor) = parts.next()?.split_once(',')?;
         let (uid, gid) = parts.next()?.split_once(':')?;

@@ -111,9 +111,7 @@ fn plain(stat: &Stat) -> io::Result<Found> {
 }
 
 fn found(stat: &Stat, kind: Kind) -> io::Result<Found> {
-    if let Kind::Symlink { target } = &kind
-        && !is_link_text(target)
-    {
+    if matches!(&kind, Kind::Symlink { target } if !is_link_text(target)) {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "symlink without a text"));
     }
     let stamp = Stamp::of(stat);

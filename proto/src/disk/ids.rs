@@ -57,7 +57,7 @@ impl Names {
         if let Some(known) = self.uids.get(name) {
             return *known;
         }
-        let user = str::from_utf8(name).ok().and_then(|name| User::from_name(name).ok().flatten());
+        let user = std::str::from_utf8(name).ok().and_then(|name| User::from_name(name).ok().flatten());
         let uid = user.map(|user| user.uid.as_raw()).filter(|&uid| uid != 0);
         self.uids.insert(name.to_vec(), uid);
         uid
@@ -71,7 +71,7 @@ impl Names {
         if let Some(known) = self.gids.get(name) {
             return *known;
         }
-        let group = str::from_utf8(name).ok().and_then(|name| Group::from_name(name).ok().flatten());
+        let group = std::str::from_utf8(name).ok().and_then(|name| Group::from_name(name).ok().flatten());
         let gid = group.map(|group| group.gid.as_raw()).filter(|&gid| gid != 0);
         self.gids.insert(name.to_vec(), gid);
         gid

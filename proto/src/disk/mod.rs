@@ -23,6 +23,11 @@ pub mod root;
 pub mod stage;
 pub mod walk;
 
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+
 pub use dir::Dir;
 pub use found::{Found, Stamp};
 pub use ids::Names;
