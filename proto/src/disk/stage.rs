@@ -69,7 +69,8 @@ impl Staged {
         Ok(Self::new(fd.into(), name, dir.style()))
     }
 
-    fn create_named(dir: &Dir) -> io::Result<Self> {
+    /// As [`Staged::create`] where the file system has no nameless files.
+    pub(super) fn create_named(dir: &Dir) -> io::Result<Self> {
         let name = reserved::fresh();
         let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
         let fd = rustix::fs::openat(dir.fd(), &name[..], flags, Mode::RUSR | Mode::WUSR)?;
