@@ -1,0 +1,237 @@
+//! disk: a file on its way. It has no name until it is whole, so that nobody sees it and a crash leaves nothing.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::FileExt;
+
+use rustix::fs::{Advice, AtFlags, CWD, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::apply::{self, Replace};
+use super::dir::Dir;
+use super::found::Found;
+use super::meta::{self, Node, Placement};
+use super::reserved;
+use super::root::Style;
+use crate::model::digest::Digest;
+use crate::model::entry::Entry;
+
+/// From this length on a range is copied inside the kernel, which can share its blocks; a shorter one costs less read
+/// and written.
+const COPY_INSIDE_MIN: u64 = 64 * 1024;
+
+/// Bytes read at a time to be hashed or copied: one pass through the second-level cache.
+const BUFFER_LEN: usize = 256 * 1024;
+
+/// A file on its way: received into a nameless file in the directory it is meant for, and hashed on the way.
+///
+/// Invariant: the digest is that of the `len` bytes written, in order, as they lie in the file.
+#[derive(Debug)]
+pub struct Staged {
+    file: File,
+    /// Its name, where the file system cannot do without.
+    name: Option<TempName>,
+    style: Style,
+    hasher: blake3::Hasher,
+    len: u64,
+    buffer: Vec<u8>,
+}
+
+/// A reserved name that disappears with this value unless it was given away.
+#[derive(Debug)]
+struct TempName {
+    dir: Dir,
+    name: [u8; 20],
+}
+
+impl Drop for TempName {
+    fn drop(&mut self) {
+        // After a rename the name is gone, and nobody else makes it again. What fails otherwise is swept later.
+        let _gone = rustix::fs::unlinkat(self.dir.fd(), &self.name[..], AtFlags::empty());
+    }
+}
+
+impl Staged {
+    /// A new empty file, readable by its owner alone, in this directory: nameless (`O_TMPFILE`), or under a reserved
+    /// name where the file system has no nameless ones.
+    ///
+    /// # Errors
+    /// As `open(2)`.
+    pub fn create(dir: &Dir) -> io::Result<Self> {
+        let mode = Mode::RUSR | Mode::WUSR;
+        let flags = OFlags::RDWR | OFlags::CLOEXEC;
+        let (fd, name) = match rustix::fs::openat(dir.fd(), ".", flags | OFlags::TMPFILE, mode) {
+            Ok(fd) => (fd, None),
+            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOSYS) => return Self::create_named(dir),
+            Err(error) => return Err(error.into()),
+        };
+        Ok(Self::new(fd.into(), name, dir.style()))
+    }
+
+    /// As [`Staged::create`] where the file system has no nameless files.
+    pub(super) fn create_named(dir: &Dir) -> io::Result<Self> {
+        let name = reserved::fresh();
+        let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
+        let fd = rustix::fs::openat(dir.fd(), &name[..], flags, Mode::RUSR | Mode::WUSR)?;
+        Ok(Self::new(fd.into(), Some(TempName { dir: dir.clone(), name }), dir.style()))
+    }
+
+    fn new(file: File, name: Option<TempName>, style: Style) -> Self {
+        Self { file, name, style, hasher: blake3::Hasher::new(), len: 0, buffer: Vec::new() }
+    }
+
+    /// Appends these bytes.
+    ///
+    /// # Errors
+    /// As `write(2)`.
+    pub fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(bytes, self.len)?;
+        self.hasher.update(bytes);
+        self.len += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Appends a range of another file: inside the kernel where it can, which on some file systems shares the blocks.
+    ///
+    /// What is hashed is what landed here. The basis may be written to by somebody at this very moment, so bytes read
+    /// from it a second time would prove nothing.
+    ///
+    /// # Errors
+    /// `UnexpectedEof` when the basis is shorter; as `copy_file_range(2)`, `read(2)` and `write(2)`.
+    pub fn copy_from(&mut self, basis: &File, offset: u64, len: u64) -> io::Result<()> {
+        let end = offset.checked_add(len).ok_or(io::ErrorKind::InvalidInput)?;
+        let copied = if len >= COPY_INSIDE_MIN { self.copy_inside(basis, offset, len)? } else { 0 };
+        self.hash_landed(copied)?;
+        let mut buffer = self.take_buffer();
+        let mut at = offset + copied;
+        while at < end {
+            let part = &mut buffer[..usize::try_from(end - at).unwrap_or(BUFFER_LEN).min(BUFFER_LEN)];
+            basis.read_exact_at(part, at)?;
+            self.write_all(part)?;
+            at += part.len() as u64;
+        }
+        self.buffer = buffer;
+        Ok(())
+    }
+
+    /// Copies as much as the kernel will; the rest is for `read` and `write`. Returns how many bytes landed after
+    /// `self.len`, which stays where it is.
+    fn copy_inside(&self, basis: &File, offset: u64, len: u64) -> io::Result<u64> {
+        let (mut from, mut to) = (offset, self.len);
+        while from < offset + len {
+            let left = usize::try_from(offset + len - from).unwrap_or(usize::MAX);
+            match rustix::fs::copy_file_range(basis, Some(&mut from), &self.file, Some(&mut to), left) {
+                // The end, or a file system that cannot: reading will tell.
+                Ok(0) | Err(Errno::XDEV | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => break,
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(from - offset)
+    }
+
+    /// Takes the next `len` bytes of the file itself into the digest.
+    fn hash_landed(&mut self, len: u64) -> io::Result<()> {
+        let end = self.len + len;
+        let mut buffer = self.take_buffer();
+        while self.len < end {
+            let part = &mut buffer[..usize::try_from(end - self.len).unwrap_or(BUFFER_LEN).min(BUFFER_LEN)];
+            self.file.read_exact_at(part, self.len)?;
+            self.hasher.update(part);
+            self.len += part.len() as u64;
+        }
+        self.buffer = buffer;
+        Ok(())
+    }
+
+    fn take_buffer(&mut self) -> Vec<u8> {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        buffer.resize(BUFFER_LEN, 0);
+        buffer
+    }
+
+    /// The digest of what was written so far.
+    pub fn digest(&mut self) -> Digest {
+        self.hasher.finalize().into()
+    }
+
+    /// Bytes written so far.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Whether nothing was written yet.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Gives the file its metadata, while nobody can see it. Content comes first: writing would change the time and
+    /// take setuid off again. `old` is what it will replace.
+    ///
+    /// # Errors
+    /// As `fchown(2)`, `fchmod(2)`, `fsetxattr(2)` and `futimens(3)`.
+    pub fn describe(&mut self, entry: &Entry, old: Option<&Found>, how: &Placement) -> io::Result<()> {
+        meta::put(Node::Open(self.file.as_fd()), self.style, entry, old, how)
+    }
+
+    /// Asks the kernel to begin writing the content out, without waiting: the syncs of a group of files then wait
+    /// together. A hint; what goes wrong shows at [`Staged::sync`].
+    pub fn start_writeback(&self) {
+        // Linux writes dirty pages out on this advice before it drops the clean ones (`mm/fadvise.c`).
+        let _hint = rustix::fs::fadvise(&self.file, 0, None, Advice::DontNeed);
+    }
+
+    /// Makes content and metadata durable. `fdatasync(2)` would leave owner, mode and times behind.
+    ///
+    /// # Errors
+    /// As `fsync(2)`: after one the content must not be trusted.
+    pub fn sync(&self) -> io::Result<()> {
+        Ok(rustix::fs::fsync(&self.file)?)
+    }
+
+    /// The file itself, open for reading and writing. Whoever writes to it directly breaks the digest.
+    #[must_use]
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Leaves what came so far under a reserved name (`reserved::for_partial`), for the next run to go on with. An
+    /// older one of that name goes away.
+    ///
+    /// # Errors
+    /// As [`apply::place`].
+    pub fn keep_partial(self, dir: &Dir, name: &[u8; 20]) -> io::Result<()> {
+        debug_assert!(reserved::is_reserved(name), "a partial file lies under a reserved name");
+        apply::place(self, dir, name, Replace::Expected)
+    }
+
+    /// The file without a name, on which it lives as long as it is open.
+    #[must_use]
+    pub fn into_file(self) -> File {
+        self.file
+    }
+
+    /// Gives the file a name that nothing has.
+    ///
+    /// # Errors
+    /// `EEXIST` when something has it; as `linkat(2)` or `renameat2(2)`.
+    pub(super) fn name_anew(&self, dir: &Dir, name: &[u8]) -> io::Result<()> {
+        if let Some(temp) = &self.name {
+            return apply::rename_anew(&temp.dir, &temp.name, dir, name);
+        }
+        // AT_EMPTY_PATH would need CAP_DAC_READ_SEARCH; the link in /proc needs nothing.
+        let own = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+        Ok(rustix::fs::linkat(CWD, own, dir.fd(), name, AtFlags::SYMLINK_FOLLOW)?)
+    }
+
+    /// The name the file has already, in the directory it was created in.
+    pub(super) fn temp_name(&self) -> Option<(&Dir, &[u8])> {
+        self.name.as_ref().map(|temp| (&temp.dir, &temp.name[..]))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,82 @@
+//! Claims about files on their way.
+
+use std::os::unix::fs::FileExt;
+
+use super::*;
+use crate::disk::testing::Ground;
+
+fn bytes(len: usize) -> Vec<u8> {
+    (0..len).map(|i| (i * 31 % 251) as u8).collect()
+}
+
+#[test]
+fn the_digest_is_that_of_everything_written_and_copied() {
+    let ground = Ground::new();
+    let inside = usize::try_from(COPY_INSIDE_MIN).expect("fits");
+    let basis_bytes = bytes(3 * inside + 17);
+    ground.write("basis", &basis_bytes);
+    let (basis, _) = ground.top().open_file(b"basis").expect("basis");
+    let mut staged = Staged::create(&ground.top()).expect("staged");
+    let mut want = Vec::new();
+    let ranges = [(0, 10), (5, inside), (inside + 1, inside - 1), (0, 3 * inside + 17), (3 * inside, 0)];
+    for (offset, len) in ranges {
+        staged.write_all(b"literal").expect("write");
+        want.extend_from_slice(b"literal");
+        staged.copy_from(&basis, offset as u64, len as u64).expect("copy");
+        want.extend_from_slice(&basis_bytes[offset..offset + len]);
+        assert_eq!((staged.len(), staged.digest()), (want.len() as u64, Digest::of(&want)));
+    }
+    let mut landed = vec![0; want.len()];
+    staged.file().read_exact_at(&mut landed, 0).expect("read");
+    assert!(landed == want, "what landed is what was hashed");
+}
+
+#[test]
+fn a_basis_that_is_too_short_is_an_error() {
+    let ground = Ground::new();
+    let inside = usize::try_from(COPY_INSIDE_MIN).expect("fits");
+    ground.write("basis", &bytes(2 * inside));
+    let (basis, _) = ground.top().open_file(b"basis").expect("basis");
+    let mut staged = Staged::create(&ground.top()).expect("staged");
+    for (offset, len) in [(0, 3 * COPY_INSIDE_MIN), (2 * COPY_INSIDE_MIN, 1), (9 * COPY_INSIDE_MIN, COPY_INSIDE_MIN)] {
+        let error = staged.copy_from(&basis, offset, len).expect_err("too short");
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+    }
+    let error = staged.copy_from(&basis, u64::MAX, 2).expect_err("overflow");
+    assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+}
+
+#[test]
+fn a_dropped_file_leaves_no_name_nameless_or_not() {
+    let ground = Ground::new();
+    let mut staged = Staged::create(&ground.top()).expect("staged");
+    staged.write_all(b"half").expect("write");
+    staged.start_writeback();
+    assert!(ground.names().is_empty(), "it has no name yet");
+    drop(staged);
+    let mut named = Staged::create_named(&ground.top()).expect("staged");
+    named.write_all(b"half").expect("write");
+    assert_eq!(ground.names().len(), 1);
+    drop(named);
+    assert!(ground.names().is_empty());
+    let mut cut = Staged::create_named(&ground.top()).expect("staged");
+    cut.write_all(b"half").expect("write");
+    let kept = cut.into_file();
+    assert!(ground.names().is_empty());
+    let mut half = [0; 4];
+    kept.read_exact_at(&mut half, 0).expect("read");
+    assert_eq!(&half, b"half");
+}
+
+#[test]
+fn partial_data_lies_beside_its_target_until_newer_data_takes_its_place() {
+    let ground = Ground::new();
+    let name = reserved::for_partial(b"big");
+    for content in [&b"first"[..], b"second"] {
+        let mut staged = Staged::create(&ground.top()).expect("staged");
+        staged.write_all(content).expect("write");
+        staged.keep_partial(&ground.top(), &name).expect("kept");
+        assert_eq!(ground.names(), [name.to_vec()]);
+        assert_eq!(ground.read(name), content);
+    }
+}
