@@ -44,6 +44,14 @@ pub struct Stamp {
 // The kernel's structure has other integer widths on other machines; these conversions lose nothing on any of them.
 #[allow(clippy::unnecessary_cast, reason = "integer widths of `struct stat` differ by machine")]
 impl Stamp {
+    /// Of an open file, now.
+    ///
+    /// # Errors
+    /// As `fstat(2)`.
+    pub fn of_file(file: &std::fs::File) -> io::Result<Self> {
+        Ok(Self::of(&rustix::fs::fstat(file)?))
+    }
+
     pub(super) fn of(stat: &Stat) -> Self {
         Self {
             dev: stat.st_dev as u64,

@@ -6,6 +6,7 @@
 pub mod link;
 pub mod observer;
 pub mod partial;
+pub mod pump;
 pub mod receiver;
 pub mod sender;
 pub mod view;

@@ -1,7 +1,7 @@
 //! Who is told what a role does: a progress bar, a log, the journal, a test. All of it may come from any thread of
 //! the role, and none of it may block on the network.
 
-use crate::disk::root::Stamp;
+use crate::disk::Stamp;
 use crate::model::change::Change;
 use crate::model::digest::{Digest, Group};
 use crate::model::entry::Entry;
@@ -30,12 +30,12 @@ pub struct Sent {
 pub trait Observer: Send + Sync {
     /// Content of a file begins to cross; `size` in bytes is what its entry says.
     fn file_started(&self, path: &RelPath, size: u64) {
-        let _ = (path, size);
+        let _unused = (path, size);
     }
 
     /// So many bytes of the current file's content are done, sent or copied.
     fn file_advanced(&self, bytes: u64) {
-        let _ = bytes;
+        let _unused = bytes;
     }
 
     /// The current file's content is done.
@@ -43,27 +43,27 @@ pub trait Observer: Send + Sync {
 
     /// The receiver made a change.
     fn changed(&self, change: &Change) {
-        let _ = change;
+        let _unused = change;
     }
 
     /// A restore kept what it replaced under another name.
     fn kept_aside(&self, path: &RelPath, kept: &RelPath) {
-        let _ = (path, kept);
+        let _unused = (path, kept);
     }
 
     /// One path failed, at either end.
     fn problem(&self, problem: &Problem) {
-        let _ = problem;
+        let _unused = problem;
     }
 
     /// These contents are durable at the receiver.
     fn recorded(&self, sent: Vec<Sent>) {
-        let _ = sent;
+        let _unused = sent;
     }
 
     /// A task has come to its end: everything it stood for is durable, or a path of it failed.
     fn settled(&self, task: TaskId, outcome: Result<(), Problem>) {
-        let _ = (task, outcome);
+        let _unused = (task, outcome);
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use std::time::Instant;
 
 use crate::disk::reserved;
-use crate::disk::root::Root;
+use crate::disk::Root;
 use crate::disk::stage::Staged;
 use crate::limits;
 use crate::model::path::RelPath;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use crate::disk::root::{Dir, Found, Root};
+use crate::disk::{Dir, Found, Root};
 use crate::disk::walk;
 use crate::model::path::RelPath;
 

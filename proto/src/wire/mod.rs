@@ -9,11 +9,6 @@ pub mod version;
 /// Code generated from `schema/driftless.proto`. Only this room and the two ends' service bindings name it.
 #[expect(
     missing_docs,
-    unreachable_pub,
-    clippy::use_self,
-    clippy::semicolon_if_nothing_returned,
-    clippy::uninlined_format_args,
-    clippy::unwrap_used,
     reason = "generated"
 )]
 #[rustfmt::skip]

@@ -6,7 +6,7 @@ use super::compare::Made;
 use super::context::{Ticket, problem_of};
 use super::land::{BasisFrom, Job};
 use crate::disk::apply;
-use crate::disk::root::{Found, Root};
+use crate::disk::{Found, Root};
 use crate::disk::walk;
 use crate::model::change::Action;
 use crate::model::entry::{Entry, Kind};

@@ -11,7 +11,7 @@ use std::sync::{Arc, mpsc};
 use super::context::{Context, Ticket, problem_of};
 use crate::disk::apply::{self, Replace};
 use crate::disk::meta::{Keep, Placement};
-use crate::disk::root::{Dir, Found};
+use crate::disk::{Dir, Found};
 use crate::disk::stage::Staged;
 use crate::limits;
 use crate::model::change::Action;
@@ -24,7 +24,7 @@ use crate::wire::message::{FromReceiver, Seq};
 /// Something to be made visible, or said, in its turn.
 pub(super) enum Commit {
     /// A landed file.
-    File(FileCommit),
+    File(Box<FileCommit>),
     /// A symlink, fifo, socket or device; `old` is what stood there.
     Node { path: RelPath, entry: Entry, old: Option<Found>, tickets: Vec<Ticket> },
     /// New metadata for what stands there.
@@ -117,7 +117,7 @@ impl Committer {
 
     fn one(&mut self, commit: Commit, synced: io::Result<()>) {
         match commit {
-            Commit::File(file) => self.file(file, synced),
+            Commit::File(file) => self.file(*file, synced),
             Commit::Node { path, entry, old, tickets } => {
                 let outcome = self.touch(&path).and_then(|dir| {
                     self.keep_aside(&dir, &path, old.as_ref())?;

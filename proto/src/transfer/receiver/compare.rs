@@ -6,7 +6,7 @@ use super::commit::Commit;
 use super::context::{Ticket, problem_of};
 use super::land::Job;
 use super::{Comparison, Listed, Opening, Receiver};
-use crate::disk::root::Found;
+use crate::disk::Found;
 use crate::disk::{ids::Names, reserved, walk};
 use crate::model::change::Action;
 use crate::model::digest::Digest;

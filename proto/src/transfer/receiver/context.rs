@@ -13,7 +13,7 @@ use super::ask::Ask;
 use crate::disk::ids::Names;
 use crate::disk::meta::Placement;
 use crate::disk::reserved;
-use crate::disk::root::Root;
+use crate::disk::Root;
 use crate::model::change::{Action, Change};
 use crate::model::counter::ReceiverTotals;
 use crate::model::entry::{Entry, Kind};
@@ -37,7 +37,6 @@ pub(super) struct Context {
     pub(super) options: Options,
     pub(super) terms: Terms,
     pub(super) rules: Rules,
-    pub(super) empty: bool,
     pub(super) placement: Placement,
     pub(super) partials: Arc<dyn Partials>,
     pub(super) observer: Arc<dyn Observer>,
@@ -88,7 +87,6 @@ impl Context {
             options: config.options,
             terms: config.terms,
             rules: config.rules,
-            empty: config.empty,
             partials: config.partials,
             observer,
             expected: config.expected,

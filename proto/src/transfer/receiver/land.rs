@@ -8,7 +8,7 @@ use std::sync::{Arc, mpsc};
 
 use super::commit::{Commit, FileCommit};
 use super::context::{Context, Ticket, problem_of};
-use crate::disk::root::{Dir, Found};
+use crate::disk::{Dir, Found};
 use crate::disk::stage::Staged;
 use crate::model::delta::Op;
 use crate::model::digest::Digest;
@@ -63,6 +63,9 @@ enum Broken {
     Failed(io::Error),
 }
 
+/// The committer is gone, and with it the transfer.
+struct Gone;
+
 pub(super) struct Lander {
     context: Arc<Context>,
     commit: mpsc::SyncSender<Commit>,
@@ -91,8 +94,7 @@ impl Lander {
         }
     }
 
-    /// Fails when the committer is gone, and with it the transfer.
-    fn take(&mut self, job: Job) -> Result<(), mpsc::SendError<Commit>> {
+    fn take(&mut self, job: Job) -> Result<(), Gone> {
         match job {
             Job::Whole { path, entry, content, tickets } => self.whole(path, &entry, &content, tickets),
             Job::Begin { seq, path, entry, basis, tickets } => self.begin(seq, path, entry, basis, tickets),
@@ -107,7 +109,7 @@ impl Lander {
                 self.abandon(seq, again);
                 Ok(())
             }
-            Job::Pass(commit) => self.commit.send(commit),
+            Job::Pass(commit) => self.send(commit),
             Job::Barrier(done) => {
                 // A directory may move or go after this.
                 self.last_dir = None;
@@ -115,6 +117,10 @@ impl Lander {
                 Ok(())
             }
         }
+    }
+
+    fn send(&self, commit: Commit) -> Result<(), Gone> {
+        self.commit.send(commit).map_err(|_| Gone)
     }
 
     fn dir_of(&mut self, path: &RelPath) -> io::Result<Dir> {
@@ -135,8 +141,8 @@ impl Lander {
         doing: &str,
         error: &io::Error,
         tickets: Vec<Ticket>,
-    ) -> Result<(), mpsc::SendError<Commit>> {
-        self.commit.send(Commit::Failed { problem: problem_of(path, doing, error), tickets })
+    ) -> Result<(), Gone> {
+        self.send(Commit::Failed { problem: problem_of(path, doing, error), tickets })
     }
 
     fn whole(
@@ -145,7 +151,7 @@ impl Lander {
         entry: &Entry,
         content: &Inline,
         tickets: Vec<Ticket>,
-    ) -> Result<(), mpsc::SendError<Commit>> {
+    ) -> Result<(), Gone> {
         let landed = self.dir_of(&path).and_then(|dir| {
             let old = found_or_none(&dir, path.name())?;
             let mut staged = Staged::create(&dir)?;
@@ -157,7 +163,7 @@ impl Lander {
         match landed {
             Ok((dir, old, staged, true)) => {
                 let entry = entry.clone();
-                self.commit.send(Commit::File(FileCommit { path, entry, dir, old, staged, tickets }))
+                self.send(Commit::File(Box::new(FileCommit { path, entry, dir, old, staged, tickets })))
             }
             Ok((.., false)) => {
                 self.context.want(path, entry.size(), true, tickets);
@@ -174,7 +180,7 @@ impl Lander {
         entry: Entry,
         basis: BasisFrom,
         tickets: Vec<Ticket>,
-    ) -> Result<(), mpsc::SendError<Commit>> {
+    ) -> Result<(), Gone> {
         let begun = self.dir_of(&path).and_then(|dir| {
             let old = found_or_none(&dir, path.name())?;
             let staged = Staged::create(&dir)?;
@@ -200,7 +206,7 @@ impl Lander {
         Ok(())
     }
 
-    fn end(&mut self, seq: Seq, digest: Digest, entry: Entry) -> Result<(), mpsc::SendError<Commit>> {
+    fn end(&mut self, seq: Seq, digest: Digest, entry: Entry) -> Result<(), Gone> {
         let Some(mut stream) = self.streams.remove(&seq) else {
             self.lost.remove(&seq);
             return Ok(());
@@ -220,14 +226,10 @@ impl Lander {
             None => {
                 let Stream { path, entry, dir, old, mut staged, tickets, .. } = stream;
                 match staged.describe(&entry, old.as_ref(), &self.context.placement) {
-                    Ok(()) => self.commit.send(Commit::File(FileCommit {
-                        path,
-                        entry,
-                        dir,
-                        old,
-                        staged,
-                        tickets,
-                    })),
+                    Ok(()) => {
+                        let file = FileCommit { path, entry, dir, old, staged, tickets };
+                        self.send(Commit::File(Box::new(file)))
+                    }
                     Err(error) => self.fail(&path, "set attributes", &error, tickets),
                 }
             }

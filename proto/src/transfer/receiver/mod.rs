@@ -21,7 +21,7 @@ use super::link::{Ended, Inbox, Link, Outbox};
 use super::observer::Observer;
 use super::partial::Partials;
 use crate::disk::meta::{Keep, Placement};
-use crate::disk::root::{Found, Root};
+use crate::disk::{Found, Root};
 use crate::disk::walk::Summary;
 use crate::limits;
 use crate::model::counter::{ReceiverTotals, SenderTotals};
@@ -49,8 +49,6 @@ pub struct Config {
     pub terms: Terms,
     /// What is left alone.
     pub rules: Rules,
-    /// Nothing stands here yet.
-    pub empty: bool,
     /// Permission bits that a new entry does not get without `-p`.
     pub umask: u32,
     /// Names that may appear at the top: a peer must not send what nobody asked for (CVE-2022-29154). `None` for

@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use prost::bytes::Bytes;
 
 use super::{Known, Sender, TaskId, Waiting, class_of};
-use crate::disk::root::{Dir, Found, Stamp};
+use crate::disk::{Dir, Found, Stamp};
 use crate::limits;
 use crate::model::delta::{Op, Search, Sums};
 use crate::model::digest::{Digest, Group, GroupHasher};
@@ -65,7 +65,7 @@ enum Plan {
     /// By what the receiver's sums match.
     Search(Sums),
     /// By the groups that differ from what the receiver is known to hold.
-    Groups(Known, GroupPlan),
+    Groups(Box<(Known, GroupPlan)>),
 }
 
 /// A file compared with the groups of its former content.
@@ -130,9 +130,9 @@ impl Sender {
     fn put_small(&mut self, id: TaskId, path: RelPath) -> Result<(), Ended> {
         let read = self.config.view.holder(&path).and_then(|(dir, name)| read_small(&dir, &name));
         match read {
-            Ok(Small::Whole { bytes, found, .. }) => {
+            Ok(Small::Whole { bytes, found, unstable }) => {
                 let seq = self.begin(Waiting::task(id));
-                self.send_inline(seq, 0, path, bytes, found)
+                self.send_inline(seq, 0, path, bytes, found, unstable)
             }
             Ok(Small::Grown) => match self.config.view.found(&path) {
                 Ok(found) => self.offer(id, path, found.entry),
@@ -157,7 +157,7 @@ impl Sender {
             return self.offer(id, path, found.entry);
         }
         let seq = self.begin(Waiting::task(id));
-        self.stream(seq, 0, path, &dir, &name, Plan::Groups(known, plan))
+        self.stream(seq, 0, path, &dir, &name, Plan::Groups(Box::new((known, plan))))
     }
 
     /// Answers "send that". The path is the peer's: it goes through the view's Roots and the rules like any other.
@@ -192,10 +192,10 @@ impl Sender {
         };
         if matches!(plan, Plan::Whole) {
             match read_small(&dir, &name) {
-                Ok(Small::Whole { bytes, found, .. }) => {
+                Ok(Small::Whole { bytes, found, unstable }) => {
                     self.observer.file_started(path, bytes.len() as u64);
                     let seq = self.begin(Waiting::content(Vec::new()));
-                    return self.send_inline(seq, want, path.clone(), bytes, found);
+                    return self.send_inline(seq, want, path.clone(), bytes, found, unstable);
                 }
                 Ok(Small::Grown) => {}
                 Err(error) => return self.give_up(0, want, path, &error),
@@ -212,12 +212,15 @@ impl Sender {
         path: RelPath,
         bytes: Bytes,
         found: Found,
+        unstable: bool,
     ) -> Result<(), Ended> {
         let digest = Digest::of(&bytes);
         self.totals.literal_bytes += bytes.len() as u64;
         self.observer.file_advanced(bytes.len() as u64);
         self.observer.file_done();
-        self.record(seq, &path, &found, digest, Vec::new());
+        if !unstable {
+            self.record(seq, &path, &found, digest, Vec::new());
+        }
         let content = Content::Inline(Inline { bytes, digest });
         self.out.push(FromSender::Put(Put { seq, want, path, entry: found.entry, content }))
     }
@@ -240,7 +243,8 @@ impl Sender {
                 Err(error) => return self.give_up(seq, want, &path, &error),
             };
             let basis = match &plan {
-                Plan::Groups(known, _) => {
+                Plan::Groups(planned) => {
+                    let known = &planned.0;
                     Some(Basis { size: known.stamp.size, mtime: known.entry.mtime })
                 }
                 Plan::Whole | Plan::Search(_) => None,
@@ -291,7 +295,7 @@ impl Sender {
         match plan {
             Plan::Whole => self.stream_whole(seq, file),
             Plan::Search(sums) => self.stream_search(seq, file, sums),
-            Plan::Groups(_, plan) => self.stream_groups(seq, file, plan),
+            Plan::Groups(planned) => self.stream_groups(seq, file, &planned.1),
         }
     }
 

@@ -115,12 +115,12 @@ impl Sender {
                 let disk_name = entry.disk_name.as_deref().unwrap_or(name);
                 self.observer.file_started(path, size);
                 match read_small(&listing.dirs[entry.dir], disk_name) {
-                    Ok(Small::Whole { bytes, found, unstable: _ }) => {
+                    Ok(Small::Whole { bytes, found, unstable }) => {
                         let digest = Digest::of(&bytes);
                         self.totals.literal_bytes += bytes.len() as u64;
                         self.observer.file_advanced(bytes.len() as u64);
                         self.observer.file_done();
-                        let sent = self.config.record.then(|| Sent {
+                        let sent = (self.config.record && !unstable).then(|| Sent {
                             path: path.clone(),
                             entry: found.entry.clone(),
                             stamp: found.stat,

@@ -16,7 +16,7 @@ use super::link::{Ended, Link, Outbox};
 use super::observer::{Observer, TaskId};
 use super::view::{Part, View};
 use crate::disk::ids::Names;
-use crate::disk::root::Stamp;
+use crate::disk::Stamp;
 use crate::disk::walk::{self, Summary};
 use crate::model::counter::{ReceiverTotals, SenderTotals};
 use crate::model::digest::{Digest, Group};
