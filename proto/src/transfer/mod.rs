@@ -3,6 +3,7 @@
 //! A role runs on plain threads and talks through a [`link`]; whether a socket or the other role in this process is
 //! behind it, it cannot tell. Neither role's reader ever blocks on its own writer: two full windows cannot deadlock.
 
+pub mod destination;
 pub mod link;
 pub mod observer;
 pub mod partial;

@@ -1,6 +1,7 @@
 //! Between a role's link and a gRPC stream: the only asynchronous code of this room. It moves frames and nothing else.
 
 use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use tokio::sync::mpsc;
@@ -68,13 +69,14 @@ pub fn inbox<T: Framed>(mut stream: tonic::Streaming<T::Frame>) -> (Inbox<T>, to
 /// What a role sends, as the frames of a gRPC stream.
 pub struct Outgoing<T> {
     frames: mpsc::Receiver<Vec<T>>,
-    compress: bool,
+    compress: Arc<OnceLock<bool>>,
 }
 
 impl<T: Framed> Outgoing<T> {
-    /// From a link's other end; `compress` as `-z` asks.
+    /// From a link's other end. `compress` is set once it is known whether `-z` was asked for; until then frames go as
+    /// they are.
     #[must_use]
-    pub fn new(frames: mpsc::Receiver<Vec<T>>, compress: bool) -> Self {
+    pub fn new(frames: mpsc::Receiver<Vec<T>>, compress: Arc<OnceLock<bool>>) -> Self {
         Self { frames, compress }
     }
 }
@@ -84,6 +86,7 @@ impl<T: Framed + Unpin> Stream for Outgoing<T> {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T::Frame>> {
         let this = self.get_mut();
-        this.frames.poll_recv(cx).map(|frame| Some(T::pack(frame?, this.compress)))
+        let compress = this.compress.get().copied().unwrap_or(false);
+        this.frames.poll_recv(cx).map(|frame| Some(T::pack(frame?, compress)))
     }
 }

@@ -43,6 +43,8 @@ pub struct Config {
     pub empty: bool,
     /// Keep what the journal needs of each content sent.
     pub record: bool,
+    /// Sources that were missing from the start: they count.
+    pub problems: u64,
 }
 
 /// Work from the sender's own side.
@@ -167,16 +169,16 @@ pub fn run(
         out: Outbox::new(link.out, config.options.bwlimit),
         names: Names::new(config.terms.numeric_ids),
         seed: Seed::new(&config.terms, config.rules.iter()),
-        config,
         observer,
         outstanding,
         requests,
-        totals: SenderTotals::default(),
+        totals: SenderTotals { problems: config.problems, ..SenderTotals::default() },
         summary: None,
         named: std::collections::HashSet::new(),
         last_seq: 0,
         finishing: false,
         finished: false,
+        config,
     };
     sender.work(&events)
 }
