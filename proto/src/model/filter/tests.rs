@@ -189,7 +189,9 @@ fn plain(pattern: &[u8], text: &[u8]) -> bool {
 
 proptest! {
     #[test]
-    fn wildcards_agree_with_a_plain_matcher(pattern in "/([ab?/]|[*]){0,9}[ab?*]", text in "[ab]{1,3}(/[ab]{1,3}){0,3}") {
+    fn wildcards_agree_with_a_plain_matcher(
+        pattern in "/([ab?/]|[*]){0,9}[ab?*]", text in "[ab]{1,3}(/[ab]{1,3}){0,3}",
+    ) {
         // Three stars at the end have a meaning of their own.
         prop_assume!(!pattern.ends_with("***"));
         let mut rules = Rules::default();

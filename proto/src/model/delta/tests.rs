@@ -1,0 +1,286 @@
+//! What the search gives out rebuilds the content; how little of it is literal; what a hostile peer may send.
+
+use std::collections::HashMap;
+
+use fast_rsync::{Signature, SignatureOptions};
+use proptest::prelude::*;
+
+use super::sums::{SUM_LEN, Weak, sums_of};
+use super::*;
+
+const BLOCK: usize = limits::BLOCK_MIN as usize;
+
+/// Bytes that look random; the same seed gives the same bytes.
+fn noise(len: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let words = std::iter::repeat_with(|| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    });
+    words.flatten().take(len).collect()
+}
+
+/// The sums of a basis that arrives in pieces of this length.
+fn signature(basis: &[u8], piece: usize) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut signer = Signer::new(limits::BLOCK_MIN);
+    basis.chunks(piece).for_each(|bytes| signer.update(bytes, &mut out));
+    signer.finish(&mut out);
+    out
+}
+
+/// The ops for a source that arrives in pieces of this length.
+fn search_with(sums: &Sums, source: &[u8], piece: usize) -> Vec<Op> {
+    let mut ops = Vec::new();
+    let mut search = Search::new(sums, source.len() as u64);
+    source.chunks(piece).for_each(|bytes| search.update(bytes, &mut |op| ops.push(op)));
+    search.finish(&mut |op| ops.push(op));
+    ops
+}
+
+/// Searches, checks that the ops rebuild the source and are as [`Op`] says, and counts the literal bytes.
+fn literals(basis: &[u8], source: &[u8], piece: usize) -> usize {
+    let sums = Sums::parse(limits::BLOCK_MIN, basis.len() as u64, signature(basis, piece)).expect("sums");
+    let ops = search_with(&sums, source, piece);
+    let (mut built, mut literal, mut copied_to) = (Vec::new(), 0, None);
+    for op in &ops {
+        match op {
+            Op::Copy { offset, len } => {
+                assert_ne!(copied_to, Some(*offset), "two copies that are one");
+                copied_to = Some(offset + len);
+                assert!(*len > 0);
+                built.extend_from_slice(&basis[*offset as usize..(offset + len) as usize]);
+            }
+            Op::Literal(bytes) => {
+                assert!((1..=limits::CHUNK_LEN).contains(&bytes.len()));
+                copied_to = None;
+                literal += bytes.len();
+                built.extend_from_slice(bytes);
+            }
+        }
+    }
+    assert!(built == source, "the ops do not rebuild the source");
+    literal
+}
+
+/// Literal bytes of the plainest search: at each byte every whole block is tried, byte for byte.
+fn plain_literals(basis: &[u8], source: &[u8]) -> usize {
+    let mut blocks: HashMap<u32, Vec<&[u8]>> = HashMap::new();
+    for block in basis.chunks_exact(BLOCK) {
+        blocks.entry(Weak::of(block).number()).or_default().push(block);
+    }
+    let (mut at, mut literal) = (0, 0);
+    let mut weak = None;
+    while at + BLOCK <= source.len() {
+        let window = &source[at..at + BLOCK];
+        let sum = weak.unwrap_or_else(|| Weak::of(window));
+        if blocks.get(&sum.number()).is_some_and(|same| same.contains(&window)) {
+            at += BLOCK;
+            weak = None;
+        } else {
+            weak = source.get(at + BLOCK).map(|&new| sum.roll(limits::BLOCK_MIN, source[at], new));
+            at += 1;
+            literal += 1;
+        }
+    }
+    let tail = basis.chunks_exact(BLOCK).remainder();
+    let rest = literal + source.len() - at;
+    if !tail.is_empty() && rest >= tail.len() && source.ends_with(tail) { rest - tail.len() } else { rest }
+}
+
+/// One way in which a file changes.
+#[derive(Clone, Debug)]
+enum Edit {
+    Insert(usize, usize),
+    Move(usize, usize, usize),
+    Overwrite(usize, usize),
+    Remove(usize, usize),
+    Zero(usize, usize),
+}
+
+/// Places and lengths are taken modulo what the content has room for.
+fn apply(content: &mut Vec<u8>, edit: &Edit, seed: u64) {
+    let span = |at: usize, len: usize, content: &Vec<u8>| {
+        let at = at % (content.len() + 1);
+        at..(at + len).min(content.len())
+    };
+    match *edit {
+        Edit::Insert(at, len) => {
+            let at = at % (content.len() + 1);
+            content.splice(at..at, noise(len, seed));
+        }
+        Edit::Move(from, len, to) => {
+            let moved: Vec<u8> = content.drain(span(from, len, content)).collect();
+            let to = to % (content.len() + 1);
+            content.splice(to..to, moved);
+        }
+        Edit::Overwrite(at, len) => {
+            let span = span(at, len, content);
+            let new = noise(span.len(), seed);
+            content[span].copy_from_slice(&new);
+        }
+        Edit::Remove(at, len) => drop(content.drain(span(at, len, content))),
+        Edit::Zero(at, len) => {
+            let span = span(at, len, content);
+            content[span].fill(0);
+        }
+    }
+}
+
+fn edits() -> impl Strategy<Value = Vec<Edit>> {
+    let (at, len) = (0..100_000_usize, 1..3 * BLOCK);
+    let edit = prop_oneof![
+        (at.clone(), len.clone()).prop_map(|(at, len)| Edit::Insert(at, len)),
+        (at.clone(), len.clone(), at.clone()).prop_map(|(from, len, to)| Edit::Move(from, len, to)),
+        (at.clone(), len.clone()).prop_map(|(at, len)| Edit::Overwrite(at, len)),
+        (at.clone(), 1..20_000_usize).prop_map(|(at, len)| Edit::Remove(at, len)),
+        (at, len).prop_map(|(at, len)| Edit::Zero(at, len)),
+    ];
+    prop::collection::vec(edit, 0..6)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn an_edited_file_is_rebuilt_with_few_literals(
+        size in 0..60_000_usize, zeros in 0..60_000_usize, edits in edits(), piece in 1..40_000_usize,
+    ) {
+        let mut basis = noise(size, 1);
+        let empty = basis.len().min(zeros);
+        basis[..empty].fill(0);
+        let mut source = basis.clone();
+        edits.iter().zip(2..).for_each(|(edit, seed)| apply(&mut source, edit, seed));
+        let got = literals(&basis, &source, piece);
+        // The end of the basis, found in the middle of the source, may cost a block that is found there otherwise.
+        prop_assert!(got <= plain_literals(&basis, &source) + BLOCK);
+    }
+
+    #[test]
+    fn the_rolling_sum_is_that_of_fast_rsync(bytes in prop::collection::vec(any::<u8>(), 2..5000)) {
+        let window = bytes.len() as u32 - 1;
+        let options = SignatureOptions { block_size: window, crypto_hash_size: 0 };
+        let weak = |bytes: &[u8]| {
+            let signature = Signature::calculate(bytes, options).into_serialized();
+            u32::from_be_bytes(signature[12..16].try_into().expect("four bytes")).rotate_left(16)
+        };
+        let (first, second) = (&bytes[..bytes.len() - 1], &bytes[1..]);
+        prop_assert_eq!(Weak::of(first).number(), weak(first));
+        let rolled = Weak::of(first).roll(window, bytes[0], bytes[bytes.len() - 1]);
+        prop_assert_eq!(rolled.number(), weak(second));
+    }
+}
+
+#[test]
+fn a_streamed_signature_is_that_of_the_whole() {
+    let basis = noise(3 * 1024 * 1024 + 100, 1);
+    let whole = sums_of(&basis, limits::BLOCK_MIN);
+    assert_eq!(whole.len(), basis.len().div_ceil(BLOCK) * SUM_LEN);
+    for piece in [1000, BLOCK, 700_000, 1024 * 1024, basis.len()] {
+        assert!(signature(&basis, piece) == whole, "in pieces of {piece}");
+    }
+    assert!(signature(b"", 1).is_empty());
+}
+
+#[test]
+fn usual_changes_cost_what_they_must() {
+    let size = 4 * 1024 * 1024 + 500;
+    let basis = noise(size, 1);
+    let with = |change: &dyn Fn(&mut Vec<u8>)| {
+        let mut source = basis.clone();
+        change(&mut source);
+        source
+    };
+    let scattered = with(&|source| {
+        (0..64).for_each(|i| source[i * 65_000..][..4096].copy_from_slice(&noise(4096, i as u64 + 2)));
+    });
+    let mut shuffled: Vec<&[u8]> = basis.chunks_exact(BLOCK).collect();
+    shuffled.sort();
+    let cases: [(&str, Vec<u8>, usize); 8] = [
+        ("identical", basis.clone(), 0),
+        ("one byte before", with(&|source| source.insert(0, 7)), 1),
+        ("64 edits of 4 KiB", scattered, 64 * (4096 + 2 * BLOCK)),
+        ("shuffled", shuffled.concat(), 0),
+        ("appended", with(&|source| source.extend(noise(10_000, 2))), 10_000),
+        ("cut at the end", basis[..size - 10_000].to_vec(), BLOCK),
+        ("cut at the beginning", basis[10_000..].to_vec(), BLOCK),
+        ("nothing left", Vec::new(), 0),
+    ];
+    for (what, source, most) in cases {
+        let got = literals(&basis, &source, 300_000);
+        assert!(got <= most, "{what}: {got} literal bytes, not {most}");
+    }
+}
+
+#[test]
+fn after_giving_up_content_that_stayed_or_moved_is_still_found() {
+    let basis = noise(24 * 1024 * 1024, 1);
+    let new = noise(20 * 1024 * 1024, 2);
+    let mut replaced = basis.clone();
+    replaced[..12 * 1024 * 1024].copy_from_slice(&new[..12 * 1024 * 1024]);
+    assert_eq!(literals(&basis, &replaced, 1 << 20), 12 * 1024 * 1024);
+
+    // Moved by an odd distance: found where the rolling begins again, 16 MiB after giving up at 8.
+    let moved = [&new[..12 * 1024 * 1024 + 1], &basis].concat();
+    let got = literals(&basis, &moved, 1 << 20);
+    assert!(got <= (8 + 16) * 1024 * 1024 + BLOCK, "{got} literal bytes");
+}
+
+#[test]
+fn sums_that_do_not_fit_are_refused() {
+    let parse = |block_len, size, sums: usize| Sums::parse(block_len, size, vec![0; sums]).map(|_| ());
+    let (least, most) = (limits::BLOCK_MIN, limits::BLOCK_MAX);
+    assert_eq!(parse(least, 0, 0), Ok(()));
+    assert_eq!(parse(least, 2048, 20), Ok(()));
+    assert_eq!(parse(least, 2049, 40), Ok(()));
+    assert_eq!(parse(least, 2049, 39), Err(DeltaError::Length { got: 39, want: 40 }));
+    assert_eq!(parse(least, 0, 20), Err(DeltaError::Length { got: 20, want: 0 }));
+    for block_len in [0, least - 1, most + 1, u32::MAX] {
+        assert_eq!(parse(block_len, 4096, 40), Err(DeltaError::BlockLen(block_len)));
+    }
+    let blocks = u64::MAX.div_ceil(u64::from(least));
+    assert_eq!(parse(least, u64::MAX, 20), Err(DeltaError::Blocks(blocks)));
+}
+
+#[test]
+fn block_lengths_follow_the_square_root() {
+    let cases = [(0, 2048), (1 << 22, 2048), (1 << 30, 32_768), (3_000_000_000, 54_776), (u64::MAX, 1 << 20)];
+    for (size, want) in cases {
+        assert_eq!(block_len(size), want, "{size} bytes");
+    }
+}
+
+/// Every byte of the source raises an alarm, and hashing a block for each would be 16 GB.
+#[test]
+fn false_alarms_are_paid_from_a_budget() {
+    let source = vec![0; 8 * 1024 * 1024];
+    let mut sums = signature(&source[..64 * BLOCK], BLOCK);
+    for (i, sum) in sums.chunks_mut(SUM_LEN).enumerate() {
+        sum[4..].fill(i as u8);
+    }
+    let sums = Sums::parse(limits::BLOCK_MIN, 64 * BLOCK as u64, sums).expect("sums");
+    let mut search = Search::new(&sums, source.len() as u64);
+    search.update(&source, &mut |op| assert!(matches!(op, Op::Literal(_))));
+    assert!(search.alarms_left < BLOCK as u64, "the budget is spent, and no more than that");
+}
+
+/// Sums that say anything, for content that they do not describe: copies stay within the basis, and the source is
+/// covered to the byte.
+#[test]
+fn lying_sums_give_ops_within_bounds() {
+    let source = noise(200_000, 1);
+    let size = 50 * BLOCK as u64 + 7;
+    for lie in [vec![0; 51 * SUM_LEN], noise(51 * SUM_LEN, 9), signature(&source, BLOCK)[..51 * SUM_LEN].to_vec()] {
+        let sums = Sums::parse(limits::BLOCK_MIN, size, lie).expect("sums");
+        let covered = search_with(&sums, &source, 4096).iter().fold(0, |covered, op| match op {
+            Op::Copy { offset, len } => {
+                assert!(offset + len <= size);
+                covered + len
+            }
+            Op::Literal(bytes) => covered + bytes.len() as u64,
+        });
+        assert_eq!(covered, source.len() as u64);
+    }
+}
