@@ -11,3 +11,6 @@ pub mod pump;
 pub mod receiver;
 pub mod sender;
 pub mod view;
+
+#[cfg(test)]
+mod tests;

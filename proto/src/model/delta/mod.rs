@@ -12,10 +12,12 @@ mod sums;
 #[cfg(test)]
 mod tests;
 
+use prost::bytes::Bytes;
+
 use crate::limits;
 
 pub use search::Search;
-pub use sums::{Signer, Sums};
+pub use sums::{SUM_LEN, Signer, Sums};
 
 /// One step of a delta; the results of all, in order, are the new content.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,7 +30,7 @@ pub enum Op {
         len: u64,
     },
     /// These bytes, at least one and at most [`limits::CHUNK_LEN`].
-    Literal(Vec<u8>),
+    Literal(Bytes),
 }
 
 /// Why sums are not a signature.

@@ -1,5 +1,7 @@
 //! The search: reads the new content once, from its beginning to its end, and says what of it the basis has.
 
+use prost::bytes::Bytes;
+
 use super::Op;
 use super::index::Index;
 use super::sums::{LANES, SUM_LEN, Sums, Weak, batch_len, sums_of};
@@ -295,7 +297,7 @@ impl<'a> Search<'a> {
         while self.at - self.literal >= least {
             self.give_copy(emit);
             let end = self.at.min(self.literal + limits::CHUNK_LEN);
-            emit(Op::Literal(self.held[self.literal..end].to_vec()));
+            emit(Op::Literal(Bytes::copy_from_slice(&self.held[self.literal..end])));
             self.literal = end;
         }
     }

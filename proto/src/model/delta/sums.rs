@@ -9,8 +9,9 @@ use crate::limits;
 const STRONG_LEN: usize = 16;
 /// Bytes of the rolling sum, big-endian.
 const WEAK_LEN: usize = 4;
-/// Bytes of one block's sum.
-pub(super) const SUM_LEN: usize = WEAK_LEN + STRONG_LEN;
+
+/// Bytes of one block in a signature.
+pub const SUM_LEN: usize = WEAK_LEN + STRONG_LEN;
 /// What `fast_rsync` puts before the sums: its magic number, the block length, the length of the MD4.
 const HEADER_LEN: usize = 12;
 

@@ -328,7 +328,8 @@ impl Sender {
         let mut hasher = GroupHasher::new();
         let mut size = 0;
         let mut buffer = vec![0; READ_LEN];
-        let mut search = Search::new(sums);
+        let size_hint = file.metadata().map_or(0, |m| m.len());
+        let mut search = Search::new(sums, size_hint);
         let mut ops = Vec::new();
         loop {
             let len = match read_full(file, &mut buffer) {
