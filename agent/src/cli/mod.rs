@@ -170,6 +170,14 @@ const COMMANDS: &[(&str, &str, &str)] = &[
     ),
 ];
 
+/// What the options do not say.
+const AFTER_HELP: &str = "\
+Remote operands: [user@]host::module[/path], driftless://[user@]host[:port]/module[/path], rsync:// alike.
+`host::` alone lists modules (sync, pull). SRC/ means what is in SRC; SRC means SRC itself.
+A --no-X takes back one part of -a (--no-o, --no-perms, ...); the last word on each part counts.
+Password: --password-file, else DRIFTLESS_PASSWORD, else RSYNC_PASSWORD, else asked for on a terminal.
+User: from the operand, else USER, else LOGNAME, else nobody.";
+
 /// The command line as clap knows it.
 fn clap_command() -> ClapCommand {
     let top = ClapCommand::new("driftless")
@@ -179,7 +187,6 @@ fn clap_command() -> ClapCommand {
         .propagate_version(true);
     COMMANDS.iter().fold(top, |top, &(name, about, operands)| {
         let command = ClapCommand::new(name)
-            .about(about)
             .override_usage(format!("driftless {name} [options] {operands}"))
             // As in rsync(1) a flag may be repeated, and -h is one (help only on its own: see `parse`).
             .args_override_self(true)
@@ -193,6 +200,8 @@ fn clap_command() -> ClapCommand {
                     .hide(true)
                     .value_parser(clap::value_parser!(OsString)),
             );
+        // After `augment_args`, which would put its own first line here.
+        let command = command.about(about).after_help(AFTER_HELP);
         top.subcommand(refused::add(command))
     })
 }

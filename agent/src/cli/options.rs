@@ -10,6 +10,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use driftless_proto::limits;
 use driftless_proto::model::filter::Rules;
 use driftless_proto::model::options::Options;
+use driftless_proto::model::path::Escaped;
 
 use super::Usage;
 use crate::exit::Exit;
@@ -192,7 +193,7 @@ pub fn rules(matches: &ArgMatches) -> Result<Rules, Usage> {
             "exclude-from" => rules.exclude_from(&rule_file(id, value)?),
             _ => rules.include_from(&rule_file(id, value)?),
         };
-        added.map_err(|error| Usage::new(Exit::Usage, format!("--{id}={}: {error}", value.display())))?;
+        added.map_err(|error| Usage::new(Exit::Usage, format!("--{id}={}: {error}", Escaped(bytes))))?;
     }
     Ok(rules)
 }
@@ -214,7 +215,7 @@ fn rule_file(id: &str, name: &OsString) -> Result<Vec<u8>, Usage> {
     } else {
         std::fs::File::open(name).and_then(|file| file.take(most + 1).read_to_end(&mut content))
     };
-    let failed = |error: String| Usage::new(Exit::File, format!("--{id}={}: {error}", name.display()));
+    let failed = |error: String| Usage::new(Exit::File, format!("--{id}={}: {error}", Escaped(name.as_bytes())));
     match read {
         Err(error) => Err(failed(error.to_string())),
         Ok(read) if read as u64 > most => Err(failed(format!("larger than {most} bytes"))),

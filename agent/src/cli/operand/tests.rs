@@ -82,7 +82,8 @@ fn local_operands_and_their_slash() {
 
 #[test]
 fn what_cannot_be_meant_is_refused() {
-    let table: [(&str, fn(&OperandError) -> bool); 17] = [
+    type Row = (&'static str, fn(&OperandError) -> bool);
+    let table: [Row; 17] = [
         ("", |e| matches!(e, OperandError::Empty)),
         ("host:path", |e| matches!(e, OperandError::RemoteShell(_))),
         ("joe@host:/abs", |e| matches!(e, OperandError::RemoteShell(_))),
@@ -155,4 +156,16 @@ fn sources_from_two_places_are_refused() {
         assert_eq!(sources(&operands), Err(want), "{operands:?}");
     }
     assert!(matches!(sources(&["host::mod/a", "::mod/../b"]), Err(OperandError::BadPath { .. })));
+}
+
+proptest::proptest! {
+    /// The characters that mean something are frequent, so most of these are nearly operands.
+    #[test]
+    fn whatever_is_typed_a_remote_path_can_be_resolved(typed in "([a./:@\\[\\]]|rsync://|::){0,12}") {
+        if let Ok(Place::Remote(remote)) = place(&typed) {
+            let path = RelPath::parse_typed(&remote.path).expect("a path beneath the module");
+            assert!(!remote.host.is_empty() && !remote.path.starts_with(b"/"), "{remote:?}");
+            assert!(!path.is_root() || (remote.path.is_empty() && remote.trailing_slash), "{remote:?}");
+        }
+    }
 }

@@ -1,5 +1,7 @@
 //! Words on the command line, and the options and rules they make.
 
+#![expect(clippy::disallowed_methods, reason = "tests make their files by path, in folders of their own")]
+
 use super::super::{Invocation, parse};
 use super::*;
 
