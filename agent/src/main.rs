@@ -1,2 +1,34 @@
-//! x
-fn main() {}
+//! `driftless`: the command line in, an exit code out.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use driftless_agent::exit::Exit;
+use driftless_agent::{cli, run};
+
+fn main() -> ExitCode {
+    let exit = match cli::parse(std::env::args_os()) {
+        Ok(invocation) => {
+            let exit = run::run(invocation);
+            if let Some(line) = exit.last_line() {
+                say(&line);
+            }
+            exit
+        }
+        Err(usage) if usage.exit == Exit::Ok => {
+            // Nobody may be listening any more (`--help | head`); that is not our failure.
+            std::io::stdout().write_all(usage.message.as_bytes()).ok();
+            Exit::Ok
+        }
+        Err(usage) => {
+            say(&format!("driftless: {}", usage.message));
+            usage.exit
+        }
+    };
+    exit.into()
+}
+
+/// One line on standard error. A closed standard error must not turn one failure into another.
+fn say(line: &str) {
+    writeln!(std::io::stderr(), "{line}").ok();
+}

@@ -1,0 +1,15 @@
+//! The agent: watches directories and keeps a verified copy of them on a Driftless server; also pushes, pulls and
+//! restores by hand. `driftless` is its only program.
+//!
+//! * [`cli`]: what was typed becomes one [`cli::Invocation`].
+//! * [`run`]: what an invocation sets in motion, and how it ends ([`exit`]).
+//! * [`report`], [`progress`]: what the operator sees meanwhile, in rsync's words and formats.
+//! * [`password`], [`state`]: what the agent knows between runs.
+
+pub mod cli;
+pub mod exit;
+pub mod password;
+pub mod progress;
+pub mod report;
+pub mod run;
+pub mod state;
