@@ -7,9 +7,17 @@
 //! * [`password`], [`state`]: what the agent knows between runs.
 
 pub mod cli;
+pub mod connect;
+pub mod console;
+mod copy;
 pub mod exit;
+mod list;
+mod local;
 pub mod password;
 pub mod progress;
+mod pull;
+mod push;
 pub mod report;
 pub mod run;
 pub mod state;
+mod watch;

@@ -67,6 +67,13 @@ impl View {
         Self::new(vec![Mount { root, from: RelPath::root(), to: RelPath::root() }])
     }
 
+    /// Gives the only source another name beneath the transfer root. With several sources nothing changes.
+    pub fn rename_only(&mut self, to: RelPath) {
+        if let [mount] = &mut *self.mounts {
+            mount.to = to;
+        }
+    }
+
     /// Where a path of the transfer may lie on disk, most wanted first.
     pub fn candidates(&self, path: &RelPath) -> impl Iterator<Item = (&Root, RelPath)> {
         self.mounts.iter().filter_map(move |mount| {

@@ -7,7 +7,7 @@ use super::outstanding::Outstanding;
 use super::{Event, Request};
 use crate::limits;
 use crate::model::path::RelPath;
-use crate::model::problem::Misbehaved;
+use crate::model::problem::{Misbehaved, ProblemClass};
 use crate::transfer::link::{Ended, Inbox};
 use crate::transfer::observer::Observer;
 use crate::wire::message::{FromReceiver, RequestId, WantBasis};
@@ -65,7 +65,10 @@ impl Reader {
                 Ok(())
             }
             FromReceiver::Failed { seq, problem } => {
-                self.observer.problem(&problem);
+                // What we could not read we have reported ourselves.
+                if problem.class != ProblemClass::Vanished {
+                    self.observer.problem(&problem);
+                }
                 if seq != 0 {
                     let quiet = self.outstanding.failed(seq, problem, &*self.observer)?;
                     self.quiet(quiet);

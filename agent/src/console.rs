@@ -1,0 +1,124 @@
+//! What a run tells its operator: the roles' events on their way to the report.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Mutex;
+use std::time::Instant;
+
+use driftless_proto::model::change::{Action, Change};
+use driftless_proto::model::counter::{ReceiverTotals, SenderTotals};
+use driftless_proto::model::path::RelPath;
+use driftless_proto::model::problem::Problem;
+use driftless_proto::transfer::link::Ended;
+use driftless_proto::transfer::observer::Observer;
+
+use crate::cli::Invocation;
+use crate::connect::{self, ConnectError};
+use crate::exit::Exit;
+use crate::report::Report;
+use crate::report::summary::Wire;
+
+/// One run's voice.
+pub struct Console {
+    /// Where it speaks.
+    pub report: Report,
+    started: Instant,
+    restored: AtomicU64,
+    kept: Mutex<Vec<(RelPath, RelPath)>>,
+    failed: AtomicU64,
+}
+
+impl Console {
+    /// For a run that begins now.
+    #[must_use]
+    pub fn new(invocation: &Invocation) -> Self {
+        Self {
+            report: Report::new(invocation),
+            started: Instant::now(),
+            restored: AtomicU64::new(0),
+            kept: Mutex::default(),
+            failed: AtomicU64::new(0),
+        }
+    }
+
+    /// Says why there is no stream, in one line, and how the run ends.
+    pub fn refused(&self, error: &ConnectError) -> Exit {
+        self.report.problem(&error.to_string());
+        error.exit()
+    }
+
+    /// Prints the totals, or in one line why there are none, and says how the run ends.
+    pub fn finish(
+        &self,
+        ended: Result<(SenderTotals, ReceiverTotals), Ended>,
+        wire: Wire,
+        missing: u64,
+    ) -> Exit {
+        let (sender, receiver) = match ended {
+            Ok(totals) => totals,
+            Err(ended) => {
+                self.report.progress().finish();
+                self.report.problem(&ended.to_string());
+                return connect::exit_of(&ended);
+            }
+        };
+        if receiver.deletions_skipped {
+            self.report.note("IO error encountered -- skipping file deletion");
+        }
+        self.report.finish(&sender, &receiver, wire, self.started.elapsed());
+        if receiver.disk_full > 0 {
+            Exit::File
+        } else if sender.problems + receiver.problems + missing > 0 {
+            Exit::Partial
+        } else if sender.vanished > 0 {
+            Exit::Vanished
+        } else {
+            Exit::Ok
+        }
+    }
+
+    /// What a restore did: how much came back, what was kept beside, what failed.
+    pub fn restore_report(&self) {
+        let lock = |kept: &Mutex<Vec<_>>| kept.lock().map(|kept| kept.clone()).unwrap_or_default();
+        for (path, kept) in lock(&self.kept) {
+            self.report.note(&format!("kept: {path} as {kept}"));
+        }
+        self.report.note(&format!(
+            "restored {} entries, kept {} beside what replaced them, {} failed",
+            self.restored.load(Ordering::Relaxed),
+            lock(&self.kept).len(),
+            self.failed.load(Ordering::Relaxed),
+        ));
+    }
+}
+
+impl Observer for Console {
+    fn file_started(&self, path: &RelPath, size: u64) {
+        self.report.progress().file_started(path, size);
+    }
+
+    fn file_advanced(&self, bytes: u64) {
+        self.report.progress().advanced(bytes);
+    }
+
+    fn file_done(&self) {
+        self.report.progress().file_done();
+    }
+
+    fn changed(&self, change: &Change) {
+        if matches!(change.action, Action::Created | Action::Updated(_)) {
+            self.restored.fetch_add(1, Ordering::Relaxed);
+        }
+        self.report.change(change);
+    }
+
+    fn problem(&self, problem: &Problem) {
+        self.failed.fetch_add(1, Ordering::Relaxed);
+        self.report.problem(&problem.to_string());
+    }
+
+    fn kept_aside(&self, path: &RelPath, kept: &RelPath) {
+        if let Ok(mut list) = self.kept.lock() {
+            list.push((path.clone(), kept.clone()));
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! What an invocation sets in motion, and how it ends.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use driftless_proto::model::problem::{Refusal, RefusalReason};
+use driftless_proto::transfer::link::Ended;
+use driftless_proto::wire::message::Hello;
+
+use crate::cli::operand::{Place, Remote};
+use crate::cli::{Command, Invocation};
+use crate::connect::{ConnectError, Direction, Server, Session, Wire};
+use crate::console::Console;
+use crate::exit::Exit;
+use crate::password::Passwords;
+use crate::{copy, list, pull, push, watch};
+
+/// Runs it to its end. Says everything there is to say but the last line.
+#[must_use]
+pub fn run(invocation: Invocation) -> Exit {
+    crate::local::umask();
+    let console = Arc::new(Console::new(&invocation));
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            console.report.problem(&format!("start: {error}"));
+            return Exit::File;
+        }
+    };
+    let handle = runtime.handle().clone();
+    let exit = match invocation.command {
+        Command::Copy => copy::run(&invocation, &console),
+        Command::Modules => list::run(&invocation, &console, &handle),
+        Command::Pull | Command::Restore => pull::run(&invocation, &console, &handle),
+        Command::Push => push::run(&invocation, &console, &handle),
+        Command::Watch => watch::run(&invocation, &console, &handle),
+    };
+    // A connection still open is of no use to anybody now.
+    runtime.shutdown_background();
+    exit
+}
+
+/// The server that an invocation names.
+///
+/// # Errors
+/// A certificate or key file that cannot be used.
+pub(crate) fn server(invocation: &Invocation, remote: &Remote) -> Result<Server, ConnectError> {
+    let passwords = Passwords::new(invocation.password_file.clone());
+    Server::new(remote, invocation.port_of(remote), &invocation.trust, passwords)
+}
+
+/// The only remote place among these.
+pub(crate) fn remote(place: Option<&Place>) -> Result<&Remote, ConnectError> {
+    match place {
+        Some(Place::Remote(remote)) => Ok(remote),
+        _ => Err(Ended::from(Refusal::new(RefusalReason::Selection, "no remote operand")).into()),
+    }
+}
+
+/// Opens a stream; when the server wants a password and there is a terminal, asks for it once.
+///
+/// # Errors
+/// Why there is no stream.
+pub(crate) async fn open<D: Direction>(
+    server: &Server,
+    hello: Hello,
+) -> Result<Session<D, D::Peer>, ConnectError> {
+    let needed = match D::open(server, hello.clone()).await {
+        Err(ConnectError::Ended(Ended::Refused(refusal)))
+            if refusal.reason == RefusalReason::AuthenticationNeeded =>
+        {
+            refusal
+        }
+        other => return other,
+    };
+    let asked = tokio::task::block_in_place(|| server.prompt());
+    if asked.is_err() {
+        // Nobody to ask: the server's own words say more than that.
+        return Err(Ended::Refused(needed).into());
+    }
+    D::open(server, hello).await
+}
+
+/// Ends the stream on SIGINT, SIGTERM and SIGHUP, and when nothing crosses the socket for the operator's `--timeout`.
+/// The reason is noted, so that the run ends with its exit code.
+pub(crate) fn guard(
+    handle: &tokio::runtime::Handle,
+    wire: &Arc<Wire>,
+    stop: tokio::task::AbortHandle,
+    timeout: Option<Duration>,
+) {
+    let wire = Arc::clone(wire);
+    handle.spawn(async move {
+        let why = tokio::select! {
+            () = signalled() => std::io::ErrorKind::Interrupted,
+            () = idle(&wire, timeout) => std::io::ErrorKind::TimedOut,
+        };
+        wire.note(why);
+        stop.abort();
+    });
+}
+
+/// Returns on the first signal that asks us to end.
+pub(crate) async fn signalled() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+    let [Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)] = kinds.map(signal) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+        _ = hangup.recv() => {}
+    }
+}
+
+async fn idle(wire: &Wire, limit: Option<Duration>) {
+    let Some(limit) = limit else { return std::future::pending().await };
+    let (mut last, mut since) = (wire.bytes(), Instant::now());
+    loop {
+        tokio::time::sleep((limit / 4).max(Duration::from_millis(50))).await;
+        if wire.bytes() != last {
+            (last, since) = (wire.bytes(), Instant::now());
+        } else if since.elapsed() >= limit {
+            return;
+        }
+    }
+}
+
+/// The exit code of a run that was ended from this side, else the one it would have had.
+pub(crate) fn ended_by_us(wire: &Wire, exit: Exit) -> Exit {
+    match wire.noted() {
+        Some(std::io::ErrorKind::TimedOut) => Exit::Timeout,
+        Some(_) => Exit::Signal,
+        None => exit,
+    }
+}
