@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 
-use super::outstanding::Outstanding;
+use super::outstanding::{Booked, Outstanding};
 use super::{Event, Request};
 use crate::limits;
 use crate::model::path::RelPath;
@@ -60,8 +60,8 @@ impl Reader {
             }
             FromReceiver::Sums { want, sums, last } => self.sums(want, &sums, last, summing),
             FromReceiver::Ack(seqs) => {
-                let quiet = self.outstanding.acked(&seqs, &*self.observer)?;
-                self.quiet(quiet);
+                let booked = self.outstanding.acked(&seqs, &*self.observer)?;
+                self.booked(booked);
                 Ok(())
             }
             FromReceiver::Failed { seq, problem } => {
@@ -70,8 +70,8 @@ impl Reader {
                     self.observer.problem(&problem);
                 }
                 if seq != 0 {
-                    let quiet = self.outstanding.failed(seq, problem, &*self.observer)?;
-                    self.quiet(quiet);
+                    let booked = self.outstanding.failed(seq, problem, &*self.observer)?;
+                    self.booked(booked);
                 }
                 Ok(())
             }
@@ -89,8 +89,11 @@ impl Reader {
         }
     }
 
-    fn quiet(&self, quiet: bool) {
-        if quiet {
+    fn booked(&self, booked: Booked) {
+        if booked.compared {
+            let _late = self.events.send(Event::Compared);
+        }
+        if booked.quiet {
             let _late = self.events.send(Event::Quiet);
         }
     }

@@ -9,6 +9,7 @@ mod inbound;
 mod listing;
 mod outstanding;
 
+use std::collections::{HashSet, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 
@@ -85,6 +86,8 @@ enum Request {
 enum Event {
     Task(Task),
     Request(Request),
+    /// The comparison under way has come to its end.
+    Compared,
     /// Nothing is outstanding any more.
     Quiet,
     PeerDone(ReceiverTotals),
@@ -174,7 +177,9 @@ pub fn run(
         requests,
         totals: SenderTotals { problems: config.problems, ..SenderTotals::default() },
         summary: None,
-        named: std::collections::HashSet::new(),
+        comparing: false,
+        comparisons: VecDeque::new(),
+        named: HashSet::new(),
         last_seq: 0,
         finishing: false,
         finished: false,
@@ -195,8 +200,11 @@ struct Sender {
     totals: SenderTotals,
     /// Digests of the directory last compared, beneath that directory.
     summary: Option<Summary>,
+    /// A comparison is under way; the receiver takes one at a time, the others wait.
+    comparing: bool,
+    comparisons: VecDeque<(TaskId, RelPath)>,
     /// Ids whose names were sent: (is a group, id).
-    named: std::collections::HashSet<(bool, u32)>,
+    named: HashSet<(bool, u32)>,
     last_seq: Seq,
     finishing: bool,
     finished: bool,
@@ -221,12 +229,17 @@ impl Sender {
                     self.requests.fetch_sub(1, Ordering::Relaxed);
                     self.answer(request)?;
                 }
+                Event::Compared => {
+                    self.comparing = false;
+                    self.next_comparison()?;
+                }
                 Event::Quiet => {}
                 Event::PeerDone(totals) if self.finished => return Ok((self.totals, totals)),
                 Event::PeerDone(_) => return Err(Misbehaved::Unexpected("done").into()),
                 Event::Ended(ended) => return Err(ended),
             }
-            if self.finishing && !self.finished && self.outstanding.is_quiet() {
+            let quiet = self.comparisons.is_empty() && self.outstanding.is_quiet();
+            if self.finishing && !self.finished && quiet {
                 self.finished = true;
                 self.out.push(FromSender::Done(self.totals))?;
             }
@@ -235,7 +248,10 @@ impl Sender {
 
     fn task(&mut self, task: Task) -> Result<(), Ended> {
         match task {
-            Task::Compare(id, dir) => self.compare(id, dir),
+            Task::Compare(id, dir) => {
+                self.comparisons.push_back((id, dir));
+                self.next_comparison()
+            }
             Task::Put(id, path, known) => self.put(id, path, known),
             Task::Remove(id, path) => {
                 let seq = self.begin(Waiting::task(id));
@@ -259,6 +275,14 @@ impl Sender {
         }
     }
 
+    fn next_comparison(&mut self) -> Result<(), Ended> {
+        while !self.comparing {
+            let Some((id, dir)) = self.comparisons.pop_front() else { break };
+            self.compare(id, dir)?;
+        }
+        Ok(())
+    }
+
     /// Both ends digest the directory; only what differs is opened. Where the receiver has nothing there is nothing to
     /// compare, and everything follows unasked.
     fn compare(&mut self, id: TaskId, dir: RelPath) -> Result<(), Ended> {
@@ -273,9 +297,11 @@ impl Sender {
         if let Some(entry) = &entry {
             self.name_ids(entry)?;
         }
-        let everything = self.config.empty;
+        // Only once: what comes later is compared with what has come by then.
+        let everything = std::mem::take(&mut self.config.empty);
         let digest = if everything { None } else { Some(self.digest(&dir)?) };
-        let seq = self.begin(Waiting::task(id));
+        self.comparing = true;
+        let seq = self.begin(Waiting::comparison(id));
         self.out.push(FromSender::Compare { seq, dir: dir.clone(), entry, digest })?;
         if everything {
             self.answer_open(0, dir, true)?;

@@ -13,17 +13,33 @@ pub(super) struct Waiting {
     task: Option<TaskId>,
     /// What becomes durable with it.
     sent: Vec<Sent>,
+    /// It is a comparison.
+    comparison: bool,
+}
+
+/// What an ack meant for the queue.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Booked {
+    /// A comparison has come to its end.
+    pub(super) compared: bool,
+    /// Nothing is outstanding any more.
+    pub(super) quiet: bool,
 }
 
 impl Waiting {
     /// The end of a task.
     pub(super) fn task(id: TaskId) -> Self {
-        Self { task: Some(id), sent: Vec::new() }
+        Self { task: Some(id), sent: Vec::new(), comparison: false }
+    }
+
+    /// The end of a task that compares a directory.
+    pub(super) fn comparison(id: TaskId) -> Self {
+        Self { comparison: true, ..Self::task(id) }
     }
 
     /// Contents that the receiver asked for; they settle nothing by themselves.
     pub(super) fn content(sent: Vec<Sent>) -> Self {
-        Self { task: None, sent }
+        Self { task: None, sent, comparison: false }
     }
 }
 
@@ -60,17 +76,19 @@ impl Outstanding {
         self.lock().is_empty()
     }
 
-    /// Takes acks and tells the observer. Returns whether nothing is outstanding any more.
-    pub(super) fn acked(&self, seqs: &[Seq], observer: &dyn Observer) -> Result<bool, Misbehaved> {
+    /// Takes acks and tells the observer.
+    pub(super) fn acked(&self, seqs: &[Seq], observer: &dyn Observer) -> Result<Booked, Misbehaved> {
         let mut waiting = self.lock();
+        let mut booked = Booked::default();
         let mut sent = Vec::new();
         let mut settled = Vec::new();
         for seq in seqs {
             let done = waiting.remove(seq).ok_or(Misbehaved::AnswerToUnknown(*seq))?;
             sent.extend(done.sent);
             settled.extend(done.task);
+            booked.compared |= done.comparison;
         }
-        let quiet = waiting.is_empty();
+        booked.quiet = waiting.is_empty();
         drop(waiting);
         if !sent.is_empty() {
             observer.recorded(sent);
@@ -78,7 +96,7 @@ impl Outstanding {
         for task in settled {
             observer.settled(task, Ok(()));
         }
-        Ok(quiet)
+        Ok(booked)
     }
 
     /// Takes a failure that stands for an ack.
@@ -87,14 +105,14 @@ impl Outstanding {
         seq: Seq,
         problem: Problem,
         observer: &dyn Observer,
-    ) -> Result<bool, Misbehaved> {
+    ) -> Result<Booked, Misbehaved> {
         let mut waiting = self.lock();
         let done = waiting.remove(&seq).ok_or(Misbehaved::AnswerToUnknown(seq))?;
-        let quiet = waiting.is_empty();
+        let booked = Booked { compared: done.comparison, quiet: waiting.is_empty() };
         drop(waiting);
         if let Some(task) = done.task {
             observer.settled(task, Err(problem));
         }
-        Ok(quiet)
+        Ok(booked)
     }
 }
