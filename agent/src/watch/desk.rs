@@ -1,0 +1,185 @@
+//! The desk: where the watcher, the sender and the trunk leave word for each other. One lock, held for a few
+//! assignments at a time and never across I/O.
+
+use std::collections::HashMap;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use driftless_proto::model::path::RelPath;
+use driftless_proto::model::problem::Problem;
+use driftless_proto::transfer::link::Ended;
+use driftless_proto::transfer::observer::TaskId;
+
+use crate::pending::{Dirty, Pending};
+use crate::watcher::Signal;
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Desk {
+    state: Mutex<State>,
+    word: Condvar,
+}
+
+/// What lies on the desk.
+#[derive(Default)]
+pub(super) struct State {
+    /// Paths that may differ from the journal.
+    pub(super) pending: Pending,
+    /// Batches whose tasks are on their way.
+    pub(super) batches: HashMap<u64, InFlight>,
+    tasks: HashMap<TaskId, (u64, Dirty)>,
+    last_task: TaskId,
+    /// Why the sender ended, once it has.
+    pub(super) ended: Option<Ended>,
+    /// Why the root is no longer what it was.
+    pub(super) root_gone: Option<String>,
+    /// Directories that cannot be watched, not yet told.
+    pub(super) unwatched: Vec<String>,
+    /// Events were lost, not yet told.
+    pub(super) overflows: u64,
+    /// The operator wants to stop.
+    pub(super) stop: bool,
+    /// When something was last acknowledged.
+    pub(super) last_ack: Option<Instant>,
+    /// Paths that failed, and how often in a row.
+    failures: HashMap<RelPath, u32>,
+}
+
+/// Stands for what belongs to no batch: the first comparison, and paths that failed by themselves.
+pub(super) const NO_BATCH: u64 = u64::MAX;
+
+/// A batch on its way.
+pub(super) struct InFlight {
+    /// Tasks that have not come to their end.
+    left: usize,
+    failed: Vec<Dirty>,
+    /// When the oldest of its changes was first heard of.
+    pub(super) since: Instant,
+}
+
+/// A path that failed is looked at again after the first of these, each time twice as long, at most the second: what
+/// is in the way may last, and a file that nobody may read must not keep a host busy.
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
+
+impl Desk {
+    /// Locks the desk. A panic elsewhere leaves nothing on it half-written.
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes something on the desk and wakes the trunk.
+    pub(super) fn leave(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.lock());
+        self.word.notify_all();
+    }
+
+    /// Takes what the watcher says.
+    pub(super) fn signals(&self, signals: Vec<Signal>) {
+        let now = Instant::now();
+        self.leave(|state| {
+            for signal in signals {
+                match &signal {
+                    Signal::Lost => state.overflows += 1,
+                    Signal::RootGone(why) => state.root_gone = Some(why.clone()),
+                    Signal::Unwatched { path, reason } => state.unwatched.push(format!("{path}: {reason}")),
+                    _ => {}
+                }
+                state.pending.note(signal, now);
+            }
+        });
+    }
+
+    /// Waits for a word, or until then.
+    pub(super) fn wait<'a>(&'a self, state: MutexGuard<'a, State>, until: Option<Instant>) -> MutexGuard<'a, State> {
+        match until {
+            None => self.word.wait(state).unwrap_or_else(PoisonError::into_inner),
+            Some(until) => {
+                let rest = until.saturating_duration_since(Instant::now());
+                self.word.wait_timeout(state, rest).map_or_else(|e| e.into_inner().0, |(state, _)| state)
+            }
+        }
+    }
+}
+
+impl State {
+    /// Books the tasks of a batch: one for each of these, in order. Returns their numbers.
+    pub(super) fn begin(&mut self, batch: u64, since: Instant, work: impl Iterator<Item = Dirty>) -> Vec<TaskId> {
+        let mut ids = Vec::new();
+        for dirty in work {
+            self.last_task += 1;
+            self.tasks.insert(self.last_task, (batch, dirty));
+            ids.push(self.last_task);
+        }
+        if ids.is_empty() {
+            self.pending.done(batch);
+        } else {
+            self.batches.insert(batch, InFlight { left: ids.len(), failed: Vec::new(), since });
+        }
+        ids
+    }
+
+    /// Books the end of a task; the batch's failed paths are pending again once all of it has ended.
+    pub(super) fn settled(&mut self, task: TaskId, outcome: &Result<(), Problem>) {
+        let Some((batch, dirty)) = self.tasks.remove(&task) else { return };
+        let Some(flight) = self.batches.get_mut(&batch) else { return };
+        flight.left -= 1;
+        if outcome.is_ok() {
+            self.last_ack = Some(Instant::now());
+            self.failures.remove(&dirty.path);
+        } else {
+            flight.failed.push(dirty);
+        }
+        if flight.left == 0 {
+            let failed = self.batches.remove(&batch).map(|flight| flight.failed).unwrap_or_default();
+            let delay = failed.iter().map(|dirty| self.delay_of(&dirty.path)).min().unwrap_or(RETRY.0);
+            self.pending.fail_back(batch, failed, delay, Instant::now());
+        }
+    }
+
+    /// Books the failure of a path, whether a task stands behind it or not: it will be looked at again. Returns whether
+    /// it is the first in a row, which is the one to tell.
+    pub(super) fn failed(&mut self, path: RelPath) -> bool {
+        let count = self.failures.entry(path.clone()).or_default();
+        *count += 1;
+        let first = *count == 1;
+        let delay = self.delay_of(&path);
+        self.look_again(Dirty { path, subtree: false }, delay);
+        first
+    }
+
+    /// Marks a path that belongs to no batch.
+    pub(super) fn look_again(&mut self, dirty: Dirty, delay: Duration) {
+        self.pending.fail_back(NO_BATCH, vec![dirty], delay, Instant::now());
+    }
+
+    fn delay_of(&self, path: &RelPath) -> Duration {
+        let times = self.failures.get(path).copied().unwrap_or(1).saturating_sub(1).min(16);
+        (RETRY.0 * 2_u32.pow(times)).min(RETRY.1)
+    }
+
+    /// The stream is gone: whatever was on its way is pending again, at once.
+    pub(super) fn abandon(&mut self) {
+        let mut lost: HashMap<u64, Vec<Dirty>> = HashMap::new();
+        for (batch, flight) in self.batches.drain() {
+            lost.entry(batch).or_default().extend(flight.failed);
+        }
+        for (_, (batch, dirty)) in self.tasks.drain() {
+            lost.entry(batch).or_default().push(dirty);
+        }
+        let mut batches: Vec<_> = lost.into_iter().collect();
+        batches.sort_by_key(|(batch, _)| *batch);
+        for (batch, paths) in batches {
+            self.pending.fail_back(batch, paths, Duration::ZERO, Instant::now());
+        }
+    }
+
+    /// When the oldest change that is not durable was first heard of.
+    pub(super) fn oldest(&self) -> Option<Instant> {
+        self.batches.values().map(|flight| flight.since).min()
+    }
+
+    /// Tasks on their way.
+    pub(super) fn in_flight(&self) -> usize {
+        self.tasks.len()
+    }
+}

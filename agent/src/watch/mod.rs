@@ -1,0 +1,193 @@
+//! Watch: this host is the sender, and stays one. First a reconcile, then every change as it happens.
+//!
+//! The trunk of one session reads as the algorithm: take what has settled, look at it, ask the guard, send it, book
+//! what is acknowledged. Around it: reconnect with back-off, and start over when the root went away and came back.
+
+mod desk;
+mod scan;
+mod session;
+mod status;
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use driftless_proto::disk::{Root, Style};
+use driftless_proto::model::path::RelPath;
+use tokio::runtime::Handle;
+
+use crate::cli::Invocation;
+use crate::cli::operand::{Local, Place};
+use crate::connect::{ConnectError, Server};
+use crate::console::Console;
+use crate::exit::Exit;
+use crate::run::{remote, server, signalled};
+use crate::state::StateDir;
+use crate::watcher::Watcher;
+use desk::Desk;
+use status::Status;
+
+/// The first wait before connecting again, and the longest.
+const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// How often a source that went away is looked for.
+const LOOK_FOR_ROOT: Duration = Duration::from_millis(500);
+
+/// Everything a watch works with.
+struct Watch<'a> {
+    invocation: &'a Invocation,
+    console: &'a Arc<Console>,
+    handle: &'a Handle,
+    server: Server,
+    state: StateDir,
+    source: PathBuf,
+    /// Where the source lies in the transfer: the root for `SRC/`, its name for `SRC`.
+    prefix: RelPath,
+    desk: Arc<Desk>,
+    status: Arc<Status>,
+    last_epoch: u64,
+}
+
+/// How a life of the root ended.
+enum RootEnd {
+    /// The operator wants to stop.
+    Stop,
+    /// It is gone, for this reason.
+    Gone(String),
+    /// It cannot go on.
+    Failed(Exit),
+}
+
+/// Watches the source until the operator stops it, or until the server refuses for good.
+pub(crate) fn run(invocation: &Invocation, console: &Arc<Console>, handle: &Handle) -> Exit {
+    match Watch::new(invocation, console, handle) {
+        Ok(mut watch) => watch.run(),
+        Err(error) => console.refused(&error),
+    }
+}
+
+impl<'a> Watch<'a> {
+    fn new(
+        invocation: &'a Invocation,
+        console: &'a Arc<Console>,
+        handle: &'a Handle,
+    ) -> Result<Self, ConnectError> {
+        let server = server(invocation, remote(invocation.dest.as_ref())?)?;
+        let file = |error: &dyn std::fmt::Display| ConnectError::TrustFile(error.to_string());
+        let state = StateDir::open(invocation.state_dir.as_deref()).map_err(|e| file(&e))?;
+        let Some(Place::Local(Local { path, trailing_slash })) = invocation.sources.first() else {
+            return Err(file(&"a watch needs a local source"));
+        };
+        let source = std::path::absolute(path).map_err(|e| file(&e))?;
+        let prefix = match source.file_name() {
+            Some(name) if !trailing_slash => {
+                RelPath::root().child(name.as_bytes()).map_err(|e| file(&e))?
+            }
+            _ => RelPath::root(),
+        };
+        let status = Arc::new(Status::new(invocation.verbosity < 0));
+        let desk = Arc::new(Desk::default());
+        Ok(Self { invocation, console, handle, server, state, source, prefix, desk, status, last_epoch: 0 })
+    }
+
+    fn run(&mut self) -> Exit {
+        let desk = Arc::clone(&self.desk);
+        self.handle.spawn(async move {
+            signalled().await;
+            desk.leave(|state| state.stop = true);
+        });
+        let mut first = true;
+        loop {
+            let root = match Root::open(&self.source, Style::default()) {
+                Ok(root) => root,
+                Err(error) if first => {
+                    self.status.problem(&format!("{}: {error}", self.source.display()));
+                    return Exit::Partial;
+                }
+                Err(_) => {
+                    if self.rest(LOOK_FOR_ROOT) {
+                        return Exit::Ok;
+                    }
+                    continue;
+                }
+            };
+            first = false;
+            match self.one_root(&root) {
+                RootEnd::Stop => return Exit::Ok,
+                RootEnd::Failed(exit) => return exit,
+                RootEnd::Gone(why) => {
+                    self.status.problem(&format!(
+                        "{}: {why}; nothing is deleted on the server, waiting for it to come back",
+                        self.source.display()
+                    ));
+                }
+            }
+        }
+    }
+
+    /// Watches one life of the root: sessions until it goes away.
+    fn one_root(&mut self, root: &Root) -> RootEnd {
+        self.desk.leave(|state| {
+            state.root_gone = None;
+            state.pending = crate::pending::Pending::new();
+        });
+        let desk = Arc::clone(&self.desk);
+        let rules = Arc::new(self.invocation.rules.clone());
+        // Live before the first walk: what changes during it is told.
+        let watcher = Watcher::start(root.clone(), rules, Box::new(move |signals| desk.signals(signals)));
+        let _watcher = match watcher {
+            Ok(watcher) => watcher,
+            Err(error) => {
+                self.status.problem(&format!("{}: {error}", self.source.display()));
+                return RootEnd::Failed(Exit::File);
+            }
+        };
+        let mut known = session::Continuity::default();
+        let mut back_off = BACK_OFF.0;
+        loop {
+            let connected = Instant::now();
+            let end = self.session(root, &mut known);
+            self.desk.lock().abandon();
+            match end {
+                session::End::Stop => return RootEnd::Stop,
+                session::End::RootGone(why) => return RootEnd::Gone(why),
+                session::End::Again => {
+                    back_off = BACK_OFF.0;
+                    continue;
+                }
+                session::End::Refused(error) if !error.is_passing() && !known.was_connected() => {
+                    return RootEnd::Failed(self.console.refused(&error));
+                }
+                session::End::Refused(error) => self.status.problem(&error.to_string()),
+                session::End::Ended(ended) => self.status.problem(&ended.to_string()),
+            }
+            if connected.elapsed() > BACK_OFF.1 {
+                back_off = BACK_OFF.0;
+            }
+            self.status.log(&format!("connecting again in {:.1} s", back_off.as_secs_f64()));
+            if self.rest(back_off) {
+                return RootEnd::Stop;
+            }
+            back_off = (back_off * 2).min(BACK_OFF.1);
+        }
+    }
+
+    /// Waits so long, unless the operator stops us or the root goes: returns whether to stop.
+    fn rest(&self, time: Duration) -> bool {
+        let until = Instant::now() + time;
+        let mut state = self.desk.lock();
+        while !state.stop && Instant::now() < until {
+            state = self.desk.wait(state, Some(until));
+        }
+        state.stop
+    }
+
+    /// A number greater than that of every stream this agent opened before: the clock, and one more if it stood still.
+    fn next_epoch(&mut self) -> u64 {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
+        self.last_epoch = now.max(self.last_epoch + 1);
+        self.last_epoch
+    }
+}

@@ -1,0 +1,424 @@
+//! One session of a watch: one stream, from its hello to its end.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use driftless_proto::disk::Root;
+use driftless_proto::model::change::Change;
+use driftless_proto::model::options::Terms;
+use driftless_proto::model::path::RelPath;
+use driftless_proto::model::problem::{Problem, ProblemClass};
+use driftless_proto::transfer::link::Ended;
+use driftless_proto::transfer::observer::{Observer, Sent, TaskId};
+use driftless_proto::transfer::sender::{self, Config, Tasks};
+use driftless_proto::transfer::view::{Mount, View};
+use driftless_proto::wire::message::{FromReceiver, FromSender, Welcome};
+
+use super::Watch;
+use super::desk::{Desk, NO_BATCH};
+use super::scan::{self, Scanned, Work};
+use crate::connect::{ConnectError, Session};
+use crate::guard::{Guard, Occasion, Verdict};
+use crate::journal::{Journal, Record, ServerSeen};
+use crate::push::{hello, place};
+use crate::run::{open, remote};
+
+/// Tasks on their way at once; beyond it settled changes wait where they are merged.
+const IN_FLIGHT: usize = 4096;
+
+/// How often held deletions are looked at again.
+const HELD: Duration = Duration::from_secs(2);
+
+/// What one session leaves to the next.
+#[derive(Default)]
+pub(super) struct Continuity {
+    seen: Option<ServerSeen>,
+    journal: Option<Arc<Journal>>,
+    /// Deletions are held, for this reason.
+    held: Option<String>,
+    /// What the last session could not compare is to be compared from the root.
+    stale: bool,
+}
+
+impl Continuity {
+    /// Whether there was a session before.
+    pub(super) fn was_connected(&self) -> bool {
+        self.seen.is_some()
+    }
+}
+
+/// How a session ended.
+pub(super) enum End {
+    /// Open another one at once.
+    Again,
+    /// The stream broke or the peer ended it.
+    Ended(Ended),
+    /// There was none.
+    Refused(ConnectError),
+    /// The root went away.
+    RootGone(String),
+    /// The operator wants to stop.
+    Stop,
+}
+
+impl Watch<'_> {
+    /// Opens a stream and works on it to its end.
+    pub(super) fn session(&mut self, root: &Root, known: &mut Continuity) -> End {
+        let session = match self.open(known) {
+            Ok(session) => session,
+            Err(error) => return End::Refused(error),
+        };
+        let journal = match self.journal(&session.welcome, known) {
+            Ok(journal) => journal,
+            Err(error) => return End::Refused(error),
+        };
+        let guard = Guard::new(self.source.clone(), root.clone());
+        let verdict = guard.check(&journal, Occasion::Reconcile);
+        if self.weigh(verdict, known) {
+            // The stream was opened for other rights than the verdict leaves.
+            return End::Again;
+        }
+        let seen = ServerSeen {
+            module_id: session.welcome.module_id.to_vec(),
+            boot_epoch: session.welcome.boot_epoch.to_vec(),
+        };
+        let compare = known.stale || known.seen.as_ref() != Some(&seen);
+        known.seen = Some(seen.clone());
+        known.stale = compare;
+        self.status.log(&format!(
+            "connected to {}{}",
+            self.server.address(),
+            if compare { ", comparing" } else { "" }
+        ));
+        let mut work = Trunk {
+            watch: self,
+            root,
+            guard,
+            journal,
+            known,
+            renames: Arc::default(),
+            reconcile: None,
+            told_held: None,
+        };
+        work.run(session, compare, &seen)
+    }
+
+    fn open(&mut self, known: &Continuity) -> Result<Session<FromSender, FromReceiver>, ConnectError> {
+        let destination = place(remote(self.invocation.dest.as_ref())?);
+        let mut hello = hello(self.invocation, vec![destination], None)?;
+        hello.epoch = self.next_epoch();
+        hello.watch = true;
+        hello.options.delete &= known.held.is_none();
+        self.handle.block_on(open::<FromSender>(&self.server, hello))
+    }
+
+    fn journal(&self, welcome: &Welcome, known: &mut Continuity) -> Result<Arc<Journal>, ConnectError> {
+        let same = known.seen.as_ref().is_some_and(|seen| seen.module_id == welcome.module_id);
+        if let (true, Some(journal)) = (same, &known.journal) {
+            return Ok(Arc::clone(journal));
+        }
+        known.journal = None;
+        let destination = place(remote(self.invocation.dest.as_ref())?);
+        let journal =
+            Journal::open(self.state.path(), &self.source, &welcome.module_id, &destination.path)
+                .map_err(|error| ConnectError::TrustFile(error.to_string()))?;
+        let journal = Arc::new(journal);
+        known.journal = Some(Arc::clone(&journal));
+        Ok(journal)
+    }
+
+    /// Takes the guard's verdict; returns whether it changed what a stream may do.
+    fn weigh(&self, verdict: Verdict, known: &mut Continuity) -> bool {
+        if !self.invocation.options.delete {
+            return false;
+        }
+        let held = match verdict {
+            Verdict::Go => None,
+            Verdict::Hold(why) => Some(why),
+        };
+        let changed = held.is_some() != known.held.is_some();
+        if changed {
+            match &held {
+                Some(why) => self.status.problem(&format!("deletions are held: {why}")),
+                None => self.status.log("deletions are no longer held"),
+            }
+            known.stale = true;
+        }
+        known.held = held;
+        changed
+    }
+}
+
+/// The work of one session.
+struct Trunk<'a, 'w> {
+    watch: &'a Watch<'w>,
+    root: &'a Root,
+    guard: Guard,
+    journal: Arc<Journal>,
+    known: &'a mut Continuity,
+    /// Renames on their way: the journal follows once they are acknowledged.
+    renames: Arc<Mutex<HashMap<TaskId, Booked>>>,
+    /// The batch that compares everything, and since when.
+    reconcile: Option<(u64, Instant)>,
+    told_held: Option<Instant>,
+}
+
+/// What the journal is to learn when a task is acknowledged.
+enum Booked {
+    Removed(RelPath),
+    Renamed(RelPath, RelPath),
+}
+
+impl Trunk<'_, '_> {
+    fn run(&mut self, session: Session<FromSender, FromReceiver>, compare: bool, seen: &ServerSeen) -> End {
+        let (tasks, queue) = sender::queue();
+        let observer = Arc::new(Booking {
+            desk: Arc::clone(&self.watch.desk),
+            journal: Arc::clone(&self.journal),
+            status: Arc::clone(&self.watch.status),
+            console: Arc::clone(self.watch.console),
+            prefix: self.watch.prefix.clone(),
+            booked: Arc::clone(&self.renames),
+        });
+        let mut options = self.watch.invocation.options.clone();
+        options.delete &= self.known.held.is_none();
+        let config = Config {
+            view: self.view(),
+            terms: Terms::new(&options, &session.welcome.keeps),
+            options,
+            rules: self.watch.invocation.rules.clone(),
+            empty: session.welcome.empty,
+            record: true,
+            problems: 0,
+        };
+        let desk = Arc::clone(&self.watch.desk);
+        let link = session.link;
+        let spawned = std::thread::Builder::new().name("sender".into()).spawn(move || {
+            let ended = sender::run(config, link, queue, observer).err().unwrap_or(Ended::Stopped);
+            desk.leave(|state| state.ended = Some(ended));
+        });
+        let thread = match spawned {
+            Ok(thread) => thread,
+            Err(error) => return End::Ended(Ended::fault("start a thread", error)),
+        };
+        let end = self.work(&tasks, compare, seen);
+        tasks.stop();
+        session.stop.abort();
+        // Nothing may reach the desk from this session once the next one begins.
+        let _panicked = thread.join();
+        self.watch.desk.leave(|state| state.ended = None);
+        if let Err(error) = self.journal.sync() {
+            self.watch.status.problem(&error.to_string());
+        }
+        end
+    }
+
+    fn view(&self) -> View {
+        let mount = Mount { root: self.root.clone(), from: RelPath::root(), to: self.watch.prefix.clone() };
+        View::new(vec![mount])
+    }
+
+    /// The trunk: take what has settled, look at it, ask the guard, send it.
+    fn work(&mut self, tasks: &Tasks, compare: bool, seen: &ServerSeen) -> End {
+        if compare {
+            self.compare_everything(tasks);
+        }
+        loop {
+            let batch = {
+                let mut state = self.watch.desk.lock();
+                loop {
+                    if let Some(end) = self.ended(&mut state) {
+                        return end;
+                    }
+                    self.note_reconcile(&state, seen);
+                    self.watch.status.draw(&state);
+                    let now = Instant::now();
+                    let room = state.in_flight() < IN_FLIGHT;
+                    if let Some(batch) = room.then(|| state.pending.take(now)).flatten() {
+                        break batch;
+                    }
+                    if self.known.held.is_some() && self.held_long_enough() {
+                        drop(state);
+                        if self.verdict_changed(Occasion::Reconcile) {
+                            return End::Again;
+                        }
+                        state = self.watch.desk.lock();
+                    }
+                    let next = room.then(|| state.pending.next_deadline()).flatten();
+                    let until = [next, Some(now + HELD)].into_iter().flatten().min();
+                    state = self.watch.desk.wait(state, until);
+                }
+            };
+            let delete = self.watch.invocation.options.delete && self.known.held.is_none();
+            let scanned =
+                scan::look(self.root, &self.watch.invocation.rules, &self.journal, &batch, delete);
+            if delete && scanned.deletes() {
+                let occasion = if scanned.compares() { Occasion::Reconcile } else { Occasion::Live };
+                if self.verdict_changed(occasion) {
+                    self.watch.desk.leave(|state| {
+                        state.pending.fail_back(batch.id, batch.paths(), Duration::ZERO, Instant::now());
+                    });
+                    return End::Again;
+                }
+            }
+            self.send(tasks, batch.id, batch.since, scanned);
+        }
+    }
+
+    /// Why this session is over, if it is. The first reason found counts.
+    fn ended(&self, state: &mut super::desk::State) -> Option<End> {
+        for text in std::mem::take(&mut state.unwatched) {
+            self.watch.status.problem(&format!("not watched: {text}"));
+        }
+        if std::mem::take(&mut state.overflows) > 0 {
+            self.watch.status.problem("events were lost (the kernel's queue was full); comparing everything");
+        }
+        if state.stop {
+            return Some(End::Stop);
+        }
+        if let Some(why) = state.root_gone.take() {
+            return Some(End::RootGone(why));
+        }
+        state.ended.take().map(End::Ended)
+    }
+
+    fn compare_everything(&mut self, tasks: &Tasks) {
+        let work = vec![Work::Compare(RelPath::root())];
+        let now = Instant::now();
+        let batch = NO_BATCH;
+        self.send(tasks, batch, now, Scanned { work, failed: Vec::new() });
+        self.reconcile = Some((batch, now));
+    }
+
+    /// Once everything was compared, the journal speaks of this root and this start of the server.
+    fn note_reconcile(&mut self, state: &super::desk::State, seen: &ServerSeen) {
+        let Some((batch, since)) = self.reconcile else { return };
+        if state.batches.contains_key(&batch) {
+            return;
+        }
+        self.reconcile = None;
+        self.known.stale = false;
+        if self.known.held.is_none() {
+            let noted = self.guard.adopt(&self.journal);
+            let noted = noted.and_then(|()| self.journal.set_server_seen(seen).map_err(std::io::Error::other));
+            if let Err(error) = noted {
+                self.watch.status.problem(&format!("journal: {error}"));
+            }
+        }
+        self.watch.status.log(&format!("in sync after {:.2} s, watching", since.elapsed().as_secs_f64()));
+    }
+
+    fn held_long_enough(&mut self) -> bool {
+        let due = self.told_held.is_none_or(|at| at.elapsed() >= HELD);
+        if due {
+            self.told_held = Some(Instant::now());
+        }
+        due
+    }
+
+    fn verdict_changed(&mut self, occasion: Occasion) -> bool {
+        let verdict = self.guard.check(&self.journal, occasion);
+        self.watch.weigh(verdict, self.known)
+    }
+
+    /// Books a batch and hands it to the sender.
+    fn send(&mut self, tasks: &Tasks, batch: u64, since: Instant, scanned: Scanned) {
+        let ids = {
+            let mut state = self.watch.desk.lock();
+            for (dirty, error) in scanned.failed {
+                let text = format!("{}: {error}", dirty.path);
+                if state.failed(dirty.path) {
+                    self.watch.status.problem(&text);
+                }
+            }
+            state.begin(batch, since, scanned.work.iter().map(Work::retry))
+        };
+        for (id, work) in ids.into_iter().zip(scanned.work) {
+            let booked = match &work {
+                Work::Remove(path) => Some(Booked::Removed(path.clone())),
+                Work::Rename(from, to) => Some(Booked::Renamed(from.clone(), to.clone())),
+                Work::Compare(_) | Work::Put(..) => None,
+            };
+            if let Some(booked) = booked {
+                lock(&self.renames).insert(id, booked);
+            }
+            match work.task(id, &self.watch.prefix) {
+                Some(task) => tasks.submit(task),
+                // Too long together with its prefix: the server could not hold it.
+                None => self.watch.desk.leave(|state| state.settled(id, &Ok(()))),
+            }
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Books what the sender hears: in the journal what is durable, on the desk what has settled.
+struct Booking {
+    desk: Arc<Desk>,
+    journal: Arc<Journal>,
+    status: Arc<super::status::Status>,
+    console: Arc<crate::console::Console>,
+    prefix: RelPath,
+    booked: Arc<Mutex<HashMap<TaskId, Booked>>>,
+}
+
+impl Booking {
+    fn journal(&self, outcome: Result<(), crate::journal::JournalError>) {
+        // A row that is not written costs a re-check, nothing else.
+        if let Err(error) = outcome {
+            self.status.problem(&error.to_string());
+        }
+    }
+}
+
+impl Observer for Booking {
+    fn changed(&self, change: &Change) {
+        self.console.report.change(change);
+    }
+
+    fn problem(&self, problem: &Problem) {
+        // What vanished between the event and the look is no problem of a watch: its mark follows.
+        if problem.class == ProblemClass::Vanished {
+            return;
+        }
+        let path = problem.path.below(&self.prefix).unwrap_or_else(RelPath::root);
+        let mut first = true;
+        self.desk.leave(|state| first = state.failed(path));
+        if first {
+            self.status.problem(&problem.to_string());
+        }
+    }
+
+    fn recorded(&self, sent: Vec<Sent>) {
+        let rows: Vec<(RelPath, Record)> = sent
+            .into_iter()
+            .filter_map(|sent| {
+                let path = sent.path.below(&self.prefix)?;
+                let record = Record {
+                    stamp: sent.stamp,
+                    entry: sent.entry,
+                    digest: Some(sent.digest),
+                    groups: sent.groups,
+                };
+                Some((path, record))
+            })
+            .collect();
+        self.journal(self.journal.record(&rows));
+    }
+
+    fn settled(&self, task: TaskId, outcome: Result<(), Problem>) {
+        let booked = lock(&self.booked).remove(&task);
+        if outcome.is_ok() {
+            match booked {
+                Some(Booked::Removed(path)) => self.journal(self.journal.remove_below(&path)),
+                Some(Booked::Renamed(from, to)) => self.journal(self.journal.rename(&from, &to)),
+                None => {}
+            }
+        }
+        self.desk.leave(|state| state.settled(task, &outcome));
+    }
+}

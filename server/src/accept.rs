@@ -1,0 +1,236 @@
+//! Connections: accepted, encrypted, counted, and cut off when nobody has logged in on them in time.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use driftless_proto::limits;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_rustls::TlsAcceptor;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::server::Connected;
+
+use crate::log::Logs;
+use crate::tls;
+
+/// How long a connection may live without a login: enough for a health check or a listing of modules.
+const ANONYMOUS_LIFE: Duration = Duration::from_secs(60);
+
+/// What a request knows of its connection.
+#[derive(Clone)]
+pub(crate) struct Caller {
+    /// The client's address.
+    pub(crate) address: SocketAddr,
+    /// Names in the certificate it proved to hold.
+    pub(crate) certificate_users: Arc<Vec<String>>,
+    /// What crossed the socket.
+    pub(crate) wire: Arc<Wire>,
+    anonymous: Arc<Mutex<Option<OwnedSemaphorePermit>>>,
+}
+
+/// Bytes on the socket.
+#[derive(Default)]
+pub(crate) struct Wire {
+    received: AtomicU64,
+    sent: AtomicU64,
+    /// The connection is to end: every read and write fails from now on.
+    cut: AtomicBool,
+}
+
+impl Wire {
+    /// Bytes received and sent so far.
+    pub(crate) fn bytes(&self) -> (u64, u64) {
+        (self.received.load(Ordering::Relaxed), self.sent.load(Ordering::Relaxed))
+    }
+}
+
+impl Caller {
+    /// The client has logged in: it no longer counts among those who have not.
+    pub(crate) fn is_known(&self) {
+        self.anonymous.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+}
+
+/// Accepts on every listener for as long as the server runs. Handshakes go on side by side, each with a deadline.
+pub(crate) fn incoming(
+    listeners: Vec<TcpListener>,
+    acceptor: Option<TlsAcceptor>,
+    logs: Arc<Logs>,
+) -> ReceiverStream<io::Result<Connection>> {
+    let (ready, connections) = mpsc::channel(1);
+    let anonymous = Arc::new(Semaphore::new(limits::UNAUTHENTICATED_MAX));
+    for listener in listeners {
+        let (ready, acceptor, logs) = (ready.clone(), acceptor.clone(), Arc::clone(&logs));
+        let anonymous = Arc::clone(&anonymous);
+        tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    () = ready.closed() => return,
+                    accepted = listener.accept() => match accepted {
+                        Ok((stream, address)) => {
+                            greet(stream, address, acceptor.clone(), &anonymous, ready.clone(), &logs);
+                        }
+                        Err(error) => {
+                            // Out of descriptors, most likely: others must end first.
+                            logs.daemon(format_args!("accept: {error}"));
+                            tokio::time::sleep(Duration::from_millis(100)).await;
+                        }
+                    },
+                }
+            }
+        });
+    }
+    ReceiverStream::new(connections)
+}
+
+fn greet(
+    stream: TcpStream,
+    address: SocketAddr,
+    acceptor: Option<TlsAcceptor>,
+    anonymous: &Arc<Semaphore>,
+    ready: mpsc::Sender<io::Result<Connection>>,
+    logs: &Arc<Logs>,
+) {
+    let Ok(permit) = Arc::clone(anonymous).try_acquire_owned() else {
+        logs.daemon(format_args!("too many connections without a login, closed {}", address.ip().to_canonical()));
+        return;
+    };
+    let logs = Arc::clone(logs);
+    tokio::spawn(async move {
+        let _nodelay = stream.set_nodelay(true);
+        let wire = Arc::new(Wire::default());
+        let counted = Counted { stream, wire: Arc::clone(&wire) };
+        let (io, certificate_users) = match acceptor {
+            None => (Io::Plain(counted), Vec::new()),
+            Some(acceptor) => match tokio::time::timeout(limits::HANDSHAKE, acceptor.accept(counted)).await {
+                Ok(Ok(tls)) => {
+                    let users = tls::certificate_users(tls.get_ref().1.peer_certificates());
+                    (Io::Tls(Box::new(tls)), users)
+                }
+                Ok(Err(error)) => {
+                    logs.daemon(format_args!("TLS with {}: {error}", address.ip().to_canonical()));
+                    return;
+                }
+                Err(_) => {
+                    logs.daemon(format_args!("TLS with {}: no handshake in time", address.ip().to_canonical()));
+                    return;
+                }
+            },
+        };
+        let caller = Caller {
+            address,
+            certificate_users: Arc::new(certificate_users),
+            wire,
+            anonymous: Arc::new(Mutex::new(Some(permit))),
+        };
+        let watched = caller.clone();
+        let _closed = ready.send(Ok(Connection { io, caller })).await;
+        tokio::time::sleep(ANONYMOUS_LIFE).await;
+        if watched.anonymous.lock().unwrap_or_else(PoisonError::into_inner).take().is_some() {
+            watched.wire.cut.store(true, Ordering::Relaxed);
+        }
+    });
+}
+
+/// One connection, encrypted or not.
+pub(crate) struct Connection {
+    io: Io,
+    caller: Caller,
+}
+
+enum Io {
+    Plain(Counted),
+    Tls(Box<tokio_rustls::server::TlsStream<Counted>>),
+}
+
+impl Connected for Connection {
+    type ConnectInfo = Caller;
+
+    fn connect_info(&self) -> Caller {
+        self.caller.clone()
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match &mut self.get_mut().io {
+            Io::Plain(io) => Pin::new(io).poll_read(cx, buf),
+            Io::Tls(io) => Pin::new(io).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match &mut self.get_mut().io {
+            Io::Plain(io) => Pin::new(io).poll_write(cx, bytes),
+            Io::Tls(io) => Pin::new(io).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.get_mut().io {
+            Io::Plain(io) => Pin::new(io).poll_flush(cx),
+            Io::Tls(io) => Pin::new(io).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.get_mut().io {
+            Io::Plain(io) => Pin::new(io).poll_shutdown(cx),
+            Io::Tls(io) => Pin::new(io).poll_shutdown(cx),
+        }
+    }
+}
+
+/// A socket that counts what crosses it.
+struct Counted {
+    stream: TcpStream,
+    wire: Arc<Wire>,
+}
+
+impl Counted {
+    fn check(&self) -> io::Result<()> {
+        if self.wire.cut.load(Ordering::Relaxed) {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "no login in time"));
+        }
+        Ok(())
+    }
+}
+
+impl AsyncRead for Counted {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        this.check()?;
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut this.stream).poll_read(cx, buf);
+        this.wire.received.fetch_add((buf.filled().len() - before) as u64, Ordering::Relaxed);
+        polled
+    }
+}
+
+impl AsyncWrite for Counted {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        this.check()?;
+        let polled = Pin::new(&mut this.stream).poll_write(cx, bytes);
+        if let Poll::Ready(Ok(len)) = polled {
+            this.wire.sent.fetch_add(len as u64, Ordering::Relaxed);
+        }
+        polled
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+}
