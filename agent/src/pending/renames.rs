@@ -13,6 +13,8 @@ use crate::watcher::Why;
 #[derive(Debug)]
 struct Waiting {
     rename: Rename,
+    /// The names that a chain of renames has been through; its first and last are in `rename`.
+    passed: Vec<RelPath>,
     first: Instant,
     due: Instant,
 }
@@ -57,21 +59,25 @@ impl Held {
         ends.cloned().collect()
     }
 
-    /// Adds a rename. A chain (`a` to `b`, `b` to `c`) becomes one. Returns whether `to` is where the chain began:
-    /// then nothing is left to rename, or two names were exchanged, and only content can tell which.
-    fn add(&mut self, rename: Rename, now: Instant) -> bool {
-        match self.waiting.back_mut() {
-            Some(last) if last.rename.to == rename.from && now < last.first + STALE_MAX => {
-                if last.rename.from == rename.to {
-                    self.waiting.pop_back();
-                    return true;
-                }
-                last.rename.to = rename.to;
-                last.due = (now + NEW_NAME).min(last.first + STALE_MAX);
-            }
-            _ => self.waiting.push_back(Waiting { rename, first: now, due: now + NEW_NAME }),
+    /// Adds a rename. A chain (`a` to `b`, `b` to `c`) becomes one. One that comes back to a name it has been at
+    /// looks the same as two names that were exchanged: then all its names are returned, to be compared, and the
+    /// chain is forgotten.
+    fn add(&mut self, rename: Rename, now: Instant) -> Vec<RelPath> {
+        let chained = |last: &&mut Waiting| last.rename.to == rename.from && now < last.first + STALE_MAX;
+        let Some(last) = self.waiting.back_mut().filter(chained) else {
+            self.waiting.push_back(Waiting { rename, passed: Vec::new(), first: now, due: now + NEW_NAME });
+            return Vec::new();
+        };
+        let returns = last.rename.from == rename.to || last.passed.contains(&rename.to);
+        last.passed.push(std::mem::replace(&mut last.rename.to, rename.to));
+        last.due = (now + NEW_NAME).min(last.first + STALE_MAX);
+        if !returns {
+            return Vec::new();
         }
-        false
+        self.waiting.pop_back().map_or(Vec::new(), |chain| {
+            let ends = [chain.rename.from, chain.rename.to];
+            chain.passed.into_iter().chain(ends).collect()
+        })
     }
 
     /// Takes out the rename of a file away from this name, if it is not yet due and no later one has to do with
@@ -167,7 +173,9 @@ impl Pending {
             return self.cover(to, Mark::new(now));
         }
         self.held.log(&from, &to);
-        let unknown = self.covered(&from) || self.covered(&to);
+        // A directory that comes to a name with a mark may be one half of an exchange; then what was marked beneath
+        // either name could be beneath the other by now.
+        let unknown = self.covered(&from) || self.covered(&to) || (dir && self.marks.contains_key(&to));
         let mark = self.remove(&from);
         let fresh = mark.is_some_and(|mark| mark.fresh);
         self.rebase(&from, &to, now);
@@ -185,21 +193,16 @@ impl Pending {
             }
             return;
         }
-        let back = self.held.add(Rename { from: from.clone(), to: to.clone(), dir }, now);
+        let exchanged = self.held.add(Rename { from: from.clone(), to: to.clone(), dir }, now);
         if let Some(due) = self.held.due() {
             self.wake_at(due);
         }
-        self.dirty(from, Why::Gone, dir && back, now);
-        self.arrive(to, mark, dir && back, now);
-    }
-
-    /// Marks the new name of a rename: it carries the mark of its old name, and is due with the rename.
-    fn arrive(&mut self, to: RelPath, carried: Option<Mark>, subtree: bool, now: Instant) {
-        let mark = Mark { fresh: false, ..carried.unwrap_or_else(|| Mark::new(now)) };
-        if subtree || mark.subtree {
-            self.cover(to, mark);
-        } else {
-            self.put(to, mark);
+        self.dirty(from, Why::Gone, false, now);
+        let mark = Mark { fresh: false, ..mark.unwrap_or_else(|| Mark::new(now)) };
+        if mark.subtree { self.cover(to, mark) } else { self.put(to, mark) }
+        for name in exchanged {
+            let mark = Mark::new(now);
+            if dir { self.cover(name, mark) } else { self.put(name, mark) }
         }
     }
 
