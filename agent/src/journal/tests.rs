@@ -1,0 +1,192 @@
+//! Claims about the journal: what goes in comes out, subtrees move as one, and damage costs rows, never a start.
+#![allow(clippy::disallowed_methods, reason = "the tests damage the file behind the journal's back")]
+
+use std::fs;
+
+use driftless_proto::model::entry::{Device, Kind, Time};
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use super::*;
+
+fn p(path: &str) -> RelPath {
+    RelPath::parse_typed(path.as_bytes()).expect("path")
+}
+
+fn record(seed: u64) -> Record {
+    let time = Time { sec: -5, nsec: 999_999_999 };
+    Record {
+        stamp: Stamp { dev: 1, ino: seed, nlink: 1, size: seed, mtime: time, ctime: time },
+        entry: Entry { kind: Kind::File { size: seed }, mode: 0o644, mtime: time, uid: 1, gid: 2 },
+        digest: Some(Digest::of(&seed.to_le_bytes())),
+        groups: Vec::new(),
+    }
+}
+
+fn try_open(dir: &Path) -> Result<Journal, JournalError> {
+    Journal::open(dir, Path::new("/src"), b"module", &p("a/b"))
+}
+
+fn open(dir: &TempDir) -> Journal {
+    try_open(dir.path()).expect("journal")
+}
+
+#[test]
+fn what_was_recorded_is_there_after_a_restart() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let large = Record { groups: vec![[7; 32], [9; 32]], ..record(2) };
+    let identity = Identity { dev: 1, ino: 2, fsid: u64::MAX };
+    let server = ServerSeen { module_id: b"m\xff".to_vec(), boot_epoch: b"9".to_vec() };
+    {
+        let journal = open(&dir);
+        assert_eq!(journal.root_identity().expect("meta"), None);
+        journal.record(&[(p("a"), record(1)), (p("b"), large.clone()), (RelPath::root(), record(3))]).expect("record");
+        journal.set_root_identity(&identity).expect("meta");
+        journal.set_server_seen(&server).expect("meta");
+        journal.remove(&p("a")).expect("remove");
+    }
+    let journal = open(&dir);
+    assert_eq!(journal.get(&p("a")).expect("get"), None);
+    assert_eq!(journal.get(&p("b")).expect("get"), Some(large.clone()));
+    assert_eq!(journal.glance(&p("b")).expect("get"), Some(Record { groups: Vec::new(), ..large }));
+    assert_eq!(journal.get(&RelPath::root()).expect("get"), Some(record(3)));
+    assert_eq!(journal.count().expect("count"), 2);
+    assert_eq!(journal.root_identity().expect("meta"), Some(identity));
+    assert_eq!(journal.server_seen().expect("meta"), Some(server));
+}
+
+#[test]
+fn a_file_that_shrinks_keeps_no_groups() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let journal = open(&dir);
+    journal.record(&[(p("f"), Record { groups: vec![[7; 32]], ..record(1) })]).expect("record");
+    journal.record(&[(p("f"), record(2))]).expect("record");
+    assert_eq!(journal.get(&p("f")).expect("get"), Some(record(2)));
+}
+
+#[test]
+fn a_subtree_is_forgotten_and_renamed_as_one_and_nothing_else_is() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let journal = open(&dir);
+    // `d-` and `d0` stand right before and after what lies beneath `d`.
+    let names = ["d", "d-", "d-/x", "d/x", "d/x/y", "d0", "e", "e/old"];
+    let rows: Vec<(RelPath, Record)> = (0..).zip(names).map(|(i, name)| (p(name), record(i))).collect();
+    journal.record(&rows).expect("record");
+    let known = || -> Vec<&str> {
+        let all = ["d", "d-", "d-/x", "d/x", "d/x/y", "d0", "e", "e/old", "e/x", "e/x/y"];
+        all.into_iter().filter(|name| journal.get(&p(name)).expect("get").is_some()).collect()
+    };
+    journal.rename(&p("d"), &p("e")).expect("rename");
+    assert_eq!(known(), ["d-", "d-/x", "d0", "e", "e/x", "e/x/y"]);
+    assert_eq!(journal.get(&p("e/x/y")).expect("get"), Some(record(4)));
+    journal.rename(&p("e"), &p("e/x/z")).expect("nothing");
+    assert_eq!(known(), ["d-", "d-/x", "d0", "e", "e/x", "e/x/y"]);
+    journal.remove_below(&p("e")).expect("remove");
+    assert_eq!(known(), ["d-", "d-/x", "d0"]);
+    journal.remove_below(&RelPath::root()).expect("remove");
+    assert_eq!(journal.count().expect("count"), 0);
+}
+
+#[test]
+fn a_second_agent_is_refused() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let held = open(&dir);
+    assert!(matches!(try_open(dir.path()), Err(JournalError::Busy(_))));
+    Journal::open(dir.path(), Path::new("/src"), b"module", &p("a")).expect("another path is another journal");
+    drop(held);
+    try_open(dir.path()).expect("free again");
+}
+
+#[test]
+fn a_damaged_file_is_set_aside() {
+    type Damage = fn(&Path);
+    let cases: [(&str, Damage); 4] = [
+        ("not a database", |file| fs::write(file, "something else entirely\n".repeat(1000)).expect("write")),
+        ("a short file", |file| fs::write(file, "redb").expect("write")),
+        ("a cut file", |file| {
+            let len = fs::metadata(file).expect("stat").len();
+            fs::OpenOptions::new().write(true).open(file).expect("open").set_len(len / 3).expect("cut");
+        }),
+        ("another format", |file| {
+            let db = Database::create(file).expect("db");
+            let txn = db.begin_write().expect("txn");
+            txn.open_table(META).expect("meta").insert(&b"format"[..], &b"later"[..]).expect("insert");
+            txn.commit().expect("commit");
+        }),
+    ];
+    for (name, damage) in cases {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let file = {
+            let journal = open(&dir);
+            journal.record(&[(p("a"), record(1))]).expect("record");
+            journal.path.clone()
+        };
+        damage(&file);
+        let journal = try_open(dir.path()).expect(name);
+        assert_eq!(journal.count().expect("count"), 0, "{name}");
+        assert!(file.with_extension("redb.damaged").exists(), "{name}");
+    }
+}
+
+#[test]
+fn a_directory_that_cannot_be_made_is_named() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    fs::write(dir.path().join("file"), "").expect("write");
+    let error = try_open(&dir.path().join("file")).expect_err("no directory");
+    assert!(error.to_string().contains("file/journal"), "{error}");
+}
+
+#[test]
+fn parts_that_read_the_same_when_joined_have_files_of_their_own() {
+    assert_ne!(file_name([b"ab", b"c", b""]), file_name([b"a", b"bc", b""]));
+}
+
+fn kind() -> impl Strategy<Value = Kind> {
+    let device = (any::<u32>(), any::<u32>()).prop_map(|(major, minor)| Device { major, minor });
+    prop_oneof![
+        device.clone().prop_map(Kind::Block),
+        device.prop_map(Kind::Char),
+        Just(Kind::Dir),
+        Just(Kind::Fifo),
+        Just(Kind::Socket),
+        any::<u64>().prop_map(|size| Kind::File { size }),
+        prop::collection::vec(any::<u8>(), 1..50).prop_map(|text| Kind::Symlink { target: text.into() }),
+    ]
+}
+
+fn time() -> impl Strategy<Value = Time> {
+    (any::<i64>(), 0..1_000_000_000_u32).prop_map(|(sec, nsec)| Time { sec, nsec })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn rows_come_back_as_they_were(
+        numbers: [u64; 4], times in [time(), time(), time()], ids: [u32; 3], kind in kind(), digest: Option<[u8; 32]>
+    ) {
+        let [dev, ino, nlink, size] = numbers;
+        let [mtime, ctime, entry_mtime] = times;
+        let record = Record {
+            stamp: Stamp { dev, ino, nlink, size, mtime, ctime },
+            entry: Entry { kind, mode: ids[0], mtime: entry_mtime, uid: ids[1], gid: ids[2] },
+            digest: digest.map(Digest),
+            groups: Vec::new(),
+        };
+        let bytes = row::encode(&record);
+        prop_assert_eq!(row::decode(&bytes), Some(record.clone()));
+        if !matches!(record.entry.kind, Kind::Symlink { .. }) {
+            prop_assert_eq!(row::decode(&bytes[..bytes.len() - 1]), None);
+        }
+    }
+
+    /// The disk may give back anything.
+    #[test]
+    fn no_bytes_make_reading_a_row_panic(bytes: Vec<u8>, version in 0..3_u8) {
+        let bytes = [&[version], &*bytes].concat();
+        row::decode(&bytes);
+        row::decode_groups(&bytes);
+        row::decode_identity(&bytes);
+        row::decode_server(&bytes);
+    }
+}

@@ -1,0 +1,336 @@
+//! pending: the paths that may differ from the journal, and how long each rests before it is looked at.
+//!
+//! Level-triggered: a mark only says "look here". What stands there is found out when the batch is worked on, so
+//! duplicates, reordering and invented signals cost a look and nothing else. A rename is a hint that saves
+//! sending content again; both of its names are marked as well, so a hint that fails loses nothing.
+//!
+//! Pure: the time is passed in. Touches: nothing. Never: disk, network, clocks, locks.
+
+mod renames;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::time::{Duration, Instant};
+
+use driftless_proto::model::path::RelPath;
+
+use crate::watcher::{Signal, Why};
+use renames::Held;
+
+/// A name that is new waits this long after its close for a rename, so that a program that writes a temporary
+/// file and renames it leaves no temporary file on the server. A rename waits as long for its old name to come back.
+pub const NEW_NAME: Duration = Duration::from_millis(5);
+
+/// A file that is written and not closed is looked at once nothing has happened to it for this long.
+pub const QUIET: Duration = Duration::from_millis(20);
+
+/// A name that went away waits this long: an editor that removes and writes anew, or keeps a backup for the time
+/// of a save, then ends as one change.
+pub const GONE: Duration = Duration::from_millis(50);
+
+/// No mark waits longer than this in all, however busy its file is: bounded staleness.
+pub const STALE_MAX: Duration = Duration::from_secs(1);
+
+/// Marks held at once. More become one mark, "everything below the root": a path costs about 150 bytes here, and
+/// comparing the trees by digest then costs less than looking at each path.
+pub const MARKS_MAX: usize = 200_000;
+
+/// Renames held at once, and remembered for the batches in flight. So many only gather while nothing is taken; the
+/// trees are then compared as a whole, since each rename is at best a saving.
+pub const RENAMES_MAX: usize = 10_000;
+
+/// A path to look at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dirty {
+    /// Where.
+    pub path: RelPath,
+    /// Whether everything beneath it is to be compared too; otherwise only the entry itself.
+    pub subtree: bool,
+}
+
+/// A rename that the server may repeat instead of being sent content. A hint: where it cannot be repeated, both
+/// names are to be compared (with what is beneath them, if `dir`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rename {
+    /// The old name.
+    pub from: RelPath,
+    /// The new name.
+    pub to: RelPath,
+    /// Whether it is a directory.
+    pub dir: bool,
+}
+
+/// What has settled. Work through the renames first, in their order, then through the paths.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// To be handed back to [`Pending::done`] or [`Pending::fail_back`], once.
+    pub id: u64,
+    /// Renames in the order in which they happened.
+    pub renames: Vec<Rename>,
+    /// Paths in canonical order, none beneath another one's subtree.
+    pub dirty: Vec<Dirty>,
+    /// When the oldest of these changes was first heard of: the lag is counted from here.
+    pub since: Instant,
+}
+
+impl Batch {
+    /// Every path of this batch, both names of each rename among them: what to fail back when the batch was lost
+    /// as a whole.
+    #[must_use]
+    pub fn paths(&self) -> Vec<Dirty> {
+        let ends = self.renames.iter().flat_map(|r| {
+            [&r.from, &r.to].map(|path| Dirty { path: path.clone(), subtree: r.dir })
+        });
+        ends.chain(self.dirty.iter().cloned()).collect()
+    }
+}
+
+/// One path's mark.
+#[derive(Clone, Copy, Debug)]
+struct Mark {
+    /// When it was first heard of.
+    first: Instant,
+    /// When it may be looked at.
+    due: Instant,
+    /// Its first signal was a creation, so the server is not known to have it.
+    fresh: bool,
+    /// Everything beneath it is meant as well.
+    subtree: bool,
+}
+
+impl Mark {
+    fn new(now: Instant) -> Self {
+        Self { first: now, due: now, fresh: false, subtree: false }
+    }
+
+    fn rest(&mut self, now: Instant, rest: Duration) {
+        self.due = (now + rest).min(self.first + STALE_MAX);
+    }
+}
+
+/// The dirty set.
+///
+/// Invariant: no mark lies strictly beneath one that has `subtree`; `subtrees` counts those; `wake` is no later
+/// than the earliest time at which anything can be taken.
+#[derive(Debug, Default)]
+pub struct Pending {
+    marks: BTreeMap<RelPath, Mark>,
+    subtrees: usize,
+    held: Held,
+    wake: Option<Instant>,
+    next_id: u64,
+}
+
+impl Pending {
+    /// Nothing pending.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Marks and renames that wait.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.marks.len() + self.held.len()
+    }
+
+    /// Whether nothing waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The earliest time at which [`Pending::take`] may have something. It may turn out to have nothing yet, when
+    /// a mark has been put off meanwhile; then this gives a later time.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.wake
+    }
+
+    /// Takes one signal in. `RootGone` and `Unwatched` say nothing about a path's content and mark nothing: the
+    /// caller acts on them.
+    pub fn note(&mut self, signal: Signal, now: Instant) {
+        match signal {
+            Signal::Dirty { path, why, dir } => self.dirty(path, why, dir, now),
+            Signal::Rescan(path) => self.cover(path, Mark::new(now)),
+            Signal::Renamed { from, to, dir } => self.renamed(from, to, dir, now),
+            Signal::Lost => self.lost(now),
+            Signal::RootGone(_) | Signal::Unwatched { .. } => {}
+        }
+        if self.marks.len() > MARKS_MAX || self.held.len() > RENAMES_MAX {
+            self.lost(now);
+        }
+    }
+
+    /// What has settled by now; `None` when nothing has.
+    pub fn take(&mut self, now: Instant) -> Option<Batch> {
+        if self.wake.is_none_or(|wake| now < wake) {
+            return None;
+        }
+        let overdue = self.marks.values().any(|mark| mark.due <= now && mark.first + STALE_MAX <= now);
+        let (renames, since_renames) = self.held.release(now, overdue);
+        let blocked = self.held.names();
+        let mut dirty = Vec::new();
+        let mut since = since_renames.unwrap_or(now);
+        let mut wake = self.held.due();
+        let mut subtrees = 0;
+        self.marks.retain(|path, mark| {
+            let waits = mark.due > now || renames::concern(&blocked, path, mark.subtree);
+            if waits {
+                // A mark that is due but blocked is looked at again when the rename is released.
+                if mark.due > now {
+                    wake = Some(wake.map_or(mark.due, |wake| wake.min(mark.due)));
+                }
+                subtrees += usize::from(mark.subtree);
+            } else {
+                since = since.min(mark.first);
+                dirty.push(Dirty { path: path.clone(), subtree: mark.subtree });
+            }
+            waits
+        });
+        self.wake = wake;
+        self.subtrees = subtrees;
+        if renames.is_empty() && dirty.is_empty() {
+            return None;
+        }
+        let id = self.next_id;
+        self.next_id += 1;
+        self.held.batch_taken(id);
+        Some(Batch { id, renames, dirty, since })
+    }
+
+    /// The batch is acked or needs no more work.
+    pub fn done(&mut self, batch: u64) {
+        self.held.batch_done(batch);
+    }
+
+    /// These paths of a batch failed: they are marked again, due after `delay` or when something new happens to
+    /// them. Where they, or a directory above, were renamed since the batch was taken, the new name is marked.
+    pub fn fail_back(&mut self, batch: u64, paths: Vec<Dirty>, delay: Duration, now: Instant) {
+        for Dirty { path, subtree } in paths {
+            let mut mark = Mark { due: now + delay, subtree, ..Mark::new(now) };
+            let path = match self.held.follow(batch, &path) {
+                Some(path) => path,
+                // Nobody can tell where it is by now: the Root covers it.
+                None => {
+                    mark.subtree = true;
+                    RelPath::root()
+                }
+            };
+            if let Some(waiting) = self.marks.get(&path) {
+                mark.due = mark.due.min(waiting.due);
+            }
+            if mark.subtree {
+                self.cover(path, mark);
+            } else {
+                self.put(path, mark);
+            }
+        }
+        self.done(batch);
+    }
+
+    fn dirty(&mut self, path: RelPath, why: Why, dir: bool, now: Instant) {
+        if matches!(why, Why::Created | Why::Closed) {
+            self.dissolve(&path, now);
+        }
+        if why == Why::Gone && dir {
+            let mut mark = Mark::new(now);
+            mark.rest(now, GONE);
+            return self.cover(path, mark);
+        }
+        if self.covered(&path) {
+            return;
+        }
+        let new = !self.marks.contains_key(&path);
+        let mark = self.marks.entry(path).or_insert_with(|| Mark::new(now));
+        if new && why == Why::Created {
+            mark.fresh = true;
+        }
+        let rest = match why {
+            Why::Created if dir => NEW_NAME,
+            Why::Created | Why::Touched => QUIET,
+            Why::Closed if mark.fresh => NEW_NAME,
+            Why::Closed => Duration::ZERO,
+            Why::Gone => GONE,
+        };
+        mark.rest(now, rest);
+        let due = mark.due;
+        self.wake_at(due);
+    }
+
+    /// Marks everything from `path` down; what was marked beneath it is absorbed.
+    fn cover(&mut self, path: RelPath, mut mark: Mark) {
+        if self.covered(&path) {
+            return;
+        }
+        for below in self.beneath(&path) {
+            if let Some(absorbed) = self.remove(&below) {
+                mark.first = mark.first.min(absorbed.first);
+            }
+        }
+        if let Some(old) = self.remove(&path) {
+            mark.first = mark.first.min(old.first);
+            mark.fresh = old.fresh;
+        }
+        mark.subtree = true;
+        self.put(path, mark);
+    }
+
+    fn lost(&mut self, now: Instant) {
+        self.marks.clear();
+        self.subtrees = 0;
+        self.held.clear();
+        self.put(RelPath::root(), Mark { subtree: true, ..Mark::new(now) });
+    }
+
+    /// Whether a mark strictly above this path covers it.
+    fn covered(&self, path: &RelPath) -> bool {
+        if self.subtrees == 0 {
+            return false;
+        }
+        let mut above = path.parent();
+        while let Some(dir) = above {
+            if self.marks.get(&dir).is_some_and(|mark| mark.subtree) {
+                return true;
+            }
+            above = dir.parent();
+        }
+        false
+    }
+
+    /// The marked paths strictly beneath this one. In canonical order they come right after it.
+    fn beneath(&self, dir: &RelPath) -> Vec<RelPath> {
+        self.marks
+            .range::<RelPath, _>((Bound::Excluded(dir), Bound::Unbounded))
+            .map(|(path, _)| path)
+            .take_while(|path| path.is_within(dir))
+            .cloned()
+            .collect()
+    }
+
+    /// Marks a path, unless it is covered. A mark it already has lends its age and its reach.
+    fn put(&mut self, path: RelPath, mut mark: Mark) {
+        if self.covered(&path) {
+            return;
+        }
+        if let Some(old) = self.remove(&path) {
+            mark.first = mark.first.min(old.first);
+            mark.subtree |= old.subtree;
+        }
+        self.wake_at(mark.due);
+        self.subtrees += usize::from(mark.subtree);
+        self.marks.insert(path, mark);
+    }
+
+    fn remove(&mut self, path: &RelPath) -> Option<Mark> {
+        let mark = self.marks.remove(path)?;
+        self.subtrees -= usize::from(mark.subtree);
+        Some(mark)
+    }
+
+    fn wake_at(&mut self, due: Instant) {
+        self.wake = Some(self.wake.map_or(due, |wake| wake.min(due)));
+    }
+}

@@ -1,0 +1,397 @@
+//! Editor dances by table; and a small world of two trees in which no signalled change may be lost.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn p(path: &str) -> RelPath {
+    RelPath::parse(path.as_bytes()).expect("path")
+}
+
+fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+fn dirty(path: &str, why: Why) -> Signal {
+    Signal::Dirty { path: p(path), why, dir: false }
+}
+
+fn dir(path: &str, why: Why) -> Signal {
+    Signal::Dirty { path: p(path), why, dir: true }
+}
+
+fn mv(from: &str, to: &str) -> Signal {
+    Signal::Renamed { from: p(from), to: p(to), dir: false }
+}
+
+fn mvdir(from: &str, to: &str) -> Signal {
+    Signal::Renamed { from: p(from), to: p(to), dir: true }
+}
+
+/// Notes each signal at its time (in ms) and takes whenever something may be due. One line per batch: its time,
+/// its renames, its paths (`/` after one that is a subtree).
+fn play(signals: &[(u64, Signal)]) -> Vec<String> {
+    let start = Instant::now();
+    let mut pending = Pending::new();
+    let mut lines = Vec::new();
+    let mut signals = signals.iter().peekable();
+    for now in 0..3000 {
+        while let Some((_, signal)) = signals.next_if(|(at, _)| *at == now) {
+            pending.note(signal.clone(), start + ms(now));
+        }
+        if let Some(batch) = pending.take(start + ms(now)) {
+            let renames = batch.renames.iter().map(|r| format!("{}>{}", r.from, r.to));
+            let paths = batch.dirty.iter().map(|d| format!("{}{}", d.path, if d.subtree { "/" } else { "" }));
+            let words: Vec<String> = renames.chain(paths).collect();
+            lines.push(format!("{now}: {}", words.join(" ")));
+            pending.done(batch.id);
+        }
+    }
+    assert!(pending.is_empty() && pending.next_deadline().is_none());
+    lines
+}
+
+#[test]
+fn each_change_rests_as_long_as_it_should() {
+    use Why::{Closed, Created, Gone, Touched};
+    let cases: &[(&str, &[(u64, Signal)], &[&str])] = &[
+        ("a known name ships at close", &[(0, dirty("f", Touched)), (1, dirty("f", Closed))], &["1: f"]),
+        ("a new name waits for a rename", &[(0, dirty("f", Created)), (1, dirty("f", Closed))], &["6: f"]),
+        ("a new directory too", &[(0, dir("d", Created))], &["5: d"]),
+        ("a move-in ships at once", &[(3, Signal::Rescan(p("d")))], &["3: d/"]),
+        ("an open writer ships when quiet", &[(0, dirty("f", Touched)), (15, dirty("f", Touched))], &["35: f"]),
+        ("a removal waits longest", &[(0, dirty("f", Gone))], &["50: f"]),
+        ("a subtree absorbs what is narrower",
+            &[(0, dirty("d/a", Touched)), (1, Signal::Rescan(p("d"))), (1, dirty("d/b/c", Gone))], &["1: d/"]),
+        ("a removed tree is one mark",
+            &[(0, dirty("d/a", Gone)), (1, dirty("d/b", Gone)), (2, dir("d", Gone))], &["52: d/"]),
+        ("loss covers everything",
+            &[(0, dirty("a", Gone)), (0, mv("x", "y")), (1, Signal::Lost), (1, dirty("b/c", Closed))], &["1: ./"]),
+        ("paths come in canonical order",
+            &[(0, dirty("a.b", Closed)), (0, dirty("a/z", Closed)), (0, dirty("a", Closed))], &["0: a a/z a.b"]),
+    ];
+    for (name, signals, want) in cases {
+        assert_eq!(play(signals), *want, "{name}");
+    }
+}
+
+#[test]
+fn a_file_that_never_rests_ships_within_the_bound() {
+    let touches: Vec<(u64, Signal)> = (0..200).map(|i| (i * 10, dirty("log", Why::Touched))).collect();
+    assert_eq!(play(&touches), ["1000: log", "2010: log"]);
+}
+
+#[test]
+fn an_editors_save_ends_as_one_change() {
+    use Why::{Closed, Created, Gone, Touched};
+    let cases: &[(&str, &[(u64, Signal)], &[&str])] = &[
+        ("vim: backup by rename, new file, slow sync, backup removed",
+            &[(0, dirty("4913", Created)), (0, dirty("4913", Closed)), (1, dirty("4913", Gone)),
+              (1, mv("f", "f~")), (1, dirty("f", Created)), (2, dirty("f", Touched)), (19, dirty("f", Closed)),
+              (20, dirty("f~", Gone))],
+            &["19: f", "51: 4913", "70: f~"]),
+        ("sed -i and every atomic save: temporary file renamed over",
+            &[(0, dirty("sedX", Created)), (1, dirty("sedX", Closed)), (2, mv("sedX", "f"))],
+            &["2: f", "52: sedX"]),
+        ("gio: old content moved aside, new content renamed in",
+            &[(0, dirty(".out", Created)), (1, dirty(".out", Closed)), (1, mv("f", "f~")), (2, mv(".out", "f"))],
+            &["2: f", "52: .out f~"]),
+        ("delete and recreate",
+            &[(0, dirty("f", Gone)), (4, dirty("f", Created)), (5, dirty("f", Closed))], &["5: f"]),
+        ("a temporary file that lived long is renamed, not sent again",
+            &[(0, dirty("tmp", Created)), (1, dirty("tmp", Closed)), (30, mv("tmp", "f"))],
+            &["6: tmp", "35: tmp>f f", "80: tmp"]),
+        ("a chain of renames is one",
+            &[(0, mv("a", "b")), (1, mv("b", "c")), (2, mv("c", "d"))], &["7: a>d d", "50: a", "51: b", "52: c"]),
+        ("there and back is no rename", &[(0, mv("a", "b")), (1, mv("b", "a"))], &["0: b", "51: a"]),
+        ("what was dirty follows its directory",
+            &[(0, dirty("d/f", Touched)), (1, mvdir("d", "e"))], &["6: d>e e", "20: e/f", "51: d"]),
+        ("what closes under a fresh name waits for the rename",
+            &[(0, mvdir("d", "e")), (1, dirty("e/f", Closed))], &["5: d>e e e/f", "50: d"]),
+    ];
+    for (name, signals, want) in cases {
+        if *name == "there and back is no rename" {
+            // Either order of the two looks is right; what counts is that nothing is renamed.
+            assert!(play(signals).iter().all(|line| !line.contains('>')), "{name}");
+            continue;
+        }
+        assert_eq!(play(signals), *want, "{name}");
+    }
+}
+
+#[test]
+fn a_failed_path_is_found_again_under_its_new_name() {
+    let now = Instant::now();
+    let mut pending = Pending::new();
+    pending.note(dirty("d/f", Why::Closed), now);
+    let batch = pending.take(now).expect("settled");
+    pending.note(mvdir("d", "e"), now);
+    pending.fail_back(batch.id, batch.paths(), ms(500), now);
+    assert!(pending.take(now + ms(5)).expect("the rename").dirty.iter().all(|d| d.path != p("e/f")));
+    let again = pending.take(now + ms(500)).expect("the retry");
+    assert!(again.dirty.contains(&Dirty { path: p("e/f"), subtree: false }), "{again:?}");
+}
+
+#[test]
+fn a_new_signal_brings_a_retry_forward() {
+    let now = Instant::now();
+    let mut pending = Pending::new();
+    pending.note(dirty("f", Why::Closed), now);
+    let batch = pending.take(now).expect("settled");
+    pending.fail_back(batch.id, batch.paths(), ms(5000), now);
+    pending.note(dirty("f", Why::Closed), now + ms(10));
+    assert_eq!(pending.take(now + ms(10)).expect("sooner").dirty[0].path, p("f"));
+}
+
+#[test]
+fn too_many_marks_become_one() {
+    let now = Instant::now();
+    let mut pending = Pending::new();
+    for i in 0..=MARKS_MAX {
+        pending.note(dirty(&format!("d/{i}"), Why::Closed), now);
+    }
+    let batch = pending.take(now).expect("settled");
+    assert_eq!(batch.dirty, [Dirty { path: RelPath::root(), subtree: true }]);
+}
+
+// === a world of two trees ===
+
+/// A tree: `None` is a directory, a number the content of a file.
+type Tree = BTreeMap<RelPath, Option<u32>>;
+
+#[derive(Clone, Debug)]
+enum Step {
+    Write(RelPath, u32),
+    Mkdir(RelPath),
+    Remove(RelPath),
+    Move(RelPath, RelPath),
+    Exchange(RelPath, RelPath),
+    Wait(u64),
+    Fail,
+}
+
+struct World {
+    source: Tree,
+    copy: Tree,
+    pending: Pending,
+    now: Instant,
+}
+
+impl World {
+    fn note(&mut self, signal: Signal) {
+        self.pending.note(signal, self.now);
+    }
+
+    fn is_dir(tree: &Tree, path: &RelPath) -> bool {
+        path.is_root() || tree.get(path) == Some(&None)
+    }
+
+    fn subtree(tree: &Tree, at: &RelPath) -> Vec<RelPath> {
+        tree.keys().filter(|path| path.is_within(at)).cloned().collect()
+    }
+
+    fn rename(tree: &mut Tree, from: &RelPath, to: &RelPath) {
+        for path in Self::subtree(tree, from) {
+            let moved = to.join(&path.below(from).expect("within")).expect("short");
+            let what = tree.remove(&path).expect("present");
+            tree.insert(moved, what);
+        }
+    }
+
+    /// Does a step as a kernel would allow it, and signals it as the watcher would.
+    fn step(&mut self, step: &Step) {
+        match step {
+            Step::Write(path, content) => {
+                if !Self::is_dir(&self.source, &path.parent().expect("below")) || Self::is_dir(&self.source, path) {
+                    return;
+                }
+                let new = self.source.insert(path.clone(), Some(*content)).is_none();
+                let whys: &[Why] = if new { &[Why::Created, Why::Touched, Why::Closed] } else { &[Why::Touched, Why::Closed] };
+                for &why in whys {
+                    self.note(Signal::Dirty { path: path.clone(), why, dir: false });
+                }
+            }
+            Step::Mkdir(path) => {
+                if Self::is_dir(&self.source, &path.parent().expect("below")) && !self.source.contains_key(path) {
+                    self.source.insert(path.clone(), None);
+                    self.note(Signal::Dirty { path: path.clone(), why: Why::Created, dir: true });
+                }
+            }
+            Step::Remove(path) => {
+                for path in Self::subtree(&self.source, path).into_iter().rev() {
+                    let dir = self.source.remove(&path) == Some(None);
+                    self.note(Signal::Dirty { path, why: Why::Gone, dir });
+                }
+            }
+            Step::Move(from, to) => self.move_(from, to),
+            Step::Exchange(a, b) => {
+                let there = |path| self.source.get(path).copied();
+                let (Some(kind), Some(other)) = (there(a), there(b)) else { return };
+                if kind.is_none() != other.is_none() || a.is_within(b) || b.is_within(a) {
+                    return;
+                }
+                let aside = p("aside");
+                Self::rename(&mut self.source, a, &aside);
+                Self::rename(&mut self.source, b, a);
+                Self::rename(&mut self.source, &aside, b);
+                let dir = kind.is_none();
+                self.note(Signal::Renamed { from: a.clone(), to: b.clone(), dir });
+                self.note(Signal::Renamed { from: b.clone(), to: a.clone(), dir });
+            }
+            Step::Wait(n) => {
+                self.now += ms(*n);
+                self.work(false);
+            }
+            Step::Fail => self.work(true),
+        }
+    }
+
+    fn move_(&mut self, from: &RelPath, to: &RelPath) {
+        let (Some(&what), over) = (self.source.get(from), self.source.get(to).copied()) else { return };
+        let lands = match over {
+            None => Self::is_dir(&self.source, &to.parent().expect("below")),
+            Some(over) => what.is_none() == over.is_none() && Self::subtree(&self.source, to).len() == 1,
+        };
+        if lands && !to.is_within(from) && !from.is_within(to) {
+            self.source.remove(to);
+            Self::rename(&mut self.source, from, to);
+            self.note(Signal::Renamed { from: from.clone(), to: to.clone(), dir: what.is_none() });
+        }
+    }
+
+    /// What the worker does: repeats the renames where it can, then looks at the paths.
+    fn work(&mut self, fail: bool) {
+        let Some(batch) = self.pending.take(self.now) else { return };
+        if fail {
+            return self.pending.fail_back(batch.id, batch.paths(), ms(7), self.now);
+        }
+        for Rename { from, to, dir } in &batch.renames {
+            let fits = self.copy.get(from).is_some_and(|what| what.is_none() == *dir)
+                && Self::is_dir(&self.copy, &to.parent().expect("below"))
+                && Self::subtree(&self.copy, to).is_empty();
+            if fits {
+                Self::rename(&mut self.copy, from, to);
+            } else {
+                self.compare(from, *dir);
+                self.compare(to, *dir);
+            }
+        }
+        for Dirty { path, subtree } in &batch.dirty {
+            self.compare(path, *subtree);
+        }
+        self.pending.done(batch.id);
+    }
+
+    fn compare(&mut self, at: &RelPath, subtree: bool) {
+        let gone = !Self::is_dir(&self.source, at);
+        for path in Self::subtree(&self.copy, at) {
+            if gone || (subtree && !self.source.contains_key(&path)) {
+                self.copy.remove(&path);
+            }
+        }
+        for path in Self::subtree(&self.source, at) {
+            if subtree || path == *at {
+                // Directories above are made as a push makes them.
+                let mut above = path.parent();
+                while let Some(dir) = above.filter(|dir| !dir.is_root()) {
+                    above = dir.parent();
+                    self.copy.insert(dir, None);
+                }
+                let what = self.source[&path];
+                if what.is_some() {
+                    self.copy.retain(|below, _| !below.is_within(&path));
+                }
+                self.copy.insert(path, what);
+            }
+        }
+    }
+}
+
+fn path() -> impl Strategy<Value = RelPath> {
+    prop::collection::vec(prop::sample::select(&["a", "b", "c"][..]), 1..=3).prop_map(|names| p(&names.join("/")))
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (path(), any::<u32>()).prop_map(|(path, content)| Step::Write(path, content)),
+        3 => path().prop_map(Step::Mkdir),
+        2 => path().prop_map(Step::Remove),
+        4 => (path(), path()).prop_map(|(from, to)| Step::Move(from, to)),
+        1 => (path(), path()).prop_map(|(a, b)| Step::Exchange(a, b)),
+        4 => (0_u64..60).prop_map(Step::Wait),
+        1 => Just(Step::Fail),
+    ]
+}
+
+fn signal() -> impl Strategy<Value = Signal> {
+    let why = prop::sample::select(&[Why::Created, Why::Closed, Why::Touched, Why::Gone][..]);
+    prop_oneof![
+        8 => (path(), why, any::<bool>()).prop_map(|(path, why, dir)| Signal::Dirty { path, why, dir }),
+        1 => path().prop_map(Signal::Rescan),
+        4 => (path(), path(), any::<bool>()).prop_map(|(from, to, dir)| Signal::Renamed { from, to, dir }),
+        1 => Just(Signal::Lost),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_copy_ends_equal(steps in prop::collection::vec(step(), 1..60)) {
+        let mut world = World { source: Tree::new(), copy: Tree::new(), pending: Pending::new(), now: Instant::now() };
+        for step in &steps {
+            world.step(step);
+        }
+        for _ in 0..40 {
+            world.step(&Step::Wait(50));
+        }
+        prop_assert!(world.pending.is_empty());
+        prop_assert_eq!(world.source, world.copy);
+    }
+
+    /// Whatever the signals, possible or not; only what has something beneath it is renamed as a directory.
+    #[test]
+    fn every_signalled_path_is_covered_by_a_later_batch(
+        signals in prop::collection::vec((signal(), 0_u64..30), 1..60)
+    ) {
+        let mut now = Instant::now();
+        let mut pending = Pending::new();
+        let mut owed: BTreeSet<RelPath> = BTreeSet::new();
+        let pay = |pending: &mut Pending, owed: &mut BTreeSet<RelPath>, now| {
+            if let Some(batch) = pending.take(now) {
+                for d in &batch.dirty {
+                    owed.retain(|path| *path != d.path && !(d.subtree && path.is_within(&d.path)));
+                }
+                assert!(batch.dirty.is_sorted_by(|a, b| a.path < b.path && !(a.subtree && b.path.is_within(&a.path))));
+                pending.done(batch.id);
+            }
+        };
+        for (mut signal, wait) in signals {
+            if let Signal::Renamed { from, dir, .. } = &mut signal {
+                *dir |= owed.iter().any(|path| path != from && path.is_within(from));
+            }
+            match &signal {
+                Signal::Dirty { path, .. } | Signal::Rescan(path) => drop(owed.insert(path.clone())),
+                Signal::Renamed { from, to, .. } => {
+                    owed = owed.into_iter().map(|path| match path.below(from) {
+                        Some(rest) => to.join(&rest).expect("short"),
+                        None => path,
+                    }).collect();
+                    owed.extend([from.clone(), to.clone()]);
+                }
+                _ => drop(owed.insert(RelPath::root())),
+            }
+            pending.note(signal, now);
+            now += ms(wait);
+            pay(&mut pending, &mut owed, now);
+        }
+        for _ in 0..100 {
+            now += ms(30);
+            pay(&mut pending, &mut owed, now);
+        }
+        prop_assert!(owed.is_empty(), "{owed:?}");
+        prop_assert!(pending.is_empty());
+    }
+}

@@ -1,0 +1,116 @@
+//! watcher: the calls to the kernel.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use inotify::{Inotify, WatchDescriptor, WatchMask};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir};
+use rustix::io::Errno;
+
+/// What is asked of every directory. MODIFY because a log never closes and `truncate(2)` by path gives nothing else;
+/// CREATE because `linkat(2)` gives nothing else; EXCL_UNLINK spares us writes to files that have no name any
+/// more. Never OPEN, ACCESS or CLOSE_NOWRITE: our own reading would fill the queue, and an overflow would cause the next.
+fn mask() -> WatchMask {
+    WatchMask::CREATE
+        | WatchMask::DELETE
+        | WatchMask::MOVED_FROM
+        | WatchMask::MOVED_TO
+        | WatchMask::CLOSE_WRITE
+        | WatchMask::MODIFY
+        | WatchMask::ATTRIB
+        | WatchMask::DELETE_SELF
+        | WatchMask::MOVE_SELF
+        | WatchMask::ONLYDIR
+        | WatchMask::EXCL_UNLINK
+}
+
+/// Opens an inotify instance.
+pub(super) fn instance() -> io::Result<Inotify> {
+    Inotify::init().map_err(|error| match Errno::from_io_error(&error) {
+        Some(Errno::MFILE) => used_up(&error, "max_user_instances"),
+        _ => error,
+    })
+}
+
+/// Watches a held directory; gives the watch it has already if there is one. It goes by way of the descriptor, so
+/// that what is watched is what was opened, whatever its name means by now.
+pub(super) fn watch(inotify: &Inotify, dir: BorrowedFd<'_>) -> io::Result<WatchDescriptor> {
+    add(inotify, dir, mask())
+}
+
+/// Watches the directory above the root, for one purpose: a directory that is held open, as the root is, tells
+/// nothing itself when it is removed. `None` when that directory may not be read.
+pub(super) fn watch_above(inotify: &Inotify, root: BorrowedFd<'_>) -> Option<WatchDescriptor> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let above = rustix::fs::openat(root, "..", flags, Mode::empty()).ok()?;
+    // MASK_ADD: the root of all is its own parent and must keep what it has.
+    add(inotify, above.as_fd(), WatchMask::DELETE | WatchMask::ONLYDIR | WatchMask::MASK_ADD).ok()
+}
+
+fn add(inotify: &Inotify, dir: BorrowedFd<'_>, mask: WatchMask) -> io::Result<WatchDescriptor> {
+    let path = format!("/proc/self/fd/{}", dir.as_raw_fd());
+    inotify.watches().add(path, mask).map_err(|error| match Errno::from_io_error(&error) {
+        Some(Errno::NOSPC) => used_up(&error, "max_user_watches"),
+        _ => error,
+    })
+}
+
+/// Says which limit was met and which line raises it.
+pub(super) fn used_up(error: &io::Error, limit: &str) -> io::Error {
+    let key = format!("fs.inotify.{limit}");
+    let text = match current(limit) {
+        Some(now) => format!(
+            "{key} is used up ({now}, shared by all programs of this user); raise it: sysctl {key}={}",
+            now.saturating_mul(4)
+        ),
+        None => format!("{key} is used up"),
+    };
+    io::Error::new(error.kind(), text)
+}
+
+fn current(limit: &str) -> Option<u64> {
+    let path = format!("/proc/sys/fs/inotify/{limit}");
+    let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let mut text = [0; 32];
+    let len = rustix::io::read(&file, &mut text).ok()?;
+    std::str::from_utf8(&text[..len]).ok()?.trim().parse().ok()
+}
+
+/// Whether a held directory has been removed.
+pub(super) fn is_removed(dir: BorrowedFd<'_>) -> io::Result<bool> {
+    Ok(rustix::fs::fstat(dir)?.st_nlink == 0)
+}
+
+/// Calls `each` with every name in a held directory and whether a directory stands there, in no order. No file is
+/// looked at where the file system says so by itself.
+pub(super) fn each_name(
+    dir: BorrowedFd<'_>,
+    buffer: &mut Vec<u8>,
+    mut each: impl FnMut(&[u8], bool),
+) -> io::Result<()> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let dir: OwnedFd = rustix::fs::openat(dir, ".", flags, Mode::empty())?;
+    buffer.clear();
+    buffer.reserve(READ_LEN);
+    let mut names = RawDir::new(&dir, buffer.spare_capacity_mut());
+    while let Some(entry) = names.next() {
+        let entry = entry?;
+        let name = entry.file_name();
+        if matches!(name.to_bytes(), b"." | b"..") {
+            continue;
+        }
+        let is_dir = match entry.file_type() {
+            FileType::Unknown => match rustix::fs::statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) => FileType::from_raw_mode(stat.st_mode) == FileType::Directory,
+                // Gone again; its event is in the queue.
+                Err(_) => continue,
+            },
+            known => known == FileType::Directory,
+        };
+        each(name.to_bytes(), is_dir);
+    }
+    Ok(())
+}
+
+/// Bytes of one read, of names and of events: `inotify(7)` and `getdents(2)` fill it with some thousand of either.
+pub(super) const READ_LEN: usize = 64 * 1024;

@@ -1,0 +1,128 @@
+//! watcher: renames whose second half has not come yet.
+//!
+//! The two halves share a cookie; they need not be neighbours, nor come in one read (`inotify(7)`: "inserting the
+//! IN_MOVED_FROM and IN_MOVED_TO event pair into the event queue is not atomic"). What has no second half in time went
+//! outside.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use super::tree::Wd;
+
+/// The second half is awaited this long after the queue was last seen empty. The kernel queues both halves in one
+/// system call, so only a writer that was interrupted right there is later.
+const PATIENCE: Duration = Duration::from_millis(20);
+
+/// The second half is awaited no longer than this, though the queue never runs empty.
+const PATIENCE_MAX: Duration = Duration::from_secs(2);
+
+/// The first half of a rename: what left, and where from. The place is a node and a name, not a path: a directory
+/// above may itself be renamed before the second half comes.
+#[derive(Debug)]
+pub(super) struct Departed {
+    /// The directory it left.
+    pub(super) parent: Wd,
+    /// Its name there.
+    pub(super) name: Box<[u8]>,
+    /// Whether it is a directory.
+    pub(super) dir: bool,
+    /// Its node, if it is a watched directory; detached meanwhile.
+    pub(super) node: Option<Wd>,
+}
+
+/// What waits. Also holds nodes that lost their place to another node: the events that explain it are still queued.
+///
+/// Invariant: `order` has every waiting entry, oldest first; entries that were taken meanwhile are skipped there.
+#[derive(Debug, Default)]
+pub(super) struct Moves {
+    departed: HashMap<u32, (Departed, Instant)>,
+    order: VecDeque<(u32, Instant)>,
+    displaced: VecDeque<(Wd, Instant)>,
+}
+
+/// What was given up.
+#[derive(Debug, Default)]
+pub(super) struct Expired {
+    /// Departures without an arrival: they went outside.
+    pub(super) departed: Vec<Departed>,
+    /// Nodes that lost their place; those that have one again are for the caller to keep.
+    pub(super) displaced: Vec<Wd>,
+}
+
+impl Moves {
+    /// A first half.
+    pub(super) fn depart(&mut self, cookie: u32, departed: Departed, now: Instant) {
+        self.departed.insert(cookie, (departed, now));
+        self.order.push_back((cookie, now));
+    }
+
+    /// The first half that belongs to this second one.
+    pub(super) fn arrive(&mut self, cookie: u32) -> Option<Departed> {
+        self.departed.remove(&cookie).map(|(departed, _)| departed)
+    }
+
+    /// A node lost its place.
+    pub(super) fn displace(&mut self, node: Wd, now: Instant) {
+        self.displaced.push_back((node, now));
+    }
+
+    /// When something may be given up, if the queue is empty then.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let oldest = |at: Option<Instant>| at.map(|at| at + PATIENCE);
+        let departed = oldest(self.order.front().map(|&(_, at)| at));
+        let displaced = oldest(self.displaced.front().map(|&(_, at)| at));
+        departed.into_iter().chain(displaced).min()
+    }
+
+    /// Gives up what has waited long enough. `drained`: the queue was empty just now, so no second half is in it.
+    pub(super) fn expire(&mut self, now: Instant, drained: bool) -> Expired {
+        let patience = if drained { PATIENCE } else { PATIENCE_MAX };
+        let late = |at: Instant| at + patience <= now;
+        let mut expired = Expired::default();
+        while let Some(&(cookie, at)) = self.order.front().filter(|(_, at)| late(*at)) {
+            self.order.pop_front();
+            // A cookie that was paired and used again since has a later time.
+            if self.departed.get(&cookie).is_some_and(|(_, since)| *since == at) {
+                expired.departed.extend(self.arrive(cookie));
+            }
+        }
+        while let Some(&(node, _)) = self.displaced.front().filter(|(_, at)| late(*at)) {
+            self.displaced.pop_front();
+            expired.displaced.push(node);
+        }
+        expired
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn departed(name: &[u8]) -> Departed {
+        Departed { parent: 1, name: name.into(), dir: false, node: None }
+    }
+
+    #[test]
+    fn halves_pair_by_cookie_in_any_order() {
+        let now = Instant::now();
+        let mut moves = Moves::default();
+        moves.depart(7, departed(b"a"), now);
+        moves.depart(8, departed(b"b"), now);
+        assert_eq!(&*moves.arrive(7).expect("a").name, b"a");
+        assert_eq!(&*moves.arrive(8).expect("b").name, b"b");
+        assert!(moves.arrive(7).is_none());
+        assert!(moves.expire(now + PATIENCE_MAX, true).departed.is_empty());
+    }
+
+    #[test]
+    fn a_full_queue_is_waited_for_within_reason() {
+        let now = Instant::now();
+        let mut moves = Moves::default();
+        moves.depart(7, departed(b"a"), now);
+        assert!(moves.expire(now + PATIENCE / 2, true).departed.is_empty());
+        assert!(moves.expire(now + PATIENCE, false).departed.is_empty());
+        assert_eq!(moves.deadline(), Some(now + PATIENCE));
+        assert_eq!(moves.expire(now + PATIENCE_MAX, false).departed.len(), 1);
+        assert_eq!(moves.deadline(), None);
+    }
+}

@@ -1,0 +1,54 @@
+//! watcher: what it says.
+
+use driftless_proto::model::path::RelPath;
+
+/// What happened at a name. It decides how long the name rests before it is looked at, nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Why {
+    /// It was closed by a writer, or came from outside.
+    Closed,
+    /// Something new stands there, perhaps still being written.
+    Created,
+    /// It was removed, or went outside.
+    Gone,
+    /// Content or metadata changed; a writer may still have it open.
+    Touched,
+}
+
+/// What the watcher says. Every variant is a hint to look, never a proof of what is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// Look at one name.
+    Dirty {
+        /// Where; the Root itself when its own metadata changed.
+        path: RelPath,
+        /// What happened.
+        why: Why,
+        /// Whether it is, or was, a directory.
+        dir: bool,
+    },
+    /// Events were lost: everything below the Root may differ from what is known. Every directory has been watched
+    /// anew before this is said.
+    Lost,
+    /// A name became another. If `dir`, everything beneath went along.
+    Renamed {
+        /// The old name.
+        from: RelPath,
+        /// The new name.
+        to: RelPath,
+        /// Whether it is a directory.
+        dir: bool,
+    },
+    /// Compare this directory with everything beneath it: it came from outside, or was out of sight for a moment.
+    /// All of it is watched by now.
+    Rescan(RelPath),
+    /// The Root is no longer what it was, for this reason. Nothing more will be said; nothing may be deleted.
+    RootGone(String),
+    /// Changes beneath this directory go unseen, for this reason: it has to be polled. Names the cure where there is one.
+    Unwatched {
+        /// Where.
+        path: RelPath,
+        /// Why, as one sentence for the operator.
+        reason: String,
+    },
+}
