@@ -63,15 +63,15 @@ pub const GROUP_BYTES: u64 = 8 * 1024 * 1024;
 
 /// Smallest and largest block of a rolling signature. Between them the block grows with the square root of the
 /// file, as rsync's does: the sums and the literal bytes of one edit then cost about the same.
-pub const BLOCK_MIN: u32 = 2 * 1024;
+pub const BLOCK_MIN: u32 = 704;
 /// See [`BLOCK_MIN`]. Also bounds the sender's memory for one block.
 pub const BLOCK_MAX: u32 = 1024 * 1024;
 
 /// Blocks in one signature. At [`BLOCK_MAX`] this covers 4 TiB; a larger file is sent whole.
 pub const BLOCKS_MAX: u64 = 4 * 1024 * 1024;
 
-/// A file smaller than this is sent whole: its signature would not pay for the round trip.
-pub const DELTA_MIN: u64 = 64 * 1024;
+/// A file smaller than this is sent whole: the sums of its two blocks would save less than they cost.
+pub const DELTA_MIN: u64 = 1024;
 
 /// Bytes of one group of a file's BLAKE3 tree, kept by the journal: the grain at which an edit in place is found.
 pub const DIGEST_GROUP: u64 = 64 * 1024;

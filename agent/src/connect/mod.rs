@@ -187,8 +187,14 @@ impl Server {
         Ok(reply.map_err(|status| broken(&status))?.into_inner())
     }
 
-    fn address(&self) -> String {
-        if self.host.contains(':') { format!("[{}]:{}", self.host, self.port) } else { format!("{}:{}", self.host, self.port) }
+    /// Host and port, for messages.
+    #[must_use]
+    pub fn address(&self) -> String {
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
     }
 
     async fn connect(&self) -> Result<(Io, Arc<Wire>), ConnectError> {

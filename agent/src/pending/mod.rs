@@ -231,6 +231,17 @@ impl Pending {
         self.done(batch);
     }
 
+    /// Marks a path that belongs to no batch: it is looked at after `delay`.
+    pub fn look_again(&mut self, dirty: Dirty, delay: Duration, now: Instant) {
+        let Dirty { path, subtree } = dirty;
+        let mark = Mark { due: now + delay, subtree, ..Mark::new(now) };
+        if subtree {
+            self.cover(path, mark);
+        } else {
+            self.put(path, mark);
+        }
+    }
+
     fn dirty(&mut self, path: RelPath, why: Why, dir: bool, now: Instant) {
         if matches!(why, Why::Created | Why::Closed) {
             self.dissolve(&path, now);

@@ -149,7 +149,7 @@ impl State {
 
     /// Marks a path that belongs to no batch.
     pub(super) fn look_again(&mut self, dirty: Dirty, delay: Duration) {
-        self.pending.fail_back(NO_BATCH, vec![dirty], delay, Instant::now());
+        self.pending.look_again(dirty, delay, Instant::now());
     }
 
     fn delay_of(&self, path: &RelPath) -> Duration {

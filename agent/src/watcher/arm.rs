@@ -78,13 +78,17 @@ impl Engine {
         }
         let (dir, watch) = match self.open(&path) {
             Ok(found) => found,
-            Err(error) => return self.unwatched(path, &error),
+            Err(error) => {
+                if let Some(node) = self.tree.child(parent, name) {
+                    self.moves.suspect(node, Instant::now());
+                }
+                return self.unwatched(path, &error);
+            }
         };
         let wd = watch.get_watch_descriptor_id();
-        let now = Instant::now();
         if !self.tree.knows(wd) {
             if let Some(displaced) = self.tree.insert(watch, parent, name) {
-                self.moves.displace(displaced, now);
+                self.moves.suspect(displaced, Instant::now());
             }
             if mode == Mode::Arrive {
                 self.tasks.push(Task::Announce(wd));
@@ -105,18 +109,39 @@ impl Engine {
                 self.relocate(wd, parent, name, &path, &dir);
                 self.visit(old, &called, Mode::Tell);
             }
-            _ => {
+            _ if self.leads_to(parent, name, wd) => {
                 let other = self.tree.path(wd).unwrap_or_else(RelPath::root);
                 let reason = format!("it is the same directory as {other} and is watched there only");
                 self.signals.push(Signal::Unwatched { path, reason });
             }
+            // It moved between two looks; its events come next.
+            _ => {}
+        }
+    }
+
+    /// A node was found not to be in its place, and by now every event that was queued then has been read. If it
+    /// still is not there, it is outside, or will be met where it is.
+    pub(super) fn question(&mut self, node: Wd) {
+        if self.tree.is_detached(node) {
+            return self.forget(node);
+        }
+        let Some((parent, name)) = self.tree.place(node) else { return };
+        match self.tree.path(parent).map(|above| above.child(&name)) {
+            // A directory above is on its way itself.
+            None => self.moves.suspect(node, Instant::now()),
+            Some(Ok(path)) if !self.leads_to(parent, &name, node) => {
+                self.signals.push(Signal::Dirty { path, why: Why::Gone, dir: true });
+                self.forget(node);
+                self.visit(parent, &name, Mode::Tell);
+            }
+            Some(_) => {}
         }
     }
 
     /// A directory that we watch stands here, and no event has said so yet, or none will.
     fn relocate(&mut self, wd: Wd, parent: Wd, name: &[u8], path: &RelPath, dir: &Dir) {
         if let Some(displaced) = self.tree.attach(wd, parent, name) {
-            self.moves.displace(displaced, Instant::now());
+            self.moves.suspect(displaced, Instant::now());
         }
         self.tree.take_missed(wd);
         self.tasks.push(Task::Announce(wd));

@@ -163,8 +163,8 @@ impl Engine {
         for departed in expired.departed {
             self.left(departed);
         }
-        for node in expired.displaced {
-            self.drop_if_detached(node);
+        for node in expired.suspects {
+            self.question(node);
         }
         if self.above.is_none() {
             self.look_at_root();

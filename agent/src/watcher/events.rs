@@ -100,8 +100,11 @@ impl Engine {
         let from = departed.as_ref().and_then(|departed| {
             self.tree.path(departed.parent).and_then(|above| above.child(&departed.name).ok())
         });
-        let (Some(departed), Some(from)) = (departed, from) else {
+        let (Some(departed), Some(from)) = (departed.as_ref(), from) else {
             // From outside, from under a rule, or from a directory that has left itself.
+            if let Some(node) = departed.and_then(|departed| departed.node) {
+                self.moves.suspect(node, Instant::now());
+            }
             if dir {
                 self.signals.push(Signal::Dirty { path: to, why: Why::Created, dir });
                 self.visit(parent, name, Mode::Arrive);
@@ -119,7 +122,7 @@ impl Engine {
             return self.visit(parent, name, Mode::Arrive);
         };
         if let Some(displaced) = self.tree.attach(node, parent, name) {
-            self.moves.displace(displaced, Instant::now());
+            self.moves.suspect(displaced, Instant::now());
         }
         let stale = self.tree.take_missed(node) || self.rules_see_paths;
         // Events are behind the disk: what stands at both places by now may not be what this event speaks of.
@@ -135,13 +138,7 @@ impl Engine {
             // The directory it left has gone itself, and will be told of.
             _ => self.tree.miss(departed.parent),
         }
-        if let Some(node) = departed.node {
-            self.drop_if_detached(node);
-        }
-    }
-
-    pub(super) fn drop_if_detached(&mut self, node: Wd) {
-        if self.tree.is_detached(node) {
+        if let Some(node) = departed.node.filter(|&node| self.tree.is_detached(node)) {
             self.forget(node);
         }
     }

@@ -30,14 +30,15 @@ pub(super) struct Departed {
     pub(super) node: Option<Wd>,
 }
 
-/// What waits. Also holds nodes that lost their place to another node: the events that explain it are still queued.
+/// What waits. Also holds suspects, nodes that the disk has shown not to be where the tree has them: the events
+/// that explain it are still queued, or there will be none.
 ///
 /// Invariant: `order` has every waiting entry, oldest first; entries that were taken meanwhile are skipped there.
 #[derive(Debug, Default)]
 pub(super) struct Moves {
     departed: HashMap<u32, (Departed, Instant)>,
     order: VecDeque<(u32, Instant)>,
-    displaced: VecDeque<(Wd, Instant)>,
+    suspects: VecDeque<(Wd, Instant)>,
 }
 
 /// What was given up.
@@ -45,8 +46,8 @@ pub(super) struct Moves {
 pub(super) struct Expired {
     /// Departures without an arrival: they went outside.
     pub(super) departed: Vec<Departed>,
-    /// Nodes that lost their place; those that have one again are for the caller to keep.
-    pub(super) displaced: Vec<Wd>,
+    /// Nodes whose place no event has put right.
+    pub(super) suspects: Vec<Wd>,
 }
 
 impl Moves {
@@ -61,17 +62,17 @@ impl Moves {
         self.departed.remove(&cookie).map(|(departed, _)| departed)
     }
 
-    /// A node lost its place.
-    pub(super) fn displace(&mut self, node: Wd, now: Instant) {
-        self.displaced.push_back((node, now));
+    /// A node is not where the tree has it, or has lost its place to another.
+    pub(super) fn suspect(&mut self, node: Wd, now: Instant) {
+        self.suspects.push_back((node, now));
     }
 
     /// When something may be given up, if the queue is empty then.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let oldest = |at: Option<Instant>| at.map(|at| at + PATIENCE);
         let departed = oldest(self.order.front().map(|&(_, at)| at));
-        let displaced = oldest(self.displaced.front().map(|&(_, at)| at));
-        departed.into_iter().chain(displaced).min()
+        let suspects = oldest(self.suspects.front().map(|&(_, at)| at));
+        departed.into_iter().chain(suspects).min()
     }
 
     /// Gives up what has waited long enough. `drained`: the queue was empty just now, so no second half is in it.
@@ -86,9 +87,9 @@ impl Moves {
                 expired.departed.extend(self.arrive(cookie));
             }
         }
-        while let Some(&(node, _)) = self.displaced.front().filter(|(_, at)| late(*at)) {
-            self.displaced.pop_front();
-            expired.displaced.push(node);
+        while let Some(&(node, _)) = self.suspects.front().filter(|(_, at)| late(*at)) {
+            self.suspects.pop_front();
+            expired.suspects.push(node);
         }
         expired
     }

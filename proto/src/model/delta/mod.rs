@@ -33,6 +33,18 @@ pub enum Op {
     Literal(Bytes),
 }
 
+impl Op {
+    /// Bytes of new content that this step gives.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "no step is empty")]
+    pub fn len(&self) -> u64 {
+        match self {
+            Self::Copy { len, .. } => *len,
+            Self::Literal(bytes) => bytes.len() as u64,
+        }
+    }
+}
+
 /// Why sums are not a signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

@@ -199,6 +199,7 @@ impl Receiver {
             Content::Inline(content) => {
                 let own = self.context.root.found(&path).ok();
                 if self.clear_the_way(&path, &entry, own.as_ref(), &tickets)? {
+                    self.observe_whole(&path, content.bytes.len());
                     self.job(lander, Job::Whole { path, entry, content, tickets })?;
                 }
                 self.settle_comparison()
@@ -207,6 +208,7 @@ impl Receiver {
                 if let Some(named) = named {
                     basis = BasisFrom::Named(named);
                 }
+                self.context.observer.file_started(&path, entry.size());
                 self.streams.insert(seq, lander);
                 self.job(lander, Job::Begin { seq, path, entry, basis, tickets })
             }

@@ -189,6 +189,7 @@ impl Receiver {
         let tickets = if content.is_some() { vec![ticket.clone()] } else { Vec::new() };
         match content {
             Some(content) if self.clear_the_way(&path, &entry, own.as_ref(), &tickets)? => {
+                self.observe_whole(&path, content.bytes.len());
                 self.job(self.lander_of(&path), Job::Whole { path, entry, content, tickets })
             }
             Some(_) => Ok(()),

@@ -25,6 +25,7 @@ use crate::disk::{Found, Root};
 use crate::disk::walk::Summary;
 use crate::limits;
 use crate::model::counter::{ReceiverTotals, SenderTotals};
+use crate::model::delta::Op;
 use crate::model::entry::Entry;
 use crate::model::filter::Rules;
 use crate::model::options::{Options, Terms};
@@ -202,10 +203,12 @@ impl Receiver {
             FromSender::Put(put) => self.put(put),
             FromSender::Chunk { seq, ops } => {
                 let lander = *self.streams.get(&seq).ok_or(Misbehaved::AnswerToUnknown(seq))?;
+                self.context.observer.file_advanced(ops.iter().map(Op::len).sum());
                 self.job(lander, Job::Ops { seq, ops })
             }
             FromSender::PutEnd { seq, digest, entry, unstable: _ } => {
                 let lander = self.streams.remove(&seq).ok_or(Misbehaved::AnswerToUnknown(seq))?;
+                self.context.observer.file_done();
                 let entry = self.context.localise(entry);
                 self.job(lander, Job::End { seq, digest, entry })?;
                 self.settle_comparison()
@@ -273,6 +276,14 @@ impl Receiver {
         self.commit(Commit::Barrier(done))?;
         let _closed = all.recv();
         self.context.check()
+    }
+
+    /// Tells the observer of a content that came whole.
+    fn observe_whole(&self, path: &RelPath, bytes: usize) {
+        let observer = &self.context.observer;
+        observer.file_started(path, bytes as u64);
+        observer.file_advanced(bytes as u64);
+        observer.file_done();
     }
 
     fn job(&self, lander: usize, job: Job) -> Result<(), Ended> {

@@ -53,7 +53,8 @@ impl Sender {
         };
         let sound = self.report_failed(&dir, &listing)?;
         let with_content = all && !self.config.options.dry_run;
-        let counted = all || self.summary.is_none();
+        // What was digested has been counted.
+        let counted = self.summary.is_none();
         let mut draft =
             Draft { open, dir: dir.clone(), entries: Vec::new(), contents: Vec::new(), weight: 0 };
         let (mut below, mut large) = (Vec::new(), Vec::new());
