@@ -1,0 +1,197 @@
+//! A wire with weather: a TCP proxy in user space that counts, cuts, stalls, delays and throttles.
+
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Bytes moved at a time: fine enough to cut near the place asked for.
+const PIECE: usize = 16 * 1024;
+/// Pieces under way each way: what a long wire holds. 64 MiB.
+const UNDER_WAY: usize = 4096;
+
+/// A direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// From the agent to the server.
+    Up,
+    /// From the server to the agent.
+    Down,
+}
+
+/// A wire to one server.
+///
+/// Its threads end with the connections they carry, or with the process.
+pub struct Wire {
+    address: SocketAddr,
+    weather: Arc<Weather>,
+}
+
+struct Weather {
+    server: SocketAddr,
+    down: AtomicBool,
+    stalled: AtomicBool,
+    delay_us: AtomicU64,
+    bytes_per_sec: AtomicU64,
+    carried: [AtomicU64; 2],
+    /// The count of [`Weather::carried`] at which the wire goes down by itself.
+    cut_at: [AtomicU64; 2],
+    open: Mutex<Vec<TcpStream>>,
+}
+
+impl Wire {
+    /// A wire to this server, in fair weather.
+    ///
+    /// # Panics
+    /// When no port can be had.
+    #[must_use]
+    pub fn to(server: SocketAddr) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let weather = Arc::new(Weather {
+            server,
+            down: AtomicBool::new(false),
+            stalled: AtomicBool::new(false),
+            delay_us: AtomicU64::new(0),
+            bytes_per_sec: AtomicU64::new(u64::MAX),
+            carried: [AtomicU64::new(0), AtomicU64::new(0)],
+            cut_at: [AtomicU64::new(u64::MAX), AtomicU64::new(u64::MAX)],
+            open: Mutex::new(Vec::new()),
+        });
+        let shared = Arc::clone(&weather);
+        thread::spawn(move || listener.incoming().flatten().for_each(|agent| shared.accept(agent)));
+        Self { address, weather }
+    }
+
+    /// Where the agent connects to.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Breaks every connection, and each new one at once, until [`Wire::mend`].
+    pub fn cut(&self) {
+        self.weather.cut();
+    }
+
+    /// Cuts by itself once this many more bytes have gone this way.
+    pub fn cut_after(&self, way: Way, bytes: u64) {
+        let at = self.carried(way) + bytes;
+        self.weather.cut_at[way as usize].store(at, Ordering::SeqCst);
+    }
+
+    /// Whether the wire is cut.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        self.weather.down.load(Ordering::SeqCst)
+    }
+
+    /// Lets connections through again.
+    pub fn mend(&self) {
+        self.weather.down.store(false, Ordering::SeqCst);
+    }
+
+    /// Lets no byte through, with every connection open, until told otherwise.
+    pub fn stall(&self, stalled: bool) {
+        self.weather.stalled.store(stalled, Ordering::SeqCst);
+    }
+
+    /// Delays every byte by this much, each way. The wire holds what is under way, as a long one does.
+    pub fn delay(&self, delay: Duration) {
+        let us = u64::try_from(delay.as_micros()).expect("a short time");
+        self.weather.delay_us.store(us, Ordering::SeqCst);
+    }
+
+    /// Carries no more than this, each way.
+    pub fn throttle(&self, bytes_per_sec: u64) {
+        self.weather.bytes_per_sec.store(bytes_per_sec, Ordering::SeqCst);
+    }
+
+    /// Bytes carried this way so far.
+    #[must_use]
+    pub fn carried(&self, way: Way) -> u64 {
+        self.weather.carried[way as usize].load(Ordering::SeqCst)
+    }
+
+    /// Bytes carried both ways so far.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.carried(Way::Up) + self.carried(Way::Down)
+    }
+}
+
+impl Weather {
+    fn accept(self: &Arc<Self>, agent: TcpStream) {
+        if self.down.load(Ordering::SeqCst) {
+            return;
+        }
+        let Ok(server) = TcpStream::connect(self.server) else { return };
+        for stream in [&agent, &server] {
+            if stream.set_nodelay(true).is_err() {
+                return;
+            }
+            let kept = stream.try_clone().expect("dup");
+            self.open.lock().expect("no holder panics").push(kept);
+        }
+        // A cut between the look above and here would have missed these two.
+        if self.down.load(Ordering::SeqCst) {
+            self.cut();
+        }
+        let (agent_too, server_too) = (agent.try_clone().expect("dup"), server.try_clone().expect("dup"));
+        self.carry(Way::Up, agent, server);
+        self.carry(Way::Down, server_too, agent_too);
+    }
+
+    /// Carries one way of one connection on two threads: one takes bytes in, the other lets them out when due.
+    fn carry(self: &Arc<Self>, way: Way, from: TcpStream, to: TcpStream) {
+        let (put, take) = sync_channel(UNDER_WAY);
+        let (one, other) = (Arc::clone(self), Arc::clone(self));
+        thread::spawn(move || one.take_in(from, &put));
+        thread::spawn(move || other.let_out(way, to, &take));
+    }
+
+    fn take_in(&self, mut from: TcpStream, put: &SyncSender<(Instant, Vec<u8>)>) {
+        loop {
+            let mut piece = vec![0; PIECE];
+            let Ok(len @ 1..) = from.read(&mut piece) else { return };
+            piece.truncate(len);
+            let due = Instant::now() + Duration::from_micros(self.delay_us.load(Ordering::SeqCst));
+            if put.send((due, piece)).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn let_out(&self, way: Way, mut to: TcpStream, take: &Receiver<(Instant, Vec<u8>)>) {
+        for (due, piece) in take {
+            let len = piece.len() as u64;
+            let rate = self.bytes_per_sec.load(Ordering::SeqCst);
+            let slow = Duration::from_secs_f64(len as f64 / rate as f64);
+            thread::sleep(due.saturating_duration_since(Instant::now()) + slow);
+            while self.stalled.load(Ordering::SeqCst) {
+                thread::sleep(Duration::from_millis(5));
+            }
+            let carried = self.carried[way as usize].fetch_add(len, Ordering::SeqCst) + len;
+            if carried > self.cut_at[way as usize].load(Ordering::SeqCst) {
+                self.cut_at[way as usize].store(u64::MAX, Ordering::SeqCst);
+                self.cut();
+            }
+            if to.write_all(&piece).is_err() {
+                break;
+            }
+        }
+        // The end of the one side is the end of the other; it may be closed already.
+        drop(to.shutdown(Shutdown::Write));
+    }
+
+    fn cut(&self) {
+        self.down.store(true, Ordering::SeqCst);
+        for stream in self.open.lock().expect("no holder panics").drain(..) {
+            // Already closed is as good.
+            drop(stream.shutdown(Shutdown::Both));
+        }
+    }
+}
