@@ -5,10 +5,15 @@ use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{FileExt as _, FileTypeExt as _, MetadataExt as _, PermissionsExt as _, symlink};
+use std::os::unix::fs::{
+    FileExt as _, FileTypeExt as _, MetadataExt as _, PermissionsExt as _, symlink,
+};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, Timespec, Timestamps, Uid, chownat, makedev, mknodat, utimensat};
+use rustix::fs::{
+    AtFlags, CWD, FileType, Gid, Mode, Timespec, Timestamps, Uid, chownat, makedev, mknodat,
+    utimensat,
+};
 
 use crate::oracle;
 
@@ -110,7 +115,11 @@ pub fn names(root: &Path) -> Vec<String> {
         let slash = if fact.kind == "dir" { "/" } else { "" };
         path.to_string_lossy().into_owned() + slash
     };
-    facts(root).into_iter().filter(|(path, _)| path != Path::new("")).map(name).collect()
+    facts(root)
+        .into_iter()
+        .filter(|(path, _)| path != Path::new(""))
+        .map(name)
+        .collect()
 }
 
 /// Makes a tree with every kind of entry: sizes from nothing to megabytes, links that dangle and climb, fifos, sockets
@@ -119,32 +128,37 @@ pub fn names(root: &Path) -> Vec<String> {
 /// # Panics
 /// When one cannot be made.
 pub fn every_kind(root: &Path) {
-    plant(root, &[
-        "empty-dir/",
-        "a/b/c/leaf=deep",
-        "empty=",
-        "dangling->nowhere/at/all",
-        "absolute->/etc/hostname",
-        "climbs->../../../../etc/passwd",
-        "a/to-dir->b",
-        "itself->itself",
-        " leading blank=1",
-        "trailing blank =2",
-        "-rf=3",
-        "new\nline=4",
-        "back\\slash=5",
-        "tab\there=6",
-        "quote'\"`$(x)=7",
-        "*?[a-z]=8",
-        "#123=9",
-        "@x=10",
-        ":colon::colon=11",
-        "\u{e9}t\u{e9}=12",
-    ]);
+    plant(
+        root,
+        &[
+            "empty-dir/",
+            "a/b/c/leaf=deep",
+            "empty=",
+            "dangling->nowhere/at/all",
+            "absolute->/etc/hostname",
+            "climbs->../../../../etc/passwd",
+            "a/to-dir->b",
+            "itself->itself",
+            " leading blank=1",
+            "trailing blank =2",
+            "-rf=3",
+            "new\nline=4",
+            "back\\slash=5",
+            "tab\there=6",
+            "quote'\"`$(x)=7",
+            "*?[a-z]=8",
+            "#123=9",
+            "@x=10",
+            ":colon::colon=11",
+            "\u{e9}t\u{e9}=12",
+        ],
+    );
     fs::write(root.join(OsStr::from_bytes(b"not\xff\xfeUTF-8")), "13").expect("write");
     fs::write(root.join("n".repeat(255)), "14").expect("write");
     let mut noise = Noise::new(1);
-    for size in [1, 4095, 4096, 65_535, 65_537, 131_072, 131_073, 700_001, 3_000_000] {
+    for size in [
+        1, 4095, 4096, 65_535, 65_537, 131_072, 131_073, 700_001, 3_000_000,
+    ] {
         fs::write(root.join(format!("size-{size}")), noise.bytes(size)).expect("write");
     }
     fs::write(root.join("zeros"), vec![0; 300_000]).expect("write");
@@ -162,7 +176,8 @@ pub fn every_kind(root: &Path) {
 fn specials(root: &Path) {
     let make = |name: &str, kind, device| {
         let mode = Mode::from_raw_mode(0o640);
-        mknodat(CWD, root.join(name), kind, mode, device).unwrap_or_else(|error| panic!("mknod {name}: {error}"));
+        mknodat(CWD, root.join(name), kind, mode, device)
+            .unwrap_or_else(|error| panic!("mknod {name}: {error}"));
     };
     make("fifo", FileType::Fifo, 0);
     make("socket", FileType::Socket, 0);
@@ -173,14 +188,44 @@ fn specials(root: &Path) {
 }
 
 fn modes_and_owners(root: &Path) {
-    plant(root, &["private=x", "script=x", "setuid=x", "setgid=x", "read-only=x", "sticky/f=x", "shut/f=x", "owned=x"]);
+    plant(
+        root,
+        &[
+            "private=x",
+            "script=x",
+            "setuid=x",
+            "setgid=x",
+            "read-only=x",
+            "sticky/f=x",
+            "shut/f=x",
+            "owned=x",
+        ],
+    );
     if oracle::root() {
-        for (name, uid, gid) in [("owned", 1234, 5678), ("setuid", 0, 5678), ("sticky", 1234, 0), ("dangling", 4321, 8765)] {
+        for (name, uid, gid) in [
+            ("owned", 1234, 5678),
+            ("setuid", 0, 5678),
+            ("sticky", 1234, 0),
+            ("dangling", 4321, 8765),
+        ] {
             let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
-            chownat(CWD, root.join(name), Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW).expect("chown");
+            chownat(
+                CWD,
+                root.join(name),
+                Some(uid),
+                Some(gid),
+                AtFlags::SYMLINK_NOFOLLOW,
+            )
+            .expect("chown");
         }
     }
-    let mut modes = vec![("private", 0o600), ("script", 0o755), ("setuid", 0o4755), ("setgid", 0o2755), ("read-only", 0o444)];
+    let mut modes = vec![
+        ("private", 0o600),
+        ("script", 0o755),
+        ("setuid", 0o4755),
+        ("setgid", 0o2755),
+        ("read-only", 0o444),
+    ];
     modes.extend([("sticky", 0o1777), ("shut", 0o500), ("many", 0o2775)]);
     if oracle::root() {
         // Anybody else could not read it back.
@@ -210,8 +255,14 @@ fn times(root: &Path) {
 /// # Panics
 /// When it cannot be set.
 pub fn set_mtime(path: &Path, sec: i64, nsec: i64) {
-    let time = Timespec { tv_sec: sec, tv_nsec: nsec };
-    let times = Timestamps { last_access: time, last_modification: time };
+    let time = Timespec {
+        tv_sec: sec,
+        tv_nsec: nsec,
+    };
+    let times = Timestamps {
+        last_access: time,
+        last_modification: time,
+    };
     utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW).expect("utimens");
 }
 
@@ -242,10 +293,16 @@ pub fn facts(root: &Path) -> BTreeMap<PathBuf, Fact> {
     let mut open = vec![PathBuf::new()];
     while let Some(path) = open.pop() {
         // join("") would add a slash, and so follow the root were it a link.
-        let full = if path == Path::new("") { root.to_owned() } else { root.join(&path) };
+        let full = if path == Path::new("") {
+            root.to_owned()
+        } else {
+            root.join(&path)
+        };
         let Some(fact) = fact(&full) else { continue };
         if fact.kind == "dir" {
-            let Ok(dir) = fs::read_dir(&full) else { continue };
+            let Ok(dir) = fs::read_dir(&full) else {
+                continue;
+            };
             open.extend(dir.flatten().map(|entry| path.join(entry.file_name())));
         }
         found.insert(path, fact);
@@ -271,11 +328,19 @@ fn fact(path: &Path) -> Option<Fact> {
     };
     Some(Fact {
         kind,
-        mode: if kind == "link" { 0 } else { meta.mode() & 0o7777 },
+        mode: if kind == "link" {
+            0
+        } else {
+            meta.mode() & 0o7777
+        },
         mtime: (meta.mtime(), meta.mtime_nsec()),
         owner: (meta.uid(), meta.gid()),
         size,
-        target: if kind == "link" { fs::read_link(path).ok() } else { None },
+        target: if kind == "link" {
+            fs::read_link(path).ok()
+        } else {
+            None
+        },
     })
 }
 
@@ -284,12 +349,17 @@ fn fact(path: &Path) -> Option<Fact> {
 pub fn differences(a: &Path, b: &Path) -> Vec<String> {
     let (ours, theirs) = (facts(a), facts(b));
     let mut found = Vec::new();
-    for path in ours.keys().chain(theirs.keys().filter(|path| !ours.contains_key(*path))) {
+    for path in ours
+        .keys()
+        .chain(theirs.keys().filter(|path| !ours.contains_key(*path)))
+    {
         let name = path.display();
         match (ours.get(path), theirs.get(path)) {
             (Some(_), None) => found.push(format!("{name:?} is missing")),
             (None, Some(_)) => found.push(format!("{name:?} is too many")),
-            (Some(one), Some(other)) if !alike(one, other) => found.push(format!("{name:?}: {one:?} became {other:?}")),
+            (Some(one), Some(other)) if !alike(one, other) => {
+                found.push(format!("{name:?}: {one:?} became {other:?}"))
+            }
             (Some(one), _) if one.kind == "file" && !same_content(&a.join(path), &b.join(path)) => {
                 found.push(format!("{name:?}: other content"));
             }
@@ -300,16 +370,27 @@ pub fn differences(a: &Path, b: &Path) -> Vec<String> {
 }
 
 fn alike(one: &Fact, other: &Fact) -> bool {
-    let owner = if oracle::root() { other.owner } else { one.owner };
-    *one == Fact { owner, ..other.clone() } && one.owner == owner
+    let owner = if oracle::root() {
+        other.owner
+    } else {
+        one.owner
+    };
+    *one == Fact {
+        owner,
+        ..other.clone()
+    }
 }
 
 fn same_content(a: &Path, b: &Path) -> bool {
-    let (Ok(a), Ok(b)) = (fs::File::open(a), fs::File::open(b)) else { return false };
+    let (Ok(a), Ok(b)) = (fs::File::open(a), fs::File::open(b)) else {
+        return false;
+    };
     let (mut ours, mut theirs) = (vec![0; 1 << 18], vec![0; 1 << 18]);
     let mut at = 0;
     loop {
-        let (Ok(len), Ok(other)) = (a.read_at(&mut ours, at), b.read_at(&mut theirs, at)) else { return false };
+        let (Ok(len), Ok(other)) = (a.read_at(&mut ours, at), b.read_at(&mut theirs, at)) else {
+            return false;
+        };
         // A short read before the end does not happen on a local disk; it would show as a difference.
         if ours[..len] != theirs[..other] {
             return false;

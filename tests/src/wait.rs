@@ -25,7 +25,11 @@ pub fn eventually<T>(what: impl Display, mut look: impl FnMut() -> Option<T>) ->
         if let Some(found) = look() {
             return found;
         }
-        assert!(Instant::now() < end, "waited {:?} in vain: {what}", patience());
+        assert!(
+            Instant::now() < end,
+            "waited {:?} in vain: {what}",
+            patience()
+        );
         sleep(LOOK_EVERY);
     }
 }
@@ -48,7 +52,25 @@ pub fn until_ok(what: impl Display, mut look: impl FnMut() -> Result<(), String>
     let end = Instant::now() + patience();
     loop {
         let Err(wrong) = look() else { return };
-        assert!(Instant::now() < end, "waited {:?} in vain: {what}: {wrong}", patience());
+        assert!(
+            Instant::now() < end,
+            "waited {:?} in vain: {what}: {wrong}",
+            patience()
+        );
+        sleep(LOOK_EVERY);
+    }
+}
+
+/// Looks for three seconds and asserts that `look` stays true: for claims that something does not happen. Long beside
+/// the latency of a watch, so a wrong program is caught, and a right one never fails.
+///
+/// # Panics
+/// When it is false once.
+#[track_caller]
+pub fn stays(what: impl Display, mut look: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(3);
+    while Instant::now() < end {
+        assert!(look(), "it does not stay so: {what}");
         sleep(LOOK_EVERY);
     }
 }

@@ -62,7 +62,12 @@ impl Wire {
             open: Mutex::new(Vec::new()),
         });
         let shared = Arc::clone(&weather);
-        thread::spawn(move || listener.incoming().flatten().for_each(|agent| shared.accept(agent)));
+        thread::spawn(move || {
+            listener
+                .incoming()
+                .flatten()
+                .for_each(|agent| shared.accept(agent))
+        });
         Self { address, weather }
     }
 
@@ -107,7 +112,9 @@ impl Wire {
 
     /// Carries no more than this, each way.
     pub fn throttle(&self, bytes_per_sec: u64) {
-        self.weather.bytes_per_sec.store(bytes_per_sec, Ordering::SeqCst);
+        self.weather
+            .bytes_per_sec
+            .store(bytes_per_sec, Ordering::SeqCst);
     }
 
     /// Bytes carried this way so far.
@@ -128,7 +135,9 @@ impl Weather {
         if self.down.load(Ordering::SeqCst) {
             return;
         }
-        let Ok(server) = TcpStream::connect(self.server) else { return };
+        let Ok(server) = TcpStream::connect(self.server) else {
+            return;
+        };
         for stream in [&agent, &server] {
             if stream.set_nodelay(true).is_err() {
                 return;
@@ -140,7 +149,10 @@ impl Weather {
         if self.down.load(Ordering::SeqCst) {
             self.cut();
         }
-        let (agent_too, server_too) = (agent.try_clone().expect("dup"), server.try_clone().expect("dup"));
+        let (agent_too, server_too) = (
+            agent.try_clone().expect("dup"),
+            server.try_clone().expect("dup"),
+        );
         self.carry(Way::Up, agent, server);
         self.carry(Way::Down, server_too, agent_too);
     }
@@ -156,7 +168,9 @@ impl Weather {
     fn take_in(&self, mut from: TcpStream, put: &SyncSender<(Instant, Vec<u8>)>) {
         loop {
             let mut piece = vec![0; PIECE];
-            let Ok(len @ 1..) = from.read(&mut piece) else { return };
+            let Ok(len @ 1..) = from.read(&mut piece) else {
+                return;
+            };
             piece.truncate(len);
             let due = Instant::now() + Duration::from_micros(self.delay_us.load(Ordering::SeqCst));
             if put.send((due, piece)).is_err() {

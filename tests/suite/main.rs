@@ -2,4 +2,17 @@
 //!
 //! One program, so that everything links once and no file is forgotten. Topic by topic; the world in which it all
 //! happens is the library beside it.
-fn main() {}
+
+mod commands;
+mod delta;
+mod durability;
+mod faults;
+mod grpc;
+mod house;
+mod operands;
+mod push_pull;
+mod refusals;
+mod strangers;
+mod tutorial;
+mod watch_faults;
+mod watching;

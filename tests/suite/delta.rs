@@ -1,0 +1,117 @@
+//! Deltas: what changed crosses, what did not stays, and memory stays bounded.
+
+use std::fs;
+use std::path::Path;
+
+use driftless_tests::World;
+use driftless_tests::agent::peak_kib;
+use driftless_tests::server::Server;
+use driftless_tests::trees::{assert_equal, edit, write_noise};
+use driftless_tests::wire::Wire;
+
+const MIB: u64 = 1 << 20;
+
+/// A world with `size` random bytes in one file, pushed; then changed, and pushed again over a wire that counts.
+/// Returns the bytes of the second push and the peak of the agent's memory in KiB.
+fn pushed_again(
+    world: &World,
+    server: &Server,
+    size: u64,
+    change: impl FnOnce(&Path),
+) -> (u64, u64) {
+    let file = world.path("src/file");
+    world.dir("src");
+    write_noise(&file, size, 7);
+    let agent = world.agent(server);
+    agent.push("-a", &file, "backup").ok();
+    change(&file);
+    let wire = Wire::to(server.address());
+    let out = agent
+        .through(&wire)
+        .push("-a --stats", &file, "backup")
+        .ok();
+    assert_eq!(
+        out.stat("Literal data") + out.stat("Matched data"),
+        fs::metadata(&file).expect("stat").len()
+    );
+    assert_equal(&world.path("src"), server.module("backup"));
+    (wire.total(), out.peak_kib)
+}
+
+#[test]
+fn scattered_edits_cross_alone() {
+    let world = World::new();
+    let server = world.backup();
+    let (bytes, _) = pushed_again(&world, &server, 64 * MIB, |file| edit(file, 64, 4096, 8));
+    assert!(bytes < 4 * MIB, "{bytes} bytes");
+}
+
+#[test]
+fn an_insertion_at_the_start_crosses_alone() {
+    let world = World::new();
+    let server = world.backup();
+    let (bytes, _) = pushed_again(&world, &server, 64 * MIB, |file| {
+        let mut content = fs::read(file).expect("read");
+        content.insert(0, b'!');
+        fs::write(file, content).expect("write");
+    });
+    assert!(bytes < MIB, "{bytes} bytes");
+}
+
+#[test]
+fn an_append_crosses_alone() {
+    let world = World::new();
+    let server = world.backup();
+    let (bytes, _) = pushed_again(&world, &server, 64 * MIB, |file| {
+        let mut content = fs::read(file).expect("read");
+        content.extend_from_within(1000..101_000);
+        fs::write(file, content).expect("write");
+    });
+    assert!(bytes < MIB, "{bytes} bytes");
+}
+
+#[test]
+fn a_truncation_costs_little_more_than_the_sums() {
+    let world = World::new();
+    let server = world.backup();
+    let (bytes, _) = pushed_again(&world, &server, 64 * MIB, |file| {
+        fs::File::options()
+            .write(true)
+            .open(file)
+            .expect("open")
+            .set_len(40 * MIB + 13)
+            .expect("truncate");
+    });
+    assert!(bytes < MIB, "{bytes} bytes");
+}
+
+#[test]
+fn a_pull_takes_only_what_changed() {
+    let world = World::new();
+    let server = world.backup();
+    let file = server.module("backup").join("file");
+    write_noise(&file, 64 * MIB, 7);
+    let dest = world.dir("dest");
+    let agent = world.agent(&server);
+    agent.pull("-a", "backup/", &dest).ok();
+    edit(&file, 64, 4096, 8);
+    let wire = Wire::to(server.address());
+    agent.through(&wire).pull("-a", "backup/", &dest).ok();
+    assert!(wire.total() < 4 * MIB, "{} bytes", wire.total());
+    assert_equal(server.module("backup"), &dest);
+}
+
+#[test]
+fn a_gigabyte_with_scattered_edits_needs_little_wire_and_little_memory() {
+    let world = World::new();
+    let server = world.backup();
+    let (bytes, agent_kib) =
+        pushed_again(&world, &server, 1024 * MIB, |file| edit(file, 64, 4096, 8));
+    assert!(bytes < 10_000_000, "{bytes} bytes");
+    let server_kib = peak_kib(server.pid()).expect("it runs");
+    assert!(
+        agent_kib > 0 && agent_kib < 150 * 1024,
+        "the agent held {agent_kib} KiB"
+    );
+    assert!(server_kib < 150 * 1024, "the server held {server_kib} KiB");
+}

@@ -1,0 +1,298 @@
+//! Push, pull and local sync: the trees are equal afterwards, and only what the options say is touched.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+
+use driftless_tests::World;
+use driftless_tests::oracle::slash;
+use driftless_tests::trees::{assert_equal, every_kind, names, plant, set_mtime, write_noise};
+use driftless_tests::wire::Wire;
+
+#[test]
+fn a_pushed_tree_is_equal() {
+    let world = World::new();
+    let server = world.backup();
+    let src = world.path("src");
+    every_kind(&src);
+    world.agent(&server).push("-a", slash(&src), "backup").ok();
+    assert_equal(&src, server.module("backup"));
+}
+
+#[test]
+fn a_pulled_tree_is_equal() {
+    let world = World::new();
+    let server = world.backup();
+    every_kind(server.module("backup"));
+    let dest = world.path("dest");
+    world.agent(&server).pull("-a", "backup/", &dest).ok();
+    assert_equal(server.module("backup"), &dest);
+}
+
+#[test]
+fn a_compressed_tree_is_equal_and_smaller_on_the_wire() {
+    let world = World::new();
+    let server = world.backup();
+    let src = world.path("src");
+    every_kind(&src);
+    plant(
+        &src,
+        &[&format!(
+            "text={}",
+            "what is said twice is said once\n".repeat(100_000)
+        )],
+    );
+    let (plain, pressed) = (Wire::to(server.address()), Wire::to(server.address()));
+    let agent = world.agent(&server);
+    agent
+        .clone()
+        .through(&plain)
+        .push("-a", slash(&src), "backup/plain")
+        .ok();
+    agent
+        .through(&pressed)
+        .push("-az", slash(&src), "backup/pressed")
+        .ok();
+    assert_equal(&src, &server.module("backup").join("pressed"));
+    let (plain, pressed) = (plain.total(), pressed.total());
+    assert!(
+        pressed + 2_500_000 < plain,
+        "{pressed} bytes with -z, {plain} without"
+    );
+}
+
+#[test]
+fn a_local_tree_is_synced_in_one_process() {
+    let world = World::new();
+    let (src, dest) = (world.path("src"), world.path("dest"));
+    every_kind(&src);
+    world
+        .stranger()
+        .run("sync", "-a", &[&slash(&src), &dest])
+        .ok();
+    assert_equal(&src, &dest);
+    plant(&dest, &["surplus/f=x", "empty=no more"]);
+    world
+        .stranger()
+        .run("sync", "-a --delete", &[&slash(&src), &dest])
+        .ok();
+    assert_equal(&src, &dest);
+}
+
+#[test]
+fn a_second_push_reads_and_sends_nothing() {
+    let world = World::new();
+    let server = world.backup();
+    let src = world.path("src");
+    every_kind(&src);
+    let agent = world.agent(&server);
+    agent.push("-a", slash(&src), "backup").ok();
+    let before = fs::metadata(server.module("backup").join("size-700001")).expect("stat");
+
+    let wire = Wire::to(server.address());
+    let again = agent
+        .through(&wire)
+        .push("-a --delete --stats", slash(&src), "backup")
+        .ok();
+    assert_eq!(again.stat("Number of regular files transferred"), 0);
+    assert_eq!(again.stat("Literal data"), 0);
+    assert_eq!(again.stat("Number of created files"), 0);
+    assert!(
+        wire.total() < 8 * 1024,
+        "{} bytes on the wire, handshake included",
+        wire.total()
+    );
+    let after = fs::metadata(server.module("backup").join("size-700001")).expect("stat");
+    assert_eq!(
+        (before.ino(), before.ctime_nsec()),
+        (after.ino(), after.ctime_nsec()),
+        "the file was touched"
+    );
+}
+
+#[test]
+fn stats_count_what_crossed_the_socket() {
+    let world = World::new();
+    let server = world.backup();
+    let file = world.path("noise");
+    write_noise(&file, 5_000_000, 1);
+    let wire = Wire::to(server.address());
+    let out = world
+        .agent(&server)
+        .through(&wire)
+        .push("-a --stats", &file, "backup")
+        .ok();
+    assert_eq!(out.stat("Number of files"), 1);
+    assert_eq!(out.stat("Number of created files"), 1);
+    assert_eq!(out.stat("Number of regular files transferred"), 1);
+    assert_eq!(out.stat("Total file size"), 5_000_000);
+    assert_eq!(out.stat("Total transferred file size"), 5_000_000);
+    assert_eq!(out.stat("Literal data"), 5_000_000);
+    assert_eq!(out.stat("Matched data"), 0);
+    // The totals travel before the connection closes: its last frames are not among them.
+    let told = out.stat("Total bytes sent") + out.stat("Total bytes received");
+    assert!(
+        wire.total().abs_diff(told) < 2048,
+        "{told} told, {} carried",
+        wire.total()
+    );
+}
+
+#[test]
+fn a_dry_run_changes_nothing_and_lists_what_the_real_run_does() {
+    let world = World::new();
+    let server = world.backup();
+    let src = world.path("src");
+    plant(&src, &["new/f=1", "changed=2", "same=3", "link->new"]);
+    plant(
+        server.module("backup"),
+        &["changed=was longer", "gone/f=4", "same=3"],
+    );
+    for same in [src.join("same"), server.module("backup").join("same")] {
+        set_mtime(&same, 1_000_000_000, 0);
+    }
+    let before = names(server.module("backup"));
+    let agent = world.agent(&server);
+    let dry = agent.push("-avn --delete", slash(&src), "backup").ok();
+    assert_eq!(names(server.module("backup")), before);
+    assert_eq!(
+        fs::read(server.module("backup").join("changed")).expect("read"),
+        b"was longer"
+    );
+
+    let real = agent.push("-av --delete", slash(&src), "backup").ok();
+    let (dry, real) = (listed(&dry.stdout), listed(&real.stdout));
+    assert_eq!(dry, real);
+    for line in [
+        "changed",
+        "new/",
+        "new/f",
+        "link -> new",
+        "deleting gone/",
+        "deleting gone/f",
+    ] {
+        assert!(real.contains(&line), "{line:?} is not listed: {real:?}");
+    }
+    assert!(!real.contains(&"same"), "{real:?}");
+}
+
+/// What `-v` lists between its heading and the blank line before its summary.
+fn listed(stdout: &str) -> Vec<&str> {
+    stdout
+        .lines()
+        .skip(1)
+        .take_while(|line| !line.is_empty())
+        .collect()
+}
+
+#[test]
+fn delete_removes_only_beneath_directories_in_the_transfer() {
+    let world = World::new();
+    let server = world.backup();
+    let module = server.module("backup");
+    let src = world.path("src");
+    plant(&src, &["d/keep=1", "other/f=2", "top=3"]);
+    plant(
+        module,
+        &["d/gone/deep/f=x", "d/old=x", "beside/f=x", "surplus=x"],
+    );
+    let agent = world.agent(&server);
+
+    agent.push("-a --delete", src.join("d"), "backup").ok();
+    assert_eq!(
+        names(module),
+        ["beside/", "beside/f", "d/", "d/keep", "surplus"]
+    );
+    agent.push("-a --delete", src.join("top"), "backup").ok();
+    assert_eq!(
+        names(module),
+        ["beside/", "beside/f", "d/", "d/keep", "surplus", "top"]
+    );
+    agent.push("-a --delete", slash(&src), "backup").ok();
+    assert_equal(&src, module);
+}
+
+#[test]
+fn without_delete_nothing_is_removed() {
+    let world = World::new();
+    let server = world.backup();
+    let src = world.path("src");
+    plant(&src, &["f=1"]);
+    plant(server.module("backup"), &["surplus=x"]);
+    world.agent(&server).push("-a", slash(&src), "backup").ok();
+    assert_eq!(names(server.module("backup")), ["f", "surplus"]);
+}
+
+#[test]
+fn delete_without_recursion_is_bad_usage() {
+    let world = World::new();
+    let server = world.backup();
+    let src = world.dir("src");
+    let out = world
+        .agent(&server)
+        .push("-lt --delete", slash(&src), "backup")
+        .exits(1);
+    assert!(
+        out.stderr
+            .contains("--delete does not work without --recursive"),
+        "{}",
+        out.stderr
+    );
+}
+
+#[test]
+fn a_type_change_lands_in_every_direction() {
+    let kinds = ["x=a file", "x/inner/f=a directory", "x->a link"];
+    for before in kinds {
+        for after in kinds.into_iter().filter(|&after| after != before) {
+            let world = World::new();
+            let server = world.backup();
+            let src = world.path("src");
+            plant(&src, &[after]);
+            plant(server.module("backup"), &[before]);
+            world
+                .agent(&server)
+                .push("-a --delete", slash(&src), "backup")
+                .ok();
+            assert_equal(&src, server.module("backup"));
+        }
+    }
+}
+
+#[test]
+fn an_existing_file_is_replaced_whole_by_another_inode() {
+    let world = World::new();
+    let server = world.backup();
+    let file = world.file("f", "new content");
+    let target = server.module("backup").join("f");
+    fs::write(&target, "old").expect("write");
+    let old = fs::File::open(&target).expect("open");
+    world.agent(&server).push("-a", &file, "backup").ok();
+    assert_eq!(fs::read(&target).expect("read"), b"new content");
+    // Whoever had the old one open still reads the old one: it was replaced, not written over.
+    assert_eq!(std::io::read_to_string(old).expect("read"), "old");
+}
+
+#[test]
+fn without_perms_a_file_keeps_the_mode_it_has() {
+    let world = World::new();
+    let server = world.backup();
+    let file = world.file("f", "new content");
+    let target = server.module("backup").join("f");
+    fs::write(&target, "old").expect("write");
+    fs::set_permissions(&target, fs::Permissions::from_mode(0o640)).expect("chmod");
+    world.agent(&server).push("-t", &file, "backup").ok();
+    assert_eq!(fs::read(&target).expect("read"), b"new content");
+    assert_eq!(fs::metadata(&target).expect("stat").mode() & 0o7777, 0o640);
+}
+
+#[test]
+fn a_pull_replaces_what_differs_and_leaves_the_rest() {
+    let world = World::new();
+    let server = world.backup();
+    plant(server.module("backup"), &["d/f=content"]);
+    let dest = world.dir("dest");
+    plant(&dest, &["d/f=older content", "d/mine=stays"]);
+    world.agent(&server).pull("-a", "backup/d", &dest).ok();
+    assert_eq!(names(&dest), ["d/", "d/f", "d/mine"]);
+    assert_eq!(fs::read(dest.join("d/f")).expect("read"), b"content");
+}

@@ -1,0 +1,270 @@
+//! Faults during a watch: the agent goes on by itself, and the trees are equal in the end.
+
+use std::fs;
+
+use driftless_tests::World;
+use driftless_tests::agent::{Running, leftovers};
+use driftless_tests::oracle::slash;
+use driftless_tests::trees::{assert_equal, equal, every_kind, names, plant, write_noise};
+use driftless_tests::wait::{stays, until, until_ok};
+use driftless_tests::wire::{Way, Wire};
+use rustix::process::Signal;
+
+use crate::faults::{Lookout, SmallDisk};
+
+const MIB: u64 = 1 << 20;
+
+#[test]
+fn a_server_killed_and_restarted_is_caught_up_with() {
+    let world = World::new();
+    let mut server = world.backup();
+    let src = world.path("src");
+    every_kind(&src);
+    let mut watch = world
+        .agent(&server)
+        .watch("-a --delete", slash(&src), "backup");
+    until_ok("the first reconcile", || {
+        equal(&src, server.module("backup"))
+    });
+
+    server.kill();
+    plant(
+        &src,
+        &["while/it/was=away", "empty=no more", "a/b/c/leaf=changed"],
+    );
+    fs::remove_dir_all(src.join("many")).expect("rm -r");
+    fs::rename(src.join("size-700001"), src.join("renamed")).expect("mv");
+    server.start();
+    until_ok("it caught up", || equal(&src, server.module("backup")));
+    plant(&src, &["after=that"]);
+    until_ok("it is live again", || equal(&src, server.module("backup")));
+    watch.runs();
+    assert_equal(&src, server.module("backup"));
+}
+
+#[test]
+fn a_server_killed_in_the_middle_of_a_file_is_caught_up_with() {
+    let world = World::new();
+    let mut server = world.backup();
+    let src = world.dir("src");
+    let wire = Wire::to(server.address());
+    wire.throttle(48 * MIB);
+    let mut watch = world
+        .agent(&server)
+        .through(&wire)
+        .watch("-a --delete", slash(&src), "backup");
+    plant(&src, &["ready=1"]);
+    until_ok("it is live", || equal(&src, server.module("backup")));
+
+    let lookout = Lookout::over(&server.module("backup").join("big"), &[96 * MIB]);
+    let staged = world.path("big");
+    write_noise(&staged, 96 * MIB, 3);
+    let before = wire.carried(Way::Up);
+    fs::rename(&staged, src.join("big")).expect("mv");
+    until("half of it is across", || {
+        wire.carried(Way::Up) > before + 48 * MIB
+    });
+    server.kill();
+    assert!(!server.module("backup").join("big").exists());
+    server.start();
+    until_ok("it caught up", || equal(&src, server.module("backup")));
+    lookout.saw_nothing_torn();
+    assert!(leftovers(server.module("backup")).is_empty());
+    watch.runs();
+}
+
+#[test]
+fn a_wire_cut_in_the_middle_of_a_large_file_is_waited_out() {
+    let world = World::new();
+    let server = world.backup();
+    let src = world.dir("src");
+    let wire = Wire::to(server.address());
+    let mut watch = world
+        .agent(&server)
+        .through(&wire)
+        .watch("-a --delete", slash(&src), "backup");
+    plant(&src, &["ready=1"]);
+    until_ok("it is live", || equal(&src, server.module("backup")));
+
+    let lookout = Lookout::over(&server.module("backup").join("big"), &[256 * MIB]);
+    let staged = world.path("big");
+    write_noise(&staged, 256 * MIB, 3);
+    wire.cut_after(Way::Up, 100 * MIB);
+    fs::rename(&staged, src.join("big")).expect("mv");
+    until("the wire is cut", || wire.is_cut());
+    plant(&src, &["meanwhile=2"]);
+    assert!(!server.module("backup").join("big").exists());
+    wire.mend();
+    until_ok("it caught up", || equal(&src, server.module("backup")));
+    lookout.saw_nothing_torn();
+    watch.runs();
+}
+
+#[test]
+fn an_agent_killed_and_started_again_finds_what_it_missed() {
+    let world = World::new();
+    let server = world.backup();
+    let src = world.path("src");
+    plant(&src, &["d/one=1", "d/two=2", "gone=3"]);
+    let agent = world.agent(&server);
+    let mut watch = agent.watch("-a --delete", slash(&src), "backup");
+    until_ok("the first reconcile", || {
+        equal(&src, server.module("backup"))
+    });
+    watch.kill();
+
+    plant(&src, &["d/one=changed", "new/f=4"]);
+    fs::remove_file(src.join("gone")).expect("rm");
+    let mut watch = agent.watch("-a --delete", slash(&src), "backup");
+    until_ok("it caught up", || equal(&src, server.module("backup")));
+    watch.runs();
+}
+
+#[test]
+fn a_server_changed_behind_the_agents_back_is_found_out_at_the_next_start() {
+    let world = World::new();
+    let server = world.backup();
+    let src = world.path("src");
+    plant(&src, &["d/one=1", "two=2"]);
+    let agent = world.agent(&server);
+    let mut watch = agent.watch("-a --delete", slash(&src), "backup");
+    until_ok("the first reconcile", || {
+        equal(&src, server.module("backup"))
+    });
+    watch.kill();
+
+    plant(
+        server.module("backup"),
+        &["d/one=tampered with", "planted=x"],
+    );
+    fs::remove_file(server.module("backup").join("two")).expect("rm");
+    let mut watch = agent.watch("-a --delete", slash(&src), "backup");
+    until_ok("it was put right", || equal(&src, server.module("backup")));
+    watch.runs();
+}
+
+#[test]
+fn a_full_disk_is_waited_out() {
+    let world = World::new();
+    let path = world.dir("small");
+    let Some(_disk) = SmallDisk::mount(&path, 16) else {
+        return;
+    };
+    let server = world.server().module_at("backup", &path, &[]).start();
+    let src = world.dir("src");
+    let mut watch = world
+        .agent(&server)
+        .watch("-a --delete", slash(&src), "backup");
+    write_noise(&src.join("ballast"), 10 * MIB, 1);
+    until_ok("the ballast is across", || equal(&src, &path));
+
+    let lookout = Lookout::over(&path.join("large"), &[12 * MIB]);
+    let staged = world.path("large");
+    write_noise(&staged, 12 * MIB, 2);
+    fs::rename(&staged, src.join("large")).expect("mv");
+    until("the agent says so", || {
+        watch.log().contains("No space left on device")
+    });
+    plant(&src, &["small=still gets through"]);
+    until("the rest keeps flowing", || path.join("small").exists());
+    assert!(!path.join("large").exists());
+
+    fs::remove_file(src.join("ballast")).expect("rm");
+    until_ok("it went on by itself", || equal(&src, &path));
+    lookout.saw_nothing_torn();
+    watch.runs();
+}
+
+#[test]
+fn a_queue_that_overflows_is_made_good() {
+    let world = World::new();
+    let server = world.backup();
+    let src = world.path("src");
+    plant(&src, &["ready=1"]);
+    let mut watch = world
+        .agent(&server)
+        .watch("-a --delete", slash(&src), "backup");
+    until_ok("it is live", || equal(&src, server.module("backup")));
+
+    watch.signal(Signal::STOP);
+    burst(&src, 50_000);
+    fs::remove_file(src.join("ready")).expect("rm");
+    watch.signal(Signal::CONT);
+    patiently(&mut watch, || equal(&src, server.module("backup")));
+    plant(&src, &["dir-499/after=x"]);
+    until_ok("the directories made in the gap are watched", || {
+        equal(&src, server.module("backup"))
+    });
+    assert_equal(&src, server.module("backup"));
+}
+
+/// Makes this many files, a hundred to a directory: far more events than the kernel's queue holds (16,384).
+fn burst(src: &std::path::Path, files: usize) {
+    for dir in 0..files / 100 {
+        let dir = src.join(format!("dir-{dir}"));
+        fs::create_dir(&dir).expect("mkdir");
+        for i in 0..100 {
+            fs::write(dir.join(format!("f{i}")), i.to_string()).expect("write");
+        }
+    }
+}
+
+/// Waits several times as long as for anything else: 50,000 files are synced to the disk one by one.
+fn patiently(watch: &mut Running, mut look: impl FnMut() -> Result<(), String>) {
+    for _ in 0..5 {
+        let end = std::time::Instant::now() + driftless_tests::wait::patience();
+        while std::time::Instant::now() < end {
+            watch.runs();
+            if look().is_ok() {
+                return;
+            }
+            // One look walks both trees.
+            std::thread::sleep(std::time::Duration::from_millis(200));
+        }
+    }
+    panic!("in vain: {:?}", look());
+}
+
+#[test]
+fn a_root_that_goes_away_deletes_nothing() {
+    let world = World::new();
+    let server = world.backup();
+    let src = world.path("src");
+    plant(&src, &["d/f=1", "g=2"]);
+    let watch = world
+        .agent(&server)
+        .watch("-a --delete", slash(&src), "backup");
+    until_ok("it is live", || equal(&src, server.module("backup")));
+
+    // Moved aside in one step: what the agent then finds under the name is nothing, not an empty tree.
+    fs::rename(&src, world.path("aside")).expect("mv");
+    plant(&world.path("aside"), &["more=3"]);
+    stays("the copy is whole", || {
+        names(server.module("backup")) == ["d/", "d/f", "g"]
+    });
+    drop(watch);
+}
+
+#[test]
+fn a_root_that_is_emptied_as_a_whole_is_no_reason_to_delete_the_copy() {
+    let world = World::new();
+    let path = world.dir("mounted");
+    let Some(disk) = SmallDisk::mount(&path, 16) else {
+        return;
+    };
+    let server = world.backup();
+    plant(&path, &["d/f=1", "g=2"]);
+    let agent = world.agent(&server);
+    let mut watch = agent.watch("-a --delete", slash(&path), "backup");
+    until_ok("it is live", || equal(&path, server.module("backup")));
+    watch.kill();
+
+    // The next start finds the bare mount point: an empty folder of another file system.
+    drop(disk);
+    assert_eq!(names(&path), [""; 0]);
+    let watch = agent.watch("-a --delete", slash(&path), "backup");
+    stays("the copy is whole", || {
+        names(server.module("backup")) == ["d/", "d/f", "g"]
+    });
+    drop(watch);
+}
