@@ -1,6 +1,7 @@
 //! What a run tells its operator: the roles' events on their way to the report.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::io::Write as _;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Mutex;
 use std::time::Instant;
 
@@ -22,6 +23,8 @@ pub struct Console {
     /// Where it speaks.
     pub report: Report,
     started: Instant,
+    /// The reason for the exit code has been said in full.
+    told: AtomicBool,
     restored: AtomicU64,
     kept: Mutex<Vec<(RelPath, RelPath)>>,
     failed: AtomicU64,
@@ -34,6 +37,7 @@ impl Console {
         Self {
             report: Report::new(invocation),
             started: Instant::now(),
+            told: AtomicBool::new(false),
             restored: AtomicU64::new(0),
             kept: Mutex::default(),
             failed: AtomicU64::new(0),
@@ -42,8 +46,22 @@ impl Console {
 
     /// Says why there is no stream, in one line, and how the run ends.
     pub fn refused(&self, error: &ConnectError) -> Exit {
-        self.report.problem(&error.to_string());
-        error.exit()
+        self.tell(error, error.exit())
+    }
+
+    /// Says in one line what ended the run and with which code.
+    fn tell(&self, why: &dyn std::fmt::Display, exit: Exit) -> Exit {
+        self.report.problem(&format!("{why} (code {})", exit.code()));
+        self.told.store(true, Ordering::Relaxed);
+        exit
+    }
+
+    /// Says how a run ended whose problems have been told one by one.
+    pub fn last_line(&self, exit: Exit) {
+        if let (false, Some(line)) = (self.told.load(Ordering::Relaxed), exit.last_line()) {
+            // With standard error closed there is nobody left to tell.
+            writeln!(std::io::stderr(), "{line}").ok();
+        }
     }
 
     /// Prints the totals, or in one line why there are none, and says how the run ends.
@@ -57,8 +75,7 @@ impl Console {
             Ok(totals) => totals,
             Err(ended) => {
                 self.report.progress().finish();
-                self.report.problem(&ended.to_string());
-                return connect::exit_of(&ended);
+                return self.tell(&ended, connect::exit_of(&ended));
             }
         };
         if receiver.deletions_skipped {

@@ -39,7 +39,8 @@ impl Sources {
                     console.report.problem(&format!("link_stat \"{name}\" failed: {error}"));
                 }
                 Ok((_, true)) if !recursive => {
-                    console.report.note(&format!("skipping directory {name}"));
+                    let name = local.path.file_name().unwrap_or_default();
+                    console.report.note(&format!("skipping directory {}", Escaped(name.as_bytes())));
                 }
                 Ok((mount, is_dir)) => {
                     if places.len() == 1 && !is_dir {

@@ -8,13 +8,7 @@ use driftless_agent::{cli, run};
 
 fn main() -> ExitCode {
     let exit = match cli::parse(std::env::args_os()) {
-        Ok(invocation) => {
-            let exit = run::run(invocation);
-            if let Some(line) = exit.last_line() {
-                say(&line);
-            }
-            exit
-        }
+        Ok(invocation) => run::run(invocation),
         Err(usage) if usage.exit == Exit::Ok => {
             // Nobody may be listening any more (`--help | head`); that is not our failure.
             std::io::stdout().write_all(usage.message.as_bytes()).ok();

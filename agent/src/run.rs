@@ -15,7 +15,7 @@ use crate::exit::Exit;
 use crate::password::Passwords;
 use crate::{copy, list, pull, push, watch};
 
-/// Runs it to its end. Says everything there is to say but the last line.
+/// Runs it to its end, and says everything there is to say.
 #[must_use]
 pub fn run(invocation: Invocation) -> Exit {
     crate::local::umask();
@@ -37,6 +37,7 @@ pub fn run(invocation: Invocation) -> Exit {
     };
     // A connection still open is of no use to anybody now.
     runtime.shutdown_background();
+    console.last_line(exit);
     exit
 }
 

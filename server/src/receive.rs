@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use driftless_proto::disk::{Root, Style};
+use driftless_proto::disk::Root;
 use driftless_proto::model::options::Terms;
 use driftless_proto::model::path::Escaped;
-use driftless_proto::model::problem::{Misbehaved, Problem, Refusal, RefusalReason};
+use driftless_proto::model::problem::{Misbehaved, Problem};
 use driftless_proto::transfer::destination;
 use driftless_proto::transfer::link::{Ended, Link};
 use driftless_proto::transfer::observer::Observer;
@@ -32,23 +32,13 @@ impl Kept {
     }
 }
 
-/// The module's directory, or why nobody can be served from it.
-pub(crate) fn open_module(module: &Module, logs: &Logs) -> Result<Root, Refusal> {
-    let path = module.path.as_ref().ok_or_else(|| {
-        Refusal::new(RefusalReason::Access, "@ERROR: no path setting.")
-    })?;
-    Root::open(path, Style { fake_super: module.fake_super }).map_err(|error| {
-        logs.daemon(format_args!("module {}: {}: {error}", Escaped(module.name.as_bytes()), path.display()));
-        Refusal::new(RefusalReason::Source, "@ERROR: chdir failed")
-    })
-}
-
 /// Receives what an agent pushes.
 ///
 /// Touches: the module's Root (read, write), logs. Never: the network but through the link, config.
 pub(crate) fn run(
     service: &Service,
     admitted: Admitted,
+    base: &Root,
     link: Link<FromReceiver, FromSender>,
 ) -> Result<(), Ended> {
     let Admitted { permit, hello, caller } = admitted;
@@ -57,11 +47,10 @@ pub(crate) fn run(
     let who = Who::new(permit.user(), &caller.address);
     service.logs.module(&module, format_args!("rsync to {}/{} from {who}", Escaped(module.name.as_bytes()), shown(&place.path)));
     let key = Key { agent: hello.agent_id, module: module.name.clone(), path: place.path.clone() };
-    let base = open_module(&module, &service.logs)?;
     let mut options = hello.options;
     options.ignore_errors = module.ignore_errors;
     let single = hello.single_name.as_deref();
-    let landing = destination::resolve(&base, &place, single, options.dry_run, service.umask)
+    let landing = destination::resolve(base, &place, single, options.dry_run, service.umask)
         .inspect_err(|refusal| service.logs.module(&module, &refusal.text))?;
     let keeps = landing.root.keeps(module.numeric_ids).map_err(|e| Ended::fault("file system", e))?;
     let partials = service.partials.of(key);

@@ -13,7 +13,7 @@ use driftless_proto::transfer::view::{Mount, View};
 use driftless_proto::wire::message::{FromReceiver, FromSender, Hello, Place, Welcome};
 use driftless_proto::wire::version::Version;
 
-use crate::receive::{Logged, Who, open_module, shown};
+use crate::receive::{Logged, Who, shown};
 use crate::service::{Admitted, Service, say_first};
 
 /// Sends what an agent pulls.
@@ -22,6 +22,7 @@ use crate::service::{Admitted, Service, say_first};
 pub(crate) fn run(
     service: &Service,
     admitted: Admitted,
+    base: &Root,
     link: Link<FromSender, FromReceiver>,
 ) -> Result<(), Ended> {
     let Admitted { permit, hello, caller } = admitted;
@@ -30,10 +31,9 @@ pub(crate) fn run(
     for place in &hello.places {
         service.logs.module(&module, format_args!("rsync on {}/{} from {who}", Escaped(module.name.as_bytes()), shown(&place.path)));
     }
-    let base = open_module(&module, &service.logs)?;
     let theirs = hello.keeps.ok_or(Misbehaved::Missing("keeps"))?;
     let keeps = Keeps { numeric_ids: module.numeric_ids, ..theirs };
-    let sources = Sources::open(&base, &hello).inspect_err(|refusal| service.logs.module(&module, &refusal.text))?;
+    let sources = Sources::open(base, &hello).inspect_err(|refusal| service.logs.module(&module, &refusal.text))?;
     let welcome = Welcome {
         version: Version::V1 as u32,
         module_id: service.state.module_id(&module),

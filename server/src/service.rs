@@ -6,6 +6,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use base64::Engine;
+use driftless_proto::disk::Root;
 use driftless_proto::limits;
 use driftless_proto::model::path::Escaped;
 use driftless_proto::model::problem::{Misbehaved, Refusal, RefusalReason};
@@ -109,8 +110,13 @@ pub(crate) trait Direction: Framed {
     /// The refusal as a message.
     fn refused(refusal: Refusal) -> Self;
 
-    /// Runs the server's role to its end. Blocks.
-    fn run(service: &Service, admitted: Admitted, link: Link<Self, Self::Peer>) -> Result<(), Ended>;
+    /// Runs the server's role to its end, beneath the module's directory. Blocks.
+    fn run(
+        service: &Service,
+        admitted: Admitted,
+        base: Root,
+        link: Link<Self, Self::Peer>,
+    ) -> Result<(), Ended>;
 }
 
 impl Direction for FromReceiver {
@@ -127,8 +133,13 @@ impl Direction for FromReceiver {
         Self::Refused(refusal)
     }
 
-    fn run(service: &Service, admitted: Admitted, link: Link<Self, FromSender>) -> Result<(), Ended> {
-        receive::run(service, admitted, link)
+    fn run(
+        service: &Service,
+        admitted: Admitted,
+        base: Root,
+        link: Link<Self, FromSender>,
+    ) -> Result<(), Ended> {
+        receive::run(service, admitted, &base, link)
     }
 }
 
@@ -146,8 +157,13 @@ impl Direction for FromSender {
         Self::Refused(refusal)
     }
 
-    fn run(service: &Service, admitted: Admitted, link: Link<Self, FromReceiver>) -> Result<(), Ended> {
-        send::run(service, admitted, link)
+    fn run(
+        service: &Service,
+        admitted: Admitted,
+        base: Root,
+        link: Link<Self, FromReceiver>,
+    ) -> Result<(), Ended> {
+        send::run(service, admitted, &base, link)
     }
 }
 
@@ -219,14 +235,8 @@ impl Service {
         let link = Link { out: out.clone(), inbox };
         let (service, admitted) = (self.clone(), Admitted { permit, hello, caller: caller.clone() });
         let module = Arc::clone(admitted.permit.module());
-        let spawned = crate::worker::spawn(&module, move |assumed| {
-            let ended = match assumed {
-                Ok(()) => Out::run(&service, admitted, link),
-                Err(error) => {
-                    service.logs.daemon(format_args!("become the module's user: {error}"));
-                    Err(Refusal::new(RefusalReason::Access, "@ERROR: setuid failed").into())
-                }
-            };
+        let spawned = crate::worker::spawn(&module, &self.logs, move |root| {
+            let ended = root.map_err(Ended::Refused).and_then(|root| Out::run(&service, admitted, root, link));
             let _gone = done.send(ended);
         });
         spawned.map_err(|error| Ended::fault("start a thread", error))?;

@@ -120,7 +120,7 @@ struct Connection {
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
     /// Trust the server with this certificate (`driftlessd fingerprint`); may be given twice
-    #[arg(long = "fingerprint", value_name = "sha256:HEX", value_parser = fingerprint)]
+    #[arg(long = "fingerprint", value_name = "sha256:HEX", value_parser = fingerprint, value_delimiter = ',')]
     fingerprints: Vec<[u8; 32]>,
     /// Show the server this certificate (PEM); needs --client-key
     #[arg(long, value_name = "FILE")]

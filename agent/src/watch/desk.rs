@@ -1,16 +1,16 @@
 //! The desk: where the watcher, the sender and the trunk leave word for each other. One lock, held for a few
 //! assignments at a time and never across I/O.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use driftless_proto::model::path::RelPath;
-use driftless_proto::model::problem::Problem;
+use driftless_proto::model::problem::{Problem, ProblemClass};
 use driftless_proto::transfer::link::Ended;
 use driftless_proto::transfer::observer::TaskId;
 
-use crate::pending::{Dirty, Pending};
+use crate::pending::{Batch, Dirty, Pending};
 use crate::watcher::Signal;
 
 /// See the module.
@@ -42,7 +42,14 @@ pub(super) struct State {
     /// When something was last acknowledged.
     pub(super) last_ack: Option<Instant>,
     /// Paths that failed, and how often in a row.
-    failures: HashMap<RelPath, u32>,
+    failures: HashMap<RelPath, Failures>,
+}
+
+/// How a path failed, and how often in a row.
+#[derive(Clone, Copy)]
+struct Failures {
+    count: u32,
+    class: ProblemClass,
 }
 
 /// Stands for what belongs to no batch: the first comparison, and paths that failed by themselves.
@@ -60,6 +67,13 @@ pub(super) struct InFlight {
 /// A path that failed is looked at again after the first of these, each time twice as long, at most the second: what
 /// is in the way may last, and a file that nobody may read must not keep a host busy.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
+/// Likewise while the server's disk is full: it will be seen to soon, and nothing else gets through until then.
+const RETRY_FULL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
+/// Likewise for a file that changed under the reading.
+const RETRY_UNSTABLE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(200));
+
+/// Readings of a file that changed under each of them, after which it is sent as it is.
+const RESTLESS: u32 = 3;
 
 impl Desk {
     /// Locks the desk. A panic elsewhere leaves nothing on it half-written.
@@ -127,8 +141,12 @@ impl State {
             self.last_ack = Some(Instant::now());
             self.failures.remove(&dirty.path);
         } else {
-            flight.failed.push(dirty);
+            flight.failed.push(dirty.clone());
         }
+        if let Err(problem) = outcome {
+            self.book(&dirty.path, problem.class);
+        }
+        let Some(flight) = self.batches.get(&batch) else { return };
         if flight.left == 0 {
             let failed = self.batches.remove(&batch).map(|flight| flight.failed).unwrap_or_default();
             let delay = failed.iter().map(|dirty| self.delay_of(&dirty.path)).min().unwrap_or(RETRY.0);
@@ -136,12 +154,26 @@ impl State {
         }
     }
 
+    /// Books a failure; returns whether it is the first in a row.
+    fn book(&mut self, path: &RelPath, class: ProblemClass) -> bool {
+        let failures = self.failures.entry(path.clone()).or_insert(Failures { count: 0, class });
+        failures.count += 1;
+        failures.class = class;
+        failures.count == 1
+    }
+
+    /// The paths of a batch that changed under too many readings.
+    pub(super) fn restless(&self, batch: &Batch) -> HashSet<RelPath> {
+        let restless = |path: &RelPath| {
+            self.failures.get(path).is_some_and(|f| f.class == ProblemClass::Unstable && f.count >= RESTLESS)
+        };
+        batch.dirty.iter().map(|dirty| &dirty.path).filter(|path| restless(path)).cloned().collect()
+    }
+
     /// Books the failure of a path, whether a task stands behind it or not: it will be looked at again. Returns whether
     /// it is the first in a row, which is the one to tell.
-    pub(super) fn failed(&mut self, path: RelPath) -> bool {
-        let count = self.failures.entry(path.clone()).or_default();
-        *count += 1;
-        let first = *count == 1;
+    pub(super) fn failed(&mut self, path: RelPath, class: ProblemClass) -> bool {
+        let first = self.book(&path, class);
         let delay = self.delay_of(&path);
         self.look_again(Dirty { path, subtree: false }, delay);
         first
@@ -153,8 +185,13 @@ impl State {
     }
 
     fn delay_of(&self, path: &RelPath) -> Duration {
-        let times = self.failures.get(path).copied().unwrap_or(1).saturating_sub(1).min(16);
-        (RETRY.0 * 2_u32.pow(times)).min(RETRY.1)
+        let Some(failures) = self.failures.get(path) else { return RETRY.0 };
+        let (first, longest) = match failures.class {
+            ProblemClass::DiskFull => RETRY_FULL,
+            ProblemClass::Unstable => RETRY_UNSTABLE,
+            ProblemClass::Path | ProblemClass::Vanished => RETRY,
+        };
+        (first * 2_u32.pow(failures.count.saturating_sub(1).min(16))).min(longest)
     }
 
     /// The stream is gone: whatever was on its way is pending again, at once.

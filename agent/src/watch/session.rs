@@ -17,7 +17,7 @@ use driftless_proto::wire::message::{FromReceiver, FromSender, Welcome};
 
 use super::Watch;
 use super::desk::{Desk, NO_BATCH};
-use super::scan::{self, Scanned, Work};
+use super::scan::{Scan, Scanned, Work};
 use crate::connect::{ConnectError, Session};
 use crate::guard::{Guard, Occasion, Verdict};
 use crate::journal::{Journal, Record, ServerSeen};
@@ -251,8 +251,14 @@ impl Trunk<'_, '_> {
                 }
             };
             let delete = self.watch.invocation.options.delete && self.known.held.is_none();
-            let scanned =
-                scan::look(self.root, &self.watch.invocation.rules, &self.journal, &batch, delete);
+            let scan = Scan {
+                root: self.root,
+                rules: &self.watch.invocation.rules,
+                journal: &self.journal,
+                delete,
+                restless: self.watch.desk.lock().restless(&batch),
+            };
+            let scanned = scan.look(&batch);
             if delete && scanned.deletes() {
                 let occasion = if scanned.compares() { Occasion::Reconcile } else { Occasion::Live };
                 if self.verdict_changed(occasion) {
@@ -328,7 +334,7 @@ impl Trunk<'_, '_> {
             let mut state = self.watch.desk.lock();
             for (dirty, error) in scanned.failed {
                 let text = format!("{}: {error}", dirty.path);
-                if state.failed(dirty.path) {
+                if state.failed(dirty.path, ProblemClass::Path) {
                     self.watch.status.problem(&text);
                 }
             }
@@ -387,7 +393,7 @@ impl Observer for Booking {
         }
         let path = problem.path.below(&self.prefix).unwrap_or_else(RelPath::root);
         let mut first = true;
-        self.desk.leave(|state| first = state.failed(path));
+        self.desk.leave(|state| first = state.failed(path, problem.class));
         if first {
             self.status.problem(&problem.to_string());
         }

@@ -538,6 +538,9 @@ pub struct Offer {
     pub path: ::prost::bytes::Bytes,
     #[prost(message, optional, tag = "3")]
     pub entry: ::core::option::Option<Entry>,
+    /// Of the content, 32 bytes: size and time are not enough to call it equal. May be absent.
+    #[prost(bytes = "bytes", tag = "4")]
+    pub digest: ::prost::bytes::Bytes,
 }
 /// Nothing stands here now.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -24,6 +24,8 @@ pub enum ProblemClass {
     DiskFull,
     /// This path only.
     Path,
+    /// It changed under the reading. Never crosses the wire: the sender looks at it again.
+    Unstable,
     /// The source was gone when it was to be read. Exit code 24 when nothing worse happened.
     Vanished,
 }

@@ -102,7 +102,7 @@ pub enum FromSender {
     /// See the schema.
     PutFailed { seq: Seq, want: RequestId, again: bool },
     /// Compare this path with yours and want it if it differs.
-    Offer { seq: Seq, path: RelPath, entry: Entry },
+    Offer { seq: Seq, path: RelPath, entry: Entry, digest: Option<Digest> },
     /// Nothing stands here now.
     Remove { seq: Seq, path: RelPath },
     /// What stood at one path stands at another now.

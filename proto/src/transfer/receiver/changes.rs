@@ -9,6 +9,7 @@ use crate::disk::apply;
 use crate::disk::{Found, Root};
 use crate::disk::walk;
 use crate::model::change::Action;
+use crate::model::digest::Digest;
 use crate::model::entry::{Entry, Kind};
 use crate::model::path::RelPath;
 use crate::model::problem::{Misbehaved, Problem, ProblemClass};
@@ -245,7 +246,13 @@ impl Receiver {
     }
 
     /// Compare this path and want it if it differs.
-    pub(super) fn offer(&mut self, seq: Seq, path: RelPath, entry: Entry) -> Result<(), Ended> {
+    pub(super) fn offer(
+        &mut self,
+        seq: Seq,
+        path: RelPath,
+        entry: Entry,
+        digest: Option<Digest>,
+    ) -> Result<(), Ended> {
         self.context.admit(&path, entry.is_dir())?;
         let entry = self.context.localise(entry);
         let tickets = vec![Ticket::new(seq, 1)];
@@ -254,7 +261,15 @@ impl Receiver {
             self.bring(path, entry, own, Vec::new())?;
             return self.commit(Commit::Ack { tickets });
         }
-        self.bring(path, entry, own, tickets)
+        let difference = own.as_ref().map(|own| self.context.terms.difference(&entry, &own.entry));
+        match (digest, difference, own) {
+            // Size and type are as they should be: only the content can tell.
+            (Some(digest), Some(difference), Some(own)) if !difference.kind && own.entry.size() == entry.size() => {
+                let lander = self.lander_of(&path);
+                self.job(lander, Job::Check { path, entry, digest, difference, tickets })
+            }
+            (_, _, own) => self.bring(path, entry, own, tickets),
+        }
     }
 
     pub(super) fn remove(&mut self, seq: Seq, path: RelPath) -> Result<(), Ended> {

@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::sync::{Arc, mpsc};
 
 use super::commit::{Commit, FileCommit};
@@ -11,10 +11,14 @@ use super::context::{Context, Ticket, problem_of};
 use crate::disk::{Dir, Found};
 use crate::disk::stage::Staged;
 use crate::model::delta::Op;
-use crate::model::digest::Digest;
+use crate::model::digest::{Digest, GroupHasher};
 use crate::model::entry::Entry;
+use crate::model::options::Difference;
 use crate::model::path::RelPath;
 use crate::wire::message::{Basis, Inline, Seq};
+
+/// Read at once from a file that is looked at.
+const READ_LEN: usize = 1024 * 1024;
 
 pub(super) enum Job {
     /// A content that came with its entry.
@@ -27,6 +31,8 @@ pub(super) enum Job {
     End { seq: Seq, digest: Digest, entry: Entry },
     /// It will not come to its end; with `again` it starts anew.
     Abandon { seq: Seq, again: bool },
+    /// What stands here may have this content: look, and bring its metadata up to date or ask for it.
+    Check { path: RelPath, entry: Entry, digest: Digest, difference: Difference, tickets: Vec<Ticket> },
     /// Nothing to land, but its turn.
     Pass(Commit),
     /// Everything before this has been handed on once the sender is dropped.
@@ -108,6 +114,9 @@ impl Lander {
             Job::Abandon { seq, again } => {
                 self.abandon(seq, again);
                 Ok(())
+            }
+            Job::Check { path, entry, digest, difference, tickets } => {
+                self.check(path, entry, digest, difference, tickets)
             }
             Job::Pass(commit) => self.send(commit),
             Job::Barrier(done) => {
@@ -232,6 +241,42 @@ impl Lander {
                     }
                     Err(error) => self.fail(&path, "set attributes", &error, tickets),
                 }
+            }
+        }
+    }
+
+    fn check(
+        &mut self,
+        path: RelPath,
+        entry: Entry,
+        digest: Digest,
+        difference: Difference,
+        tickets: Vec<Ticket>,
+    ) -> Result<(), Gone> {
+        let ours = self.dir_of(&path).and_then(|dir| {
+            let (mut file, _) = dir.open_file(path.name())?;
+            let mut hasher = GroupHasher::new();
+            let mut buffer = vec![0; READ_LEN];
+            loop {
+                match file.read(&mut buffer)? {
+                    0 => return Ok(hasher.finish().0),
+                    len => hasher.update(&buffer[..len]),
+                }
+            }
+        });
+        match ours {
+            Ok(ours) if ours == digest => {
+                let difference = Difference { content: false, ..difference };
+                if difference.any() {
+                    self.send(Commit::Describe { path, entry, difference, tickets })
+                } else {
+                    self.send(Commit::Ack { tickets })
+                }
+            }
+            // What cannot be read is replaced.
+            _ => {
+                self.context.want(path, entry.size(), false, tickets);
+                Ok(())
             }
         }
     }

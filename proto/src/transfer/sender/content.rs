@@ -2,20 +2,20 @@
 //! kept. Whichever it is, the digest at the end judges it.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read as _};
 use std::os::unix::fs::FileExt;
 use std::time::SystemTime;
 
 use prost::bytes::Bytes;
 
-use super::{Known, Sender, TaskId, Waiting, class_of};
+use super::{Known, Read, Sender, TaskId, Waiting, class_of};
 use crate::disk::{Dir, Found, Stamp};
 use crate::limits;
 use crate::model::delta::{Op, Search, Sums};
 use crate::model::digest::{Digest, Group, GroupHasher};
 use crate::model::entry::{Entry, Kind};
 use crate::model::path::RelPath;
-use crate::model::problem::{Misbehaved, Problem};
+use crate::model::problem::{Misbehaved, Problem, ProblemClass};
 use crate::transfer::link::Ended;
 use crate::transfer::observer::Sent;
 use crate::wire::message::{Basis, Content, FromSender, Inline, Put, RequestId, Seq, WantBasis};
@@ -86,7 +86,13 @@ struct Streamed {
 
 impl Sender {
     /// Brings one path across as it stands now.
-    pub(super) fn put(&mut self, id: TaskId, path: RelPath, known: Option<Known>) -> Result<(), Ended> {
+    pub(super) fn put(
+        &mut self,
+        id: TaskId,
+        path: RelPath,
+        known: Option<Known>,
+        read: Read,
+    ) -> Result<(), Ended> {
         let found = match self.config.view.found(&path) {
             Ok(found) => found,
             Err(error) => return self.unreadable(id, path, &error),
@@ -103,17 +109,14 @@ impl Sender {
             return self.put_entry(id, path, found.entry);
         }
         if !self.config.record {
-            return self.offer(id, path, found.entry);
+            return self.offer(id, path, found.entry, None);
         }
+        let large = entry.size() > limits::INLINE_MAX;
         match known {
-            Some(known) if same_content(&known.stamp, &found.stat) => {
-                self.put_entry(id, path, found.entry)
-            }
-            Some(known) if !known.groups.is_empty() && entry.size() > limits::INLINE_MAX => {
-                self.put_groups(id, path, known)
-            }
-            _ if entry.size() <= limits::INLINE_MAX && is_fresh(entry) => self.put_small(id, path),
-            _ => self.offer(id, path, found.entry),
+            Some(known) if known.stamp == found.stat => self.put_entry(id, path, found.entry),
+            Some(known) if large && !known.groups.is_empty() => self.put_groups(id, path, known, read),
+            _ if !large && is_fresh(entry) => self.put_small(id, path, read),
+            _ => self.offer_digest(id, path, read),
         }
     }
 
@@ -122,20 +125,55 @@ impl Sender {
         self.out.push(FromSender::Put(Put { seq, want: 0, path, entry, content: Content::None }))
     }
 
-    fn offer(&mut self, id: TaskId, path: RelPath, entry: Entry) -> Result<(), Ended> {
+    fn offer(
+        &mut self,
+        id: TaskId,
+        path: RelPath,
+        entry: Entry,
+        digest: Option<Digest>,
+    ) -> Result<(), Ended> {
         let seq = self.begin(Waiting::task(id));
-        self.out.push(FromSender::Offer { seq, path, entry })
+        self.out.push(FromSender::Offer { seq, path, entry, digest })
     }
 
-    fn put_small(&mut self, id: TaskId, path: RelPath) -> Result<(), Ended> {
-        let read = self.config.view.holder(&path).and_then(|(dir, name)| read_small(&dir, &name));
-        match read {
+    /// Offers a file by its content's digest: it may be the receiver's own under new metadata, or another one under the
+    /// old metadata, and neither its size nor its times tell.
+    fn offer_digest(&mut self, id: TaskId, path: RelPath, read: Read) -> Result<(), Ended> {
+        let hashed = self.config.view.holder(&path).and_then(|(dir, name)| {
+            let (file, found) = dir.open_file(&name)?;
+            Ok((GroupPlan::compare(&file, None)?, Stamp::of_file(&file)? == found.stat, found))
+        });
+        let (plan, stable, found) = match hashed {
+            Ok(hashed) => hashed,
+            Err(error) => return self.unreadable(id, path, &error),
+        };
+        if !stable && read == Read::Rested {
+            return self.unstable(id, path);
+        }
+        let seq = self.begin(Waiting::task(id));
+        if stable {
+            self.record(seq, &path, &found, plan.digest, plan.groups);
+        }
+        self.out.push(FromSender::Offer { seq, path, entry: found.entry, digest: Some(plan.digest) })
+    }
+
+    /// A file that is being written is left alone until it has rested.
+    fn unstable(&self, id: TaskId, path: RelPath) -> Result<(), Ended> {
+        let text = "it changes while it is read".into();
+        self.observer.settled(id, Err(Problem { path, text, class: ProblemClass::Unstable }));
+        Ok(())
+    }
+
+    fn put_small(&mut self, id: TaskId, path: RelPath, read: Read) -> Result<(), Ended> {
+        let small = self.config.view.holder(&path).and_then(|(dir, name)| read_small(&dir, &name));
+        match small {
+            Ok(Small::Whole { unstable: true, .. }) if read == Read::Rested => self.unstable(id, path),
             Ok(Small::Whole { bytes, found, unstable }) => {
                 let seq = self.begin(Waiting::task(id));
                 self.send_inline(seq, 0, path, bytes, found, unstable)
             }
             Ok(Small::Grown) => match self.config.view.found(&path) {
-                Ok(found) => self.offer(id, path, found.entry),
+                Ok(found) => self.offer(id, path, found.entry, None),
                 Err(error) => self.unreadable(id, path, &error),
             },
             Err(error) => self.unreadable(id, path, &error),
@@ -144,17 +182,25 @@ impl Sender {
 
     /// Sends a large file by what changed since the journal's record of it. Where too much did, the place of the
     /// content probably moved, and the receiver's sums find more: the file is offered instead.
-    fn put_groups(&mut self, id: TaskId, path: RelPath, known: Known) -> Result<(), Ended> {
+    fn put_groups(&mut self, id: TaskId, path: RelPath, known: Known, read: Read) -> Result<(), Ended> {
         let planned = self.config.view.holder(&path).and_then(|(dir, name)| {
             let (file, found) = dir.open_file(&name)?;
-            Ok((GroupPlan::compare(&file, &known)?, dir, name, found))
+            let plan = GroupPlan::compare(&file, Some(&known))?;
+            let stable = Stamp::of_file(&file)? == found.stat;
+            Ok((plan, dir, name, found, stable))
         });
-        let (plan, dir, name, found) = match planned {
+        let (plan, dir, name, found, stable) = match planned {
             Ok(planned) => planned,
             Err(error) => return self.unreadable(id, path, &error),
         };
+        if !stable && read == Read::Rested {
+            return self.unstable(id, path);
+        }
+        if plan.digest == known.digest && found.entry.mtime == known.entry.mtime {
+            return self.put_entry(id, path, found.entry);
+        }
         if plan.literal_len() > plan.size / 4 && plan.literal_len() > limits::WANTED_BYTES / 8 {
-            return self.offer(id, path, found.entry);
+            return self.offer(id, path, found.entry, None);
         }
         let seq = self.begin(Waiting::task(id));
         self.stream(seq, 0, path, &dir, &name, Plan::Groups(Box::new((known, plan))))
@@ -429,7 +475,8 @@ impl Sender {
 }
 
 impl GroupPlan {
-    fn compare(file: &File, known: &Known) -> io::Result<Self> {
+    /// Reads the file and compares it with what is known; with nothing known all of it differs.
+    fn compare(file: &File, known: Option<&Known>) -> io::Result<Self> {
         let mut hasher = GroupHasher::new();
         let group = usize::try_from(limits::DIGEST_GROUP).unwrap_or(usize::MAX);
         let mut buffer = vec![0; READ_LEN - READ_LEN % group];
@@ -439,9 +486,11 @@ impl GroupPlan {
             for piece in buffer[..len].chunks(group) {
                 hasher.update(piece);
                 let index = usize::try_from(size / limits::DIGEST_GROUP).unwrap_or(usize::MAX);
-                let covered = known.stamp.size.saturating_sub(size).min(limits::DIGEST_GROUP);
-                let same = covered == piece.len() as u64
-                    && known.groups.get(index) == Some(&hasher.current_group());
+                let same = known.is_some_and(|known| {
+                    let covered = known.stamp.size.saturating_sub(size).min(limits::DIGEST_GROUP);
+                    covered == piece.len() as u64
+                        && known.groups.get(index) == Some(&hasher.current_group())
+                });
                 if !same {
                     match literal.last_mut() {
                         Some((offset, len)) if *offset + *len == size => *len += piece.len() as u64,
@@ -474,11 +523,6 @@ fn read_full(mut file: &File, buffer: &mut [u8]) -> io::Result<usize> {
         }
     }
     Ok(filled)
-}
-
-/// Whether a file is still the one that was sent, but for its metadata.
-fn same_content(was: &Stamp, is: &Stamp) -> bool {
-    was.dev == is.dev && was.ino == is.ino && was.size == is.size && was.mtime == is.mtime
 }
 
 fn is_fresh(entry: &Entry) -> bool {

@@ -54,13 +54,22 @@ pub enum Task {
     /// Bring everything beneath a directory across.
     Compare(TaskId, RelPath),
     /// Bring one path across as it stands now; `Known` is what the journal says the receiver holds.
-    Put(TaskId, RelPath, Option<Known>),
+    Put(TaskId, RelPath, Option<Known>, Read),
     /// Nothing stands at a path now.
     Remove(TaskId, RelPath),
     /// What stood at the first path stands at the second now.
     Rename(TaskId, RelPath, RelPath),
     /// End the stream once everything outstanding is acknowledged.
     Finish,
+}
+
+/// What to do with a file that changes under the reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Read {
+    /// Read it a few times, then send it as it is, marked unstable.
+    Anyway,
+    /// Send nothing; the task fails as [`ProblemClass::Unstable`], to be given again once the file has rested.
+    Rested,
 }
 
 /// What the receiver is known to hold at a path: the basis of a delta that needs no round trip.
@@ -136,7 +145,7 @@ pub fn run_once(
     for part in config.view.parts() {
         tasks.submit(match part {
             Part::Dir(dir) if dir.is_root() || config.terms.recursive => Task::Compare(0, dir),
-            Part::Dir(path) | Part::Single(path) => Task::Put(0, path, None),
+            Part::Dir(path) | Part::Single(path) => Task::Put(0, path, None, Read::Anyway),
         });
     }
     tasks.submit(Task::Finish);
@@ -252,7 +261,7 @@ impl Sender {
                 self.comparisons.push_back((id, dir));
                 self.next_comparison()
             }
-            Task::Put(id, path, known) => self.put(id, path, known),
+            Task::Put(id, path, known, read) => self.put(id, path, known, read),
             Task::Remove(id, path) => {
                 let seq = self.begin(Waiting::task(id));
                 self.out.push(FromSender::Remove { seq, path })
@@ -289,10 +298,15 @@ impl Sender {
         let entry = match self.config.view.only(&dir) {
             Some((root, place)) => match root.found(&place) {
                 Ok(found) if found.entry.is_dir() => Some(found.entry),
-                Ok(_) => return self.put(id, dir, None),
+                Ok(_) => return self.put(id, dir, None, Read::Anyway),
                 Err(error) => return self.unreadable(id, dir, &error),
             },
-            None => None,
+            // Several sources meet in it: the root is then nobody's own, any other directory the first one's.
+            None if dir.is_root() => None,
+            None => match self.config.view.found(&dir) {
+                Ok(found) => Some(found.entry),
+                Err(error) => return self.unreadable(id, dir, &error),
+            },
         };
         if let Some(entry) = &entry {
             self.name_ids(entry)?;
@@ -358,7 +372,7 @@ impl Sender {
     fn problem(&mut self, path: RelPath, text: &str, class: ProblemClass) -> Result<(), Ended> {
         match class {
             ProblemClass::Vanished => self.totals.vanished += 1,
-            ProblemClass::DiskFull | ProblemClass::Path => self.totals.problems += 1,
+            _ => self.totals.problems += 1,
         }
         let problem = Problem { path, text: text.into(), class };
         self.observer.problem(&problem);

@@ -127,7 +127,7 @@ impl From<FromReceiver> for g::FromReceiver {
                 text: problem.text,
                 class: match problem.class {
                     ProblemClass::DiskFull => g::failed::Class::DiskFull,
-                    ProblemClass::Path => g::failed::Class::Path,
+                    ProblemClass::Path | ProblemClass::Unstable => g::failed::Class::Path,
                     ProblemClass::Vanished => g::failed::Class::Vanished,
                 }
                 .into(),

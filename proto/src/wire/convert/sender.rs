@@ -45,6 +45,7 @@ impl TryFrom<g::FromSender> for FromSender {
                 seq: m.seq,
                 path: RelPath::parse(&m.path)?,
                 entry: entry_or_missing(m.entry)?,
+                digest: digest_or_none(&m.digest, "digest")?,
             },
             Item::Remove(m) => Self::Remove { seq: m.seq, path: RelPath::parse(&m.path)? },
             Item::Rename(m) => Self::Rename {
@@ -169,9 +170,12 @@ impl From<FromSender> for g::FromSender {
             FromSender::PutFailed { seq, want, again } => {
                 Item::PutFailed(g::PutFailed { seq, want, again })
             }
-            FromSender::Offer { seq, path, entry } => {
-                Item::Offer(g::Offer { seq, path: path_bytes(&path), entry: Some((&entry).into()) })
-            }
+            FromSender::Offer { seq, path, entry, digest } => Item::Offer(g::Offer {
+                seq,
+                path: path_bytes(&path),
+                entry: Some((&entry).into()),
+                digest: digest.as_ref().map(digest_bytes).unwrap_or_default(),
+            }),
             FromSender::Remove { seq, path } => Item::Remove(g::Remove { seq, path: path_bytes(&path) }),
             FromSender::Rename { seq, from, to } => {
                 Item::Rename(g::Rename { seq, from: path_bytes(&from), to: path_bytes(&to) })
