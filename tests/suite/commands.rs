@@ -37,13 +37,13 @@ fn check_names_every_bad_line_by_its_number() {
     let config = world.file(
         "bad.conf",
         format!(
-            "[m]\npath = {}\nhosts allow = 10.0.0.0/33\nread only = perhaps\nmotd file = /etc/motd\nno equals sign\nwat = 1\n",
+            "motd file = /etc/motd\n[m]\npath = {}\nhosts allow = 10.0.0.0/33\nread only = perhaps\nno equals sign\nwat = 1\n",
             path.display()
         ),
     );
     let out = driftlessd(&["check", "--config", &config.to_string_lossy()], "").exits(1);
     let said = out.stdout + &out.stderr;
-    for line in [3, 4, 5, 6, 7] {
+    for line in [1, 4, 5, 6, 7] {
         let found = said.lines().any(|text| {
             text.contains(&format!(":{line}:")) || text.contains(&format!("line {line}"))
         });

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use driftless_tests::World;
 use driftless_tests::agent::peak_kib;
+use driftless_tests::oracle::slash;
 use driftless_tests::server::Server;
 use driftless_tests::trees::{assert_equal, edit, write_noise};
 use driftless_tests::wire::Wire;
@@ -23,12 +24,12 @@ fn pushed_again(
     world.dir("src");
     write_noise(&file, size, 7);
     let agent = world.agent(server);
-    agent.push("-a", &file, "backup").ok();
+    agent.push("-a", slash(&world.path("src")), "backup").ok();
     change(&file);
     let wire = Wire::to(server.address());
     let out = agent
         .through(&wire)
-        .push("-a --stats", &file, "backup")
+        .push("-a --stats", slash(&world.path("src")), "backup")
         .ok();
     assert_eq!(
         out.stat("Literal data") + out.stat("Matched data"),

@@ -85,7 +85,7 @@ fn a_server_killed_in_the_middle_of_a_push_leaves_the_old_file_and_nothing_else(
     );
 
     server.start();
-    world.agent(&server).push("-a", &file, "backup").ok();
+    world.agent(&server).push("-a", slash(&world.path("src")), "backup").ok();
     lookout.saw_nothing_torn();
     assert_equal(&world.path("src"), server.module("backup"));
 }
@@ -156,7 +156,7 @@ fn a_wire_cut_in_the_middle_of_a_push_ends_it_with_an_error() {
     world
         .agent(&server)
         .through(&wire)
-        .push("-a", &file, "backup")
+        .push("-a", slash(&world.path("src")), "backup")
         .ok();
     assert_equal(&world.path("src"), server.module("backup"));
 }

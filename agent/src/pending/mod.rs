@@ -23,8 +23,12 @@ use renames::Held;
 /// file and renames it leaves no temporary file on the server. A rename waits as long for its old name to come back.
 pub const NEW_NAME: Duration = Duration::from_millis(5);
 
-/// A file that is written and not closed is looked at once nothing has happened to it for this long.
-pub const QUIET: Duration = Duration::from_millis(20);
+/// A new name that nobody closes is looked at after this long: links, fifos and sockets are made in one step.
+pub const CREATED: Duration = Duration::from_millis(20);
+
+/// A file that is written and not closed is looked at once nothing has happened to it for this long. Most writers close
+/// before; what is read from under one that does not is half of what it means to write.
+pub const QUIET: Duration = Duration::from_millis(200);
 
 /// A name that went away waits this long: an editor that removes and writes anew, or keeps a backup for the time
 /// of a save, then ends as one change.
@@ -261,7 +265,11 @@ impl Pending {
         }
         let rest = match why {
             Why::Created if dir => NEW_NAME,
-            Why::Created | Why::Touched => QUIET,
+            Why::Created => CREATED,
+            Why::Touched => QUIET,
+            // What else is going on with it decides; by itself a change of metadata is complete.
+            Why::Described if !new => return,
+            Why::Described => Duration::ZERO,
             Why::Closed if mark.fresh => NEW_NAME,
             Why::Closed => Duration::ZERO,
             Why::Gone => GONE,

@@ -58,13 +58,15 @@ fn play(signals: &[(u64, Signal)]) -> Vec<String> {
 
 #[test]
 fn each_change_rests_as_long_as_it_should() {
-    use Why::{Closed, Created, Gone, Touched};
+    use Why::{Closed, Created, Described, Gone, Touched};
     let cases: &[Case<'_>] = &[
         ("a known name ships at close", &[(0, dirty("f", Touched)), (1, dirty("f", Closed))], &["1: f"]),
         ("a new name waits for a rename", &[(0, dirty("f", Created)), (1, dirty("f", Closed))], &["6: f"]),
         ("a new directory too", &[(0, dir("d", Created))], &["5: d"]),
         ("a move-in ships at once", &[(3, Signal::Rescan(p("d")))], &["3: d/"]),
-        ("an open writer ships when quiet", &[(0, dirty("f", Touched)), (15, dirty("f", Touched))], &["35: f"]),
+        ("an open writer ships when quiet", &[(0, dirty("f", Touched)), (15, dirty("f", Touched))], &["215: f"]),
+        ("a change of metadata ships at once", &[(0, dirty("f", Described))], &["0: f"]),
+        ("but not what is being written", &[(0, dirty("f", Touched)), (1, dirty("f", Described))], &["200: f"]),
         ("a removal waits longest", &[(0, dirty("f", Gone))], &["50: f"]),
         ("a subtree absorbs what is narrower",
             &[(0, dirty("d/a", Touched)), (1, Signal::Rescan(p("d"))), (1, dirty("d/b/c", Gone))], &["1: d/"]),
@@ -110,7 +112,7 @@ fn an_editors_save_ends_as_one_change() {
             &[(0, mv("a", "b")), (1, mv("b", "c")), (2, mv("c", "d"))], &["7: a>d d", "50: a", "51: b", "52: c"]),
         ("there and back is no rename", &[(0, mv("a", "b")), (1, mv("b", "a"))], &["0: b", "51: a"]),
         ("what was dirty follows its directory",
-            &[(0, dirty("d/f", Touched)), (1, mvdir("d", "e"))], &["6: d>e e", "20: e/f", "51: d"]),
+            &[(0, dirty("d/f", Touched)), (1, mvdir("d", "e"))], &["6: d>e e", "51: d", "200: e/f"]),
         ("what closes under a fresh name waits for the rename",
             &[(0, mvdir("d", "e")), (1, dirty("e/f", Closed))], &["5: d>e e e/f", "50: d"]),
     ];

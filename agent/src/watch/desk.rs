@@ -73,7 +73,7 @@ const RETRY_FULL: (Duration, Duration) = (Duration::from_secs(1), Duration::from
 const RETRY_UNSTABLE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(200));
 
 /// Readings of a file that changed under each of them, after which it is sent as it is.
-const RESTLESS: u32 = 3;
+const RESTLESS: u32 = 5;
 
 impl Desk {
     /// Locks the desk. A panic elsewhere leaves nothing on it half-written.

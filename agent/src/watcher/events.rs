@@ -68,6 +68,8 @@ impl Engine {
             Why::Gone
         } else if mask.contains(EventMask::CLOSE_WRITE) {
             Why::Closed
+        } else if mask.contains(EventMask::ATTRIB) {
+            Why::Described
         } else {
             Why::Touched
         };

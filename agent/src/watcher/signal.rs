@@ -9,9 +9,11 @@ pub enum Why {
     Closed,
     /// Something new stands there, perhaps still being written.
     Created,
+    /// Its metadata changed.
+    Described,
     /// It was removed, or went outside.
     Gone,
-    /// Content or metadata changed; a writer may still have it open.
+    /// Content changed; a writer probably still has it open.
     Touched,
 }
 

@@ -4,27 +4,28 @@
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::unix::fs::FileExt;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use prost::bytes::Bytes;
 
+use super::groups::{GroupPlan, READ_LEN, read_full};
 use super::{Known, Read, Sender, TaskId, Waiting, class_of};
 use crate::disk::{Dir, Found, Stamp};
 use crate::limits;
 use crate::model::delta::{Op, Search, Sums};
 use crate::model::digest::{Digest, Group, GroupHasher};
-use crate::model::entry::{Entry, Kind};
+use crate::model::entry::{Entry, Kind, Time};
 use crate::model::path::RelPath;
 use crate::model::problem::{Misbehaved, Problem, ProblemClass};
 use crate::transfer::link::Ended;
 use crate::transfer::observer::Sent;
 use crate::wire::message::{Basis, Content, FromSender, Inline, Put, RequestId, Seq, WantBasis};
 
-/// Read at once from a file that is streamed.
-const READ_LEN: usize = 1024 * 1024;
-
 /// A file modified longer ago than this was probably touched, not written: it is offered rather than sent.
-const FRESH_SECS: i64 = 10;
+const FRESH: Duration = Duration::from_secs(10);
+
+/// A large file that changed less than this ago is probably still being written.
+const RESTED: Duration = Duration::from_millis(20);
 
 /// A small file, read.
 pub(super) enum Small {
@@ -66,15 +67,6 @@ enum Plan {
     Search(Sums),
     /// By the groups that differ from what the receiver is known to hold.
     Groups(Box<(Known, GroupPlan)>),
-}
-
-/// A file compared with the groups of its former content.
-struct GroupPlan {
-    /// Ranges to send, merged: offset and length. What lies between is copied.
-    literal: Vec<(u64, u64)>,
-    size: u64,
-    digest: Digest,
-    groups: Vec<Group>,
 }
 
 /// What came of streaming a content once.
@@ -141,7 +133,7 @@ impl Sender {
     fn offer_digest(&mut self, id: TaskId, path: RelPath, read: Read) -> Result<(), Ended> {
         let hashed = self.config.view.holder(&path).and_then(|(dir, name)| {
             let (file, found) = dir.open_file(&name)?;
-            Ok((GroupPlan::compare(&file, None)?, Stamp::of_file(&file)? == found.stat, found))
+            Ok((GroupPlan::compare(&file, None)?, is_rested(&file, &found)?, found))
         });
         let (plan, stable, found) = match hashed {
             Ok(hashed) => hashed,
@@ -186,7 +178,7 @@ impl Sender {
         let planned = self.config.view.holder(&path).and_then(|(dir, name)| {
             let (file, found) = dir.open_file(&name)?;
             let plan = GroupPlan::compare(&file, Some(&known))?;
-            let stable = Stamp::of_file(&file)? == found.stat;
+            let stable = is_rested(&file, &found)?;
             Ok((plan, dir, name, found, stable))
         });
         let (plan, dir, name, found, stable) = match planned {
@@ -474,58 +466,19 @@ impl Sender {
     }
 }
 
-impl GroupPlan {
-    /// Reads the file and compares it with what is known; with nothing known all of it differs.
-    fn compare(file: &File, known: Option<&Known>) -> io::Result<Self> {
-        let mut hasher = GroupHasher::new();
-        let group = usize::try_from(limits::DIGEST_GROUP).unwrap_or(usize::MAX);
-        let mut buffer = vec![0; READ_LEN - READ_LEN % group];
-        let (mut literal, mut size) = (Vec::<(u64, u64)>::new(), 0);
-        loop {
-            let len = read_full(file, &mut buffer)?;
-            for piece in buffer[..len].chunks(group) {
-                hasher.update(piece);
-                let index = usize::try_from(size / limits::DIGEST_GROUP).unwrap_or(usize::MAX);
-                let same = known.is_some_and(|known| {
-                    let covered = known.stamp.size.saturating_sub(size).min(limits::DIGEST_GROUP);
-                    covered == piece.len() as u64
-                        && known.groups.get(index) == Some(&hasher.current_group())
-                });
-                if !same {
-                    match literal.last_mut() {
-                        Some((offset, len)) if *offset + *len == size => *len += piece.len() as u64,
-                        _ => literal.push((size, piece.len() as u64)),
-                    }
-                }
-                size += piece.len() as u64;
-            }
-            if len < buffer.len() {
-                let (digest, groups) = hasher.finish();
-                return Ok(Self { literal, size, digest, groups });
-            }
-        }
-    }
-
-    fn literal_len(&self) -> u64 {
-        self.literal.iter().map(|(_, len)| len).sum()
-    }
-}
-
-/// Reads until the buffer is full or the file ends.
-fn read_full(mut file: &File, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match file.read(&mut buffer[filled..]) {
-            Ok(0) => break,
-            Ok(len) => filled += len,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(filled)
-}
-
 fn is_fresh(entry: &Entry) -> bool {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs());
-    i64::try_from(now).unwrap_or(i64::MAX) - entry.mtime.sec < FRESH_SECS
+    age(entry.mtime) < FRESH
+}
+
+/// Whether a file did not change while it was looked at, nor, if it is large, right before: a small one is written in
+/// one go.
+fn is_rested(file: &File, found: &Found) -> io::Result<bool> {
+    let rested = found.entry.size() <= limits::INLINE_MAX || age(found.stat.ctime) >= RESTED;
+    Ok(rested && Stamp::of_file(file)? == found.stat)
+}
+
+/// How long ago a time was; nothing for one that is yet to come.
+fn age(time: Time) -> Duration {
+    let since = Duration::new(u64::try_from(time.sec).unwrap_or(0), time.nsec);
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().saturating_sub(since)
 }

@@ -5,6 +5,7 @@
 //! the writer, so a full wire one way cannot stop the other.
 
 mod content;
+mod groups;
 mod inbound;
 mod listing;
 mod outstanding;
