@@ -30,6 +30,9 @@ fn mvdir(from: &str, to: &str) -> Signal {
     Signal::Renamed { from: p(from), to: p(to), dir: true }
 }
 
+/// What it shows, signals with their times (in ms), and what [`play`] makes of them.
+type Case<'a> = (&'a str, &'a [(u64, Signal)], &'a [&'a str]);
+
 /// Notes each signal at its time (in ms) and takes whenever something may be due. One line per batch: its time,
 /// its renames, its paths (`/` after one that is a subtree).
 fn play(signals: &[(u64, Signal)]) -> Vec<String> {
@@ -56,7 +59,7 @@ fn play(signals: &[(u64, Signal)]) -> Vec<String> {
 #[test]
 fn each_change_rests_as_long_as_it_should() {
     use Why::{Closed, Created, Gone, Touched};
-    let cases: &[(&str, &[(u64, Signal)], &[&str])] = &[
+    let cases: &[Case<'_>] = &[
         ("a known name ships at close", &[(0, dirty("f", Touched)), (1, dirty("f", Closed))], &["1: f"]),
         ("a new name waits for a rename", &[(0, dirty("f", Created)), (1, dirty("f", Closed))], &["6: f"]),
         ("a new directory too", &[(0, dir("d", Created))], &["5: d"]),
@@ -86,7 +89,7 @@ fn a_file_that_never_rests_ships_within_the_bound() {
 #[test]
 fn an_editors_save_ends_as_one_change() {
     use Why::{Closed, Created, Gone, Touched};
-    let cases: &[(&str, &[(u64, Signal)], &[&str])] = &[
+    let cases: &[Case<'_>] = &[
         ("vim: backup by rename, new file, slow sync, backup removed",
             &[(0, dirty("4913", Created)), (0, dirty("4913", Closed)), (1, dirty("4913", Gone)),
               (1, mv("f", "f~")), (1, dirty("f", Created)), (2, dirty("f", Touched)), (19, dirty("f", Closed)),

@@ -321,6 +321,62 @@ fn a_chain_and_an_exchange_of_directories_leave_all_watched_where_they_are() {
     }
 }
 
+/// The directories beneath a path, by name.
+fn directories(at: &Path, prefix: &str, found: &mut BTreeSet<String>) {
+    for entry in fs::read_dir(at).expect("list") {
+        let entry = entry.expect("entry");
+        if entry.file_type().expect("type").is_dir() {
+            let name = format!("{prefix}{}", entry.file_name().to_str().expect("ASCII"));
+            directories(&entry.path(), &format!("{name}/"), found);
+            found.insert(name);
+        }
+    }
+}
+
+/// Makes, renames, exchanges and removes directories, and moves them out and in; whatever fails, fails.
+fn disturb(home: &Path, mut seed: u64) {
+    let mut random = |below: u64| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) % below
+    };
+    for _ in 0..400 {
+        let mut path = || {
+            let names: Vec<&str> = (0..=random(3)).map(|_| ["a", "b", "c"][random(3) as usize]).collect();
+            home.join("tree").join(names.join("/"))
+        };
+        let (one, other) = (path(), path());
+        let outside = home.join(format!("outside{}", random(3)));
+        let cwd = rustix::fs::CWD;
+        match random(8) {
+            0 | 1 => drop(fs::create_dir_all(&one)),
+            2 | 3 => drop(fs::rename(&one, &other)),
+            4 => drop(rustix::fs::renameat_with(cwd, &one, cwd, &other, rustix::fs::RenameFlags::EXCHANGE)),
+            5 => drop(fs::remove_dir_all(&one)),
+            6 => drop(fs::rename(&one, &outside)),
+            _ => drop(fs::rename(&outside, &one)),
+        }
+    }
+}
+
+#[test]
+fn whatever_happened_every_directory_ends_up_watched_under_its_name() {
+    for seed in 0..8 {
+        let mut world = World::new();
+        let home = &world.home.path().to_owned();
+        std::thread::scope(|scope| {
+            (0..4).for_each(|thread| drop(scope.spawn(move || disturb(home, seed * 4 + thread))));
+        });
+        let mut want = BTreeSet::new();
+        directories(&world.at(""), "", &mut want);
+        world.until_watches(1 + want.len());
+        for dir in &want {
+            let file = format!("{dir}/file");
+            let signals = world.hear(|world| fs::write(world.at(&file), "").expect("f"));
+            assert!(signals.iter().any(|s| is_dirty(s, &file, Why::Closed)), "seed {seed}: {file}: {signals:?}");
+        }
+    }
+}
+
 #[test]
 fn a_directory_removed_and_made_again_stays_watched() {
     let mut world = World::with(&[], |tree| fs::create_dir(tree.join("d")).expect("d"));
