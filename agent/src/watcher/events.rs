@@ -150,8 +150,9 @@ impl Engine {
         if self.tree.path(parent).is_none() {
             self.tree.miss(parent);
         }
-        if let Some(departed) = departed.filter(|_| self.displaced.is_some()) {
-            // Should this be an exchange after all whose halves were torn apart, both places show it.
+        if let Some(departed) = departed.filter(|departed| departed.dir) {
+            // There and back, and an exchange with a directory that is not watched yet, look the same from here;
+            // the two places tell them apart.
             self.visit(departed.parent, &departed.name);
             self.visit(parent, name);
         }
@@ -163,7 +164,11 @@ impl Engine {
             self.displaced = Some(Displaced { node: other, parent, name: name.into() });
             self.later(Task::Question { wd: other, tries: 0 });
         }
-        if self.tree.take_missed(node) || !renamed || self.rules_see_paths {
+        if self.tree.is_detached(node) {
+            // Beneath itself: then it was another directory that left, and this one is met again where it is.
+            self.forget(node);
+            self.visit_arrival(parent, name);
+        } else if self.tree.take_missed(node) || !renamed || self.rules_see_paths {
             self.compare(node);
         } else {
             self.later(Task::Question { wd: node, tries: 0 });

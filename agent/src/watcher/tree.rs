@@ -139,9 +139,10 @@ impl Tree {
     }
 
     /// Puts a node, and with it everything beneath, at a place, for events after `since`. Returns another one that
-    /// has the place. Nothing is done when either is none of ours, or the place lies beneath the node itself.
+    /// has the place. Where the place lies beneath the node itself, which the disk cannot show, it is left detached.
     pub(super) fn attach(&mut self, wd: Wd, (parent, name): (Wd, &[u8]), since: Position) -> Option<Wd> {
         let (at, parent) = (self.index(wd)?, self.index(parent)?);
+        self.unlink(at);
         let mut above = parent;
         while above != NONE {
             if above == at {
@@ -149,7 +150,6 @@ impl Tree {
             }
             above = self.node(above).parent;
         }
-        self.unlink(at);
         let other = self.standing(parent, name).max_by_key(|&at| self.node(at).since).map(|at| self.wd(at));
         self.link(at, parent, name);
         self.node_mut(at).since = since;
