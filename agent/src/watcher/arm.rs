@@ -1,196 +1,254 @@
 //! watcher: how directories come to be watched.
 //!
-//! The events are always somewhat behind the disk: when a directory is opened by a name that an event gave, another
-//! may stand there by now. So what counts is the watch that the kernel returns: it names the inode. Where that
-//! contradicts the tree, the disk is right, and both places are looked at again.
+//! The events are behind the disk. The tree follows the events, so what it says of the past is exact, and what is
+//! found by looking is fitted in with care: a directory counts in its place only for events queued after it was
+//! seen there, it is read only when all events up to then have been handled, and always by a path that leads to that
+//! very directory now. Where the tree cannot be right yet, the task waits for the events that are queued; where it
+//! is not right even then, the disk is believed and the place is compared as a whole.
 
 use std::io;
 use std::os::fd::AsFd;
-use std::time::Instant;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
 
 use driftless_proto::disk::Dir;
 use driftless_proto::disk::reserved::is_reserved;
 use driftless_proto::model::path::RelPath;
-use inotify::WatchDescriptor;
 use rustix::io::Errno;
 
 use super::engine::Engine;
 use super::kernel;
-use super::tree::Wd;
+use super::tree::{Inode, Wd};
 use super::{Signal, Why};
+
+/// Times a task waits for the queue before the disk is believed. Each time some renames may have been queued anew;
+/// so often in a row they hardly all concern one directory.
+const TRIES: u8 = 8;
 
 /// How a directory is met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mode {
     /// Watch everything beneath and say nothing: somebody will compare it all.
     Arm,
-    /// As `Arm`, and ask for it to be compared once everything is watched.
-    Arrive,
     /// It is new: tell each name that is found in it.
     Tell,
+}
+
+/// A directory that is to be compared once it is watched with everything beneath: when the last task that holds
+/// this has ended, however it ended.
+#[derive(Debug)]
+pub(super) struct Arrival {
+    wd: Wd,
+    done: Sender<Wd>,
+}
+
+impl Drop for Arrival {
+    fn drop(&mut self) {
+        // Nobody listens when the thread is ending.
+        self.done.send(self.wd).ok();
+    }
 }
 
 /// One step of work.
 #[derive(Debug)]
 pub(super) enum Task {
-    /// Everything beneath the root.
-    Root,
-    /// A name under which a directory is said to stand.
-    Visit {
-        /// The directory it is in.
-        parent: Wd,
-        /// The name.
-        name: Box<[u8]>,
-        /// How to meet it.
+    /// Watch what stands at a name, if it is a directory.
+    Visit(Visit),
+    /// Read a watched directory and watch what is in it.
+    Scan {
+        /// Which.
+        wd: Wd,
+        /// How its content is met.
         mode: Mode,
+        /// What it is part of.
+        arrival: Option<Arc<Arrival>>,
+        /// Times it has waited.
+        tries: u8,
     },
-    /// A directory, with everything beneath, is watched: ask for it to be compared.
-    Announce(Wd),
+    /// See whether a node is where the tree has it.
+    Question {
+        /// Which.
+        wd: Wd,
+        /// Times it has waited.
+        tries: u8,
+    },
+}
+
+/// A name under which a directory is said to stand.
+#[derive(Debug)]
+pub(super) struct Visit {
+    /// The directory it is in.
+    pub(super) parent: Wd,
+    /// The name.
+    pub(super) name: Box<[u8]>,
+    /// How to meet it.
+    pub(super) mode: Mode,
+    /// Whether to have it compared as a whole once it is watched.
+    pub(super) arrives: bool,
+    /// What it is part of.
+    pub(super) arrival: Option<Arc<Arrival>>,
+    /// Times it has waited.
+    pub(super) tries: u8,
 }
 
 impl Engine {
     pub(super) fn work(&mut self, task: Task) {
         match task {
-            Task::Root => {
-                let root = self.tree.root();
-                match self.root.dir(&RelPath::root()) {
-                    Ok(dir) => self.scan(root, &RelPath::root(), &dir, Mode::Arm),
-                    Err(error) => self.root_gone(format!("it cannot be read: {error}")),
-                }
-            }
-            Task::Visit { parent, name, mode } => self.meet(parent, &name, mode),
-            Task::Announce(wd) => match self.tree.path(wd) {
+            Task::Visit(visit) => self.meet(visit),
+            Task::Scan { wd, mode, arrival, tries } => self.scan(wd, mode, arrival, tries),
+            Task::Question { wd, tries } => self.question(wd, tries),
+        }
+        while let Ok(wd) = self.arrived.try_recv() {
+            match self.tree.path(wd) {
                 Some(path) => self.signals.push(Signal::Rescan(path)),
                 None => self.tree.miss(wd),
-            },
+            }
         }
     }
 
-    /// Watches what stands at a name, if it is a directory, and puts it in its place in the tree.
-    fn meet(&mut self, parent: Wd, name: &[u8], mode: Mode) {
-        let Some(above) = self.tree.path(parent) else { return self.tree.miss(parent) };
+    fn arrival(&self, wd: Wd) -> Option<Arc<Arrival>> {
+        Some(Arc::new(Arrival { wd, done: self.arrivals.clone() }))
+    }
+
+    /// A directory may stand at this name.
+    pub(super) fn visit(&mut self, parent: Wd, name: &[u8]) {
+        let visit = Visit { parent, name: name.into(), mode: Mode::Tell, arrives: false, arrival: None, tries: 0 };
+        self.ready.push_back(Task::Visit(visit));
+    }
+
+    /// A directory of which nothing is known may stand at this name.
+    pub(super) fn visit_arrival(&mut self, parent: Wd, name: &[u8]) {
+        let visit = Visit { parent, name: name.into(), mode: Mode::Arm, arrives: true, arrival: None, tries: 0 };
+        self.ready.push_back(Task::Visit(visit));
+    }
+
+    /// Has a watched directory compared as a whole, and everything beneath watched before.
+    pub(super) fn compare(&mut self, wd: Wd) {
+        self.later(Task::Scan { wd, mode: Mode::Arm, arrival: self.arrival(wd), tries: 0 });
+    }
+
+    /// Does this once all events that are queued by now have been handled.
+    pub(super) fn later(&mut self, task: Task) {
+        let at = self.position + kernel::queued(&self.inotify);
+        // The end of the queue never moves back; should the kernel count otherwise, the order must hold.
+        let at = self.waiting.back().map_or(at, |(last, _)| at.max(*last));
+        self.waiting.push_back((at, task));
+    }
+
+    /// Holds a watched directory by its path, if the path leads to it now.
+    fn hold(&self, wd: Wd) -> Result<(RelPath, Dir), Astray> {
+        let (Some(path), Some(inode)) = (self.tree.path(wd), self.tree.inode(wd)) else { return Err(Astray::Detached) };
+        let dir = self.root.dir(&path).map_err(|error| Astray::of(error, &path))?;
+        match kernel::inode(dir.as_fd()) {
+            Ok(found) if found == inode => Ok((path, dir)),
+            Ok(_) => Err(Astray::Moving),
+            Err(error) => Err(Astray::of(error, &path)),
+        }
+    }
+
+    fn meet(&mut self, visit: Visit) {
+        if !self.tree.knows(visit.parent) {
+            return;
+        }
+        match self.hold(visit.parent) {
+            Ok((above, dir)) => self.adopt(&above, &dir, visit),
+            Err(Astray::Detached) => self.tree.miss(visit.parent),
+            Err(Astray::Moving) if visit.tries < TRIES => {
+                self.later(Task::Visit(Visit { tries: visit.tries + 1, ..visit }));
+            }
+            Err(Astray::Moving) => self.question(visit.parent, TRIES),
+            Err(Astray::Failed(path, error)) => self.unwatched(path, &error),
+        }
+    }
+
+    /// Watches what stands at a name of a held directory and fits it into the tree.
+    fn adopt(&mut self, above: &RelPath, dir: &Dir, visit: Visit) {
+        let (parent, name) = (visit.parent, &*visit.name);
         let Ok(path) = above.child(name) else {
             let reason = "the paths in it are too long to be named".into();
-            return self.signals.push(Signal::Unwatched { path: above, reason });
+            return self.signals.push(Signal::Unwatched { path: above.clone(), reason });
         };
         if self.rules.excludes(&path, true) {
             return;
         }
-        let (dir, watch) = match self.open(&path) {
+        let (watch, inode) = match self.watch(dir, name) {
             Ok(found) => found,
-            Err(error) => {
-                if let Some(node) = self.tree.child(parent, name) {
-                    self.moves.suspect(node, Instant::now());
-                }
-                return self.unwatched(path, &error);
-            }
+            Err(error) => return self.unwatched(path, &error),
         };
         let wd = watch.get_watch_descriptor_id();
+        let since = self.position + kernel::queued(&self.inotify);
+        let known = self.tree.knows(wd);
+        if !known && !kernel::stands_at(dir.as_fd(), name, inode) {
+            // It left while we looked: which events concern it cannot be told, and they lead to where it is now.
+            self.inotify.watches().remove(watch).ok();
+            return;
+        }
+        if !known {
+            if let Some(other) = self.tree.insert(watch, inode, (parent, name), since) {
+                self.later(Task::Question { wd: other, tries: 0 });
+            }
+        } else if self.tree.place(wd).is_none_or(|(at, called)| at != parent || *called != *name) {
+            return self.meet_elsewhere(wd, path, visit);
+        } else if visit.mode == Mode::Tell {
+            return;
+        }
+        let arrival = if visit.arrives { self.arrival(wd) } else { visit.arrival };
+        self.later(Task::Scan { wd, mode: visit.mode, arrival, tries: 0 });
+    }
+
+    /// A directory that we watch stands at another name than we thought. As a rule the events that say so are queued.
+    fn meet_elsewhere(&mut self, wd: Wd, path: RelPath, visit: Visit) {
+        if visit.tries < TRIES {
+            return self.later(Task::Visit(Visit { tries: visit.tries + 1, ..visit }));
+        }
+        if wd == self.tree.root() || self.hold(wd).is_ok() {
+            let other = self.tree.path(wd).unwrap_or_else(RelPath::root);
+            let reason = format!("it is the same directory as {other} and is watched there only");
+            return self.signals.push(Signal::Unwatched { path, reason });
+        }
+        if let Some(other) = self.tree.attach(wd, (visit.parent, &visit.name), self.position) {
+            self.later(Task::Question { wd: other, tries: 0 });
+        }
+        self.compare(wd);
+    }
+
+    /// Reads a directory. It has been watched before, and every event up to then has been handled.
+    fn scan(&mut self, wd: Wd, mode: Mode, arrival: Option<Arc<Arrival>>, tries: u8) {
         if !self.tree.knows(wd) {
-            if let Some(displaced) = self.tree.insert(watch, parent, name) {
-                self.moves.suspect(displaced, Instant::now());
-            }
-            if mode == Mode::Arrive {
-                self.tasks.push(Task::Announce(wd));
-            }
-            return self.scan(wd, &path, &dir, mode);
+            return;
         }
-        match self.tree.place(wd) {
-            Some((at, called)) if at == parent && *called == *name => match mode {
-                Mode::Tell => {}
-                Mode::Arm => self.scan(wd, &path, &dir, Mode::Arm),
-                Mode::Arrive => {
-                    self.tasks.push(Task::Announce(wd));
-                    self.scan(wd, &path, &dir, Mode::Arm);
-                }
-            },
-            None if wd != self.tree.root() => self.relocate(wd, parent, name, &path, &dir),
-            Some((old, called)) if !self.leads_to(old, &called, wd) => {
-                self.relocate(wd, parent, name, &path, &dir);
-                self.visit(old, &called, Mode::Tell);
+        match self.hold(wd) {
+            Ok((path, dir)) => self.read(wd, &path, &dir, mode, arrival.as_ref()),
+            Err(Astray::Detached) => self.tree.miss(wd),
+            Err(Astray::Moving) if tries < TRIES => {
+                self.later(Task::Scan { wd, mode, arrival, tries: tries + 1 });
             }
-            _ if self.leads_to(parent, name, wd) => {
-                let other = self.tree.path(wd).unwrap_or_else(RelPath::root);
-                let reason = format!("it is the same directory as {other} and is watched there only");
-                self.signals.push(Signal::Unwatched { path, reason });
-            }
-            // It moved between two looks; its events come next.
-            _ => {}
+            Err(Astray::Moving) => self.question(wd, TRIES),
+            Err(Astray::Failed(path, error)) => self.unwatched(path, &error),
         }
     }
 
-    /// A node was found not to be in its place, and by now every event that was queued then has been read. If it
-    /// still is not there, it is outside, or will be met where it is.
-    pub(super) fn question(&mut self, node: Wd) {
-        if self.tree.is_detached(node) {
-            return self.forget(node);
-        }
-        let Some((parent, name)) = self.tree.place(node) else { return };
-        match self.tree.path(parent).map(|above| above.child(&name)) {
-            // A directory above is on its way itself.
-            None => self.moves.suspect(node, Instant::now()),
-            Some(Ok(path)) if !self.leads_to(parent, &name, node) => {
-                self.signals.push(Signal::Dirty { path, why: Why::Gone, dir: true });
-                self.forget(node);
-                self.visit(parent, &name, Mode::Tell);
-            }
-            Some(_) => {}
-        }
-    }
-
-    /// A directory that we watch stands here, and no event has said so yet, or none will.
-    fn relocate(&mut self, wd: Wd, parent: Wd, name: &[u8], path: &RelPath, dir: &Dir) {
-        if let Some(displaced) = self.tree.attach(wd, parent, name) {
-            self.moves.suspect(displaced, Instant::now());
-        }
-        self.tree.take_missed(wd);
-        self.tasks.push(Task::Announce(wd));
-        self.scan(wd, path, dir, Mode::Arm);
-    }
-
-    /// Whether the directory at this place has that watch.
-    fn leads_to(&mut self, parent: Wd, name: &[u8], wd: Wd) -> bool {
-        let path = self.tree.path(parent).and_then(|above| above.child(name).ok());
-        path.and_then(|path| self.open(&path).ok())
-            .is_some_and(|(_, watch)| {
-                let found = watch.get_watch_descriptor_id();
-                if !self.tree.knows(found) {
-                    // A stranger; it is visited next and watched then.
-                    self.inotify.watches().remove(watch).ok();
-                }
-                found == wd
-            })
-    }
-
-    fn open(&mut self, path: &RelPath) -> io::Result<(Dir, WatchDescriptor)> {
-        let dir = self.root.dir(path)?;
-        #[cfg(test)]
-        self.hooks.check_limit()?;
-        let watch = kernel::watch(&self.inotify, dir.as_fd())?;
-        Ok((dir, watch))
-    }
-
-    /// Reads a directory that is watched by now.
-    fn scan(&mut self, wd: Wd, path: &RelPath, dir: &Dir, mode: Mode) {
+    fn read(&mut self, wd: Wd, path: &RelPath, dir: &Dir, mode: Mode, arrival: Option<&Arc<Arrival>>) {
         let mut names = std::mem::take(&mut self.names);
-        let beneath = if mode == Mode::Tell { Mode::Tell } else { Mode::Arm };
         let result = kernel::each_name(dir.as_fd(), &mut names, |name, is_dir| {
-            if is_reserved(name) || (beneath == Mode::Arm && !is_dir) {
+            if is_reserved(name) || (mode == Mode::Arm && !is_dir) {
                 return;
             }
             let Ok(child) = path.child(name) else { return };
             if self.rules.excludes(&child, is_dir) {
                 // A rule that looks at paths may say so only since a directory above was renamed.
-                if let Some(node) = self.tree.child(wd, name) {
+                if let Some(node) = self.tree.child(wd, name, self.position + 1) {
                     self.forget(node);
                 }
                 return;
             }
-            if beneath == Mode::Tell {
+            if mode == Mode::Tell {
                 self.signals.push(Signal::Dirty { path: child, why: Why::Created, dir: is_dir });
             }
             if is_dir {
-                self.tasks.push(Task::Visit { parent: wd, name: name.into(), mode: beneath });
+                let arrival = arrival.cloned();
+                let visit = Visit { parent: wd, name: name.into(), mode, arrives: false, arrival, tries: 0 };
+                self.adopt(path, dir, visit);
             }
         });
         self.names = names;
@@ -199,11 +257,59 @@ impl Engine {
         }
     }
 
+    /// Sees whether a node is where the tree has it. If no queued event can explain that it is not, it is forgotten
+    /// and the place compared: where it is now, it will be met as new.
+    fn question(&mut self, wd: Wd, tries: u8) {
+        let Some((parent, name)) = self.tree.place(wd) else { return };
+        match self.hold(wd) {
+            Ok(_) | Err(Astray::Failed(..)) => {}
+            Err(Astray::Detached) => self.tree.miss(wd),
+            Err(Astray::Moving) if tries < TRIES && kernel::queued(&self.inotify) > 0 => {
+                self.later(Task::Question { wd, tries: tries + 1 });
+            }
+            Err(Astray::Moving) => {
+                if let Some(path) = self.tree.path(wd) {
+                    self.signals.push(Signal::Dirty { path, why: Why::Gone, dir: true });
+                }
+                self.forget(wd);
+                self.visit_arrival(parent, &name);
+            }
+        }
+    }
+
+    fn watch(&mut self, dir: &Dir, name: &[u8]) -> io::Result<(inotify::WatchDescriptor, Inode)> {
+        let child = dir.child(name)?;
+        #[cfg(test)]
+        self.hooks.check_limit()?;
+        let watch = kernel::watch(&self.inotify, child.as_fd())?;
+        Ok((watch, kernel::inode(child.as_fd())?))
+    }
+
     /// Tells that a directory cannot be watched, unless that is because it is none any more: then an event says more.
     fn unwatched(&mut self, path: RelPath, error: &io::Error) {
-        let vanished = [Errno::NOENT, Errno::NOTDIR, Errno::LOOP, Errno::STALE];
-        if !Errno::from_io_error(error).is_some_and(|errno| vanished.contains(&errno)) {
+        if !has_vanished(error) {
             self.signals.push(Signal::Unwatched { path, reason: error.to_string() });
         }
     }
+}
+
+/// Why a watched directory could not be held.
+enum Astray {
+    /// It, or a directory above, waits for the second half of a rename: all of it is compared when that comes.
+    Detached,
+    /// It is not where the tree has it: on its way, or gone.
+    Moving,
+    /// The disk refused.
+    Failed(RelPath, io::Error),
+}
+
+impl Astray {
+    fn of(error: io::Error, path: &RelPath) -> Self {
+        if has_vanished(&error) { Self::Moving } else { Self::Failed(path.clone(), error) }
+    }
+}
+
+fn has_vanished(error: &io::Error) -> bool {
+    let vanished = [Errno::NOENT, Errno::NOTDIR, Errno::LOOP, Errno::STALE];
+    Errno::from_io_error(error).is_some_and(|errno| vanished.contains(&errno))
 }

@@ -4,8 +4,9 @@
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
-use std::sync::mpsc::SyncSender;
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel};
 use std::time::{Duration, Instant};
 
 use driftless_proto::disk::Root;
@@ -15,10 +16,11 @@ use inotify::{EventMask, Inotify};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-use super::arm::Task;
+use super::arm::{Mode, Task};
+use super::events::Displaced;
 use super::kernel::{self, READ_LEN};
 use super::moves::Moves;
-use super::tree::{Tree, Wd};
+use super::tree::{Position, Tree, Wd};
 use super::{Report, Signal};
 
 /// Directories watched between two looks at the queue.
@@ -58,10 +60,17 @@ pub(super) struct Engine {
     pub(super) inotify: Inotify,
     pub(super) tree: Tree,
     pub(super) moves: Moves,
-    /// What one arrival has led to. Last in, first out: a directory is announced after everything in it is watched.
-    pub(super) tasks: Vec<Task>,
-    /// What events ask for; begun in order, each when `tasks` has run empty.
-    pub(super) arrivals: VecDeque<Task>,
+    /// The end of the event that is being handled; between events, of the last one.
+    pub(super) position: Position,
+    /// What to do next, in order.
+    pub(super) ready: VecDeque<Task>,
+    /// What to do when the events up to a position have been handled; the positions never fall.
+    pub(super) waiting: VecDeque<(Position, Task)>,
+    /// For [`super::arm::Arrival`]s to say that they are over.
+    pub(super) arrivals: Sender<Wd>,
+    pub(super) arrived: Receiver<Wd>,
+    /// The last event put a directory at a place that has another: the next tells whether they were exchanged.
+    pub(super) displaced: Option<Displaced>,
     pub(super) signals: Vec<Signal>,
     pub(super) names: Vec<u8>,
     /// The watch of the directory above the root.
@@ -80,8 +89,10 @@ impl Engine {
     pub(super) fn new(root: Root, rules: Arc<Rules>, report: Report) -> io::Result<Self> {
         let inotify = kernel::instance()?;
         let (tree, above) = plant(&root, &inotify)?;
+        let top = Task::Scan { wd: tree.root(), mode: Mode::Arm, arrival: None, tries: 0 };
         let rules_see_paths = rules.iter().any(sees_paths);
         let now = Instant::now();
+        let (arrivals, arrived) = channel();
         Ok(Self {
             root,
             rules,
@@ -89,8 +100,12 @@ impl Engine {
             inotify,
             tree,
             moves: Moves::default(),
-            tasks: vec![Task::Root],
-            arrivals: VecDeque::new(),
+            position: 0,
+            ready: VecDeque::from([top]),
+            waiting: VecDeque::new(),
+            arrivals,
+            arrived,
+            displaced: None,
             signals: Vec::new(),
             names: Vec::new(),
             above,
@@ -160,11 +175,8 @@ impl Engine {
         };
         let now = Instant::now();
         let expired = self.moves.expire(now, drained);
-        for departed in expired.departed {
+        for departed in expired {
             self.left(departed);
-        }
-        for node in expired.suspects {
-            self.question(node);
         }
         if self.above.is_none() {
             self.look_at_root();
@@ -183,12 +195,18 @@ impl Engine {
         for _ in 0..READS_A_ROUND {
             let events = match self.inotify.read_events(buffer) {
                 Ok(events) => events,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    // Everything queued so far has been handled, whatever our count of its bytes says.
+                    self.position = self.waiting.back().map_or(self.position, |(at, _)| self.position.max(*at));
+                    return Ok(true);
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error),
             };
             for event in events {
                 let wd = event.wd.get_watch_descriptor_id();
+                let name = event.name.map(OsStrExt::as_bytes);
+                self.position += kernel::event_len(name);
                 if event.mask.contains(EventMask::Q_OVERFLOW) {
                     self.overflow();
                     continue;
@@ -199,7 +217,7 @@ impl Engine {
                         self.above = None;
                     }
                 }
-                self.event(wd, event.mask, event.cookie, event.name.map(std::os::unix::ffi::OsStrExt::as_bytes));
+                self.event(wd, event.mask, event.cookie, name);
                 if self.gone {
                     return Ok(false);
                 }
@@ -241,17 +259,24 @@ impl Engine {
         };
         (self.inotify, self.tree, self.above) = (inotify, tree, above);
         self.moves = Moves::default();
-        self.tasks = vec![Task::Root];
-        self.arrivals.clear();
+        self.ready.clear();
+        self.waiting.clear();
+        // Those arrivals are over, and their numbers mean nothing any more.
+        (self.arrivals, self.arrived) = channel();
+        self.displaced = None;
+        self.ready = VecDeque::from([Task::Scan { wd: self.tree.root(), mode: Mode::Arm, arrival: None, tries: 0 }]);
     }
 
     fn next_task(&mut self) -> Option<Task> {
-        self.tasks.pop().or_else(|| self.arrivals.pop_front())
+        match self.waiting.front() {
+            Some((at, _)) if *at <= self.position => self.waiting.pop_front().map(|(_, task)| task),
+            _ => self.ready.pop_front(),
+        }
     }
 
     /// Whether every directory we know of is watched.
     fn is_armed(&self) -> bool {
-        self.tasks.is_empty() && self.arrivals.is_empty()
+        self.ready.is_empty() && self.waiting.is_empty()
     }
 
     /// The root is held open, so it is there for us even when its last name has gone.
@@ -275,7 +300,7 @@ impl Engine {
 /// Watches the root and the directory above it.
 fn plant(root: &Root, inotify: &Inotify) -> io::Result<(Tree, Option<Wd>)> {
     let top = root.dir(&RelPath::root())?;
-    let tree = Tree::new(kernel::watch(inotify, top.as_fd())?);
+    let tree = Tree::new(kernel::watch(inotify, top.as_fd())?, kernel::inode(top.as_fd())?);
     let above = kernel::watch_above(inotify, top.as_fd());
     Ok((tree, above.map(|watch| watch.get_watch_descriptor_id())))
 }

@@ -6,19 +6,37 @@ use driftless_proto::disk::reserved::is_reserved;
 use driftless_proto::model::path::RelPath;
 use inotify::EventMask;
 
-use super::arm::{Mode, Task};
+use super::arm::Task;
 use super::engine::Engine;
 use super::moves::Departed;
 use super::tree::Wd;
 use super::{Signal, Why};
 
+/// A directory came to a place that another had. It replaced that other one, which was empty, or both were exchanged
+/// (`renameat2(2)`): then the next event of a name takes the other one from there.
+#[derive(Debug)]
+pub(super) struct Displaced {
+    node: Wd,
+    parent: Wd,
+    name: Box<[u8]>,
+}
+
+/// An event of a name in a watched directory.
+#[derive(Clone, Copy)]
+struct Named<'a> {
+    parent: Wd,
+    mask: EventMask,
+    cookie: u32,
+    name: &'a [u8],
+}
+
 impl Engine {
     /// Takes one event of a watched directory.
     pub(super) fn event(&mut self, wd: Wd, mask: EventMask, cookie: u32, name: Option<&[u8]>) {
-        match name {
-            None => self.own_event(wd, mask),
-            Some(name) if !is_reserved(name) => self.name_event(wd, mask, cookie, name),
-            Some(_) => {}
+        let Some(name) = name else { return self.own_event(wd, mask) };
+        let displaced = self.displaced.take();
+        if !is_reserved(name) && self.tree.knows(wd) {
+            self.name_event(&Named { parent: wd, mask, cookie, name }, displaced);
         }
     }
 
@@ -45,22 +63,20 @@ impl Engine {
         }
     }
 
-    /// An event of a name in a watched directory.
-    fn name_event(&mut self, wd: Wd, mask: EventMask, cookie: u32, name: &[u8]) {
+    /// An event of a name in a watched directory. What it does to the tree is done in any case; it is told only
+    /// where the directory has a path.
+    fn name_event(&mut self, event: &Named<'_>, displaced: Option<Displaced>) {
+        let Named { parent, mask, name, .. } = *event;
         let dir = mask.contains(EventMask::ISDIR);
-        let path = self.tree.path(wd).map(|parent| parent.child(name));
-        let Some(Ok(path)) = path else {
-            // A detached directory, or a path too long to be named, which no transfer could name either.
-            return self.tree.miss(wd);
-        };
-        if self.rules.excludes(&path, dir) {
+        let path = self.path_of(parent, name);
+        if path.as_ref().is_some_and(|path| self.rules.excludes(path, dir)) {
             return;
         }
         if mask.contains(EventMask::MOVED_FROM) {
-            return self.departs(wd, cookie, name, dir);
+            return self.departs(event, dir, displaced);
         }
         if mask.contains(EventMask::MOVED_TO) {
-            return self.arrives(wd, cookie, name, path, dir);
+            return self.arrives(event, path, dir);
         }
         let why = if mask.contains(EventMask::CREATE) {
             Why::Created
@@ -73,12 +89,15 @@ impl Engine {
         } else {
             Why::Touched
         };
-        self.signals.push(Signal::Dirty { path, why, dir });
+        match path {
+            Some(path) => self.signals.push(Signal::Dirty { path, why, dir }),
+            None => self.tree.miss(parent),
+        }
         match why {
-            Why::Created if dir => self.visit(wd, name, Mode::Tell),
+            Why::Created if dir => self.visit(parent, name),
             // Somebody may still hold the removed directory open, and then its watch would stay.
             Why::Gone if dir => {
-                if let Some(child) = self.tree.child(wd, name) {
+                if let Some(child) = self.tree.child(parent, name, self.position) {
                     self.forget(child);
                 }
             }
@@ -86,9 +105,21 @@ impl Engine {
         }
     }
 
+    /// The path of a name in a watched directory; `None` while that is detached, and where it is too long to be
+    /// named, by us or by any transfer.
+    fn path_of(&self, parent: Wd, name: &[u8]) -> Option<RelPath> {
+        self.tree.path(parent)?.child(name).ok()
+    }
+
     /// The first half of a rename, or the only one.
-    fn departs(&mut self, parent: Wd, cookie: u32, name: &[u8], dir: bool) {
-        let node = if dir { self.tree.child(parent, name) } else { None };
+    fn departs(&mut self, event: &Named<'_>, dir: bool, displaced: Option<Displaced>) {
+        let Named { parent, cookie, name, .. } = *event;
+        let exchanged = displaced.filter(|other| other.parent == parent && *other.name == *name);
+        let node = match exchanged {
+            _ if !dir => None,
+            Some(other) => Some(other.node),
+            None => self.tree.child(parent, name, self.position),
+        };
         if let Some(node) = node {
             self.tree.detach(node);
         }
@@ -97,48 +128,61 @@ impl Engine {
     }
 
     /// The second half of a rename, or the only one.
-    fn arrives(&mut self, parent: Wd, cookie: u32, name: &[u8], to: RelPath, dir: bool) {
+    fn arrives(&mut self, event: &Named<'_>, to: Option<RelPath>, dir: bool) {
+        let Named { parent, cookie, name, .. } = *event;
         let departed = self.moves.arrive(cookie);
-        let from = departed.as_ref().and_then(|departed| {
-            self.tree.path(departed.parent).and_then(|above| above.child(&departed.name).ok())
-        });
-        let (Some(departed), Some(from)) = (departed.as_ref(), from) else {
+        let from = departed.as_ref().and_then(|departed| self.path_of(departed.parent, &departed.name));
+        let renamed = from.is_some() && to.is_some();
+        match (from, to) {
+            (Some(from), Some(to)) => self.signals.push(Signal::Renamed { from, to, dir }),
+            (Some(path), None) => self.signals.push(Signal::Dirty { path, why: Why::Gone, dir }),
             // From outside, from under a rule, or from a directory that has left itself.
-            if let Some(node) = departed.and_then(|departed| departed.node) {
-                self.moves.suspect(node, Instant::now());
+            (None, Some(path)) => {
+                let why = if dir { Why::Created } else { Why::Closed };
+                self.signals.push(Signal::Dirty { path, why, dir });
             }
-            if dir {
-                self.signals.push(Signal::Dirty { path: to, why: Why::Created, dir });
-                self.visit(parent, name, Mode::Arrive);
-            } else {
-                self.signals.push(Signal::Dirty { path: to, why: Why::Closed, dir });
-            }
-            return;
-        };
-        self.signals.push(Signal::Renamed { from, to, dir });
-        if !dir {
-            return;
+            (None, None) => {}
         }
-        let Some(node) = departed.node.filter(|&node| self.tree.is_detached(node)) else {
-            // We have not come to watch it yet, or found it elsewhere: it is found again from here.
-            return self.visit(parent, name, Mode::Arrive);
-        };
-        if let Some(displaced) = self.tree.attach(node, parent, name) {
-            self.moves.suspect(displaced, Instant::now());
+        match departed.as_ref().and_then(|departed| departed.node) {
+            Some(node) => self.moved(node, parent, name, renamed),
+            // Not watched yet: from here it is.
+            None if dir => self.visit_arrival(parent, name),
+            None => {}
         }
-        let stale = self.tree.take_missed(node) || self.rules_see_paths;
-        // Events are behind the disk: what stands at both places by now may not be what this event speaks of.
-        self.visit(departed.parent, &departed.name, Mode::Tell);
-        self.visit(parent, name, if stale { Mode::Arrive } else { Mode::Tell });
+        if self.tree.path(parent).is_none() {
+            self.tree.miss(parent);
+        }
+        if let Some(departed) = departed.filter(|departed| departed.dir) {
+            // There and back, and an exchange with a directory that is not watched yet, look the same from here;
+            // the two places tell them apart.
+            self.visit(departed.parent, &departed.name);
+            self.visit(parent, name);
+        }
+    }
+
+    /// A watched directory has a new place.
+    fn moved(&mut self, node: Wd, parent: Wd, name: &[u8], renamed: bool) {
+        if let Some(other) = self.tree.attach(node, (parent, name), self.position) {
+            self.displaced = Some(Displaced { node: other, parent, name: name.into() });
+            self.later(Task::Question { wd: other, tries: 0 });
+        }
+        if self.tree.is_detached(node) {
+            // Beneath itself: then it was another directory that left, and this one is met again where it is.
+            self.forget(node);
+            self.visit_arrival(parent, name);
+        } else if self.tree.take_missed(node) || !renamed || self.rules_see_paths {
+            self.compare(node);
+        } else {
+            self.later(Task::Question { wd: node, tries: 0 });
+        }
     }
 
     /// A first half without a second: it went outside, or under a rule.
     pub(super) fn left(&mut self, departed: Departed) {
-        let path = self.tree.path(departed.parent).map(|above| above.child(&departed.name));
-        match path {
-            Some(Ok(path)) => self.signals.push(Signal::Dirty { path, why: Why::Gone, dir: departed.dir }),
+        match self.path_of(departed.parent, &departed.name) {
+            Some(path) => self.signals.push(Signal::Dirty { path, why: Why::Gone, dir: departed.dir }),
             // The directory it left has gone itself, and will be told of.
-            _ => self.tree.miss(departed.parent),
+            None => self.tree.miss(departed.parent),
         }
         if let Some(node) = departed.node.filter(|&node| self.tree.is_detached(node)) {
             self.forget(node);
@@ -151,9 +195,5 @@ impl Engine {
             // It fails when the kernel has ended the watch already.
             self.inotify.watches().remove(watch).ok();
         }
-    }
-
-    pub(super) fn visit(&mut self, parent: Wd, name: &[u8], mode: Mode) {
-        self.arrivals.push_back(Task::Visit { parent, name: name.into(), mode });
     }
 }

@@ -4,8 +4,10 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use inotify::{Inotify, WatchDescriptor, WatchMask};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, Stat};
 use rustix::io::Errno;
+
+use super::tree::Inode;
 
 /// What is asked of every directory. MODIFY because a log never closes and `truncate(2)` by path gives nothing else;
 /// CREATE because `linkat(2)` gives nothing else; EXCL_UNLINK spares us writes to files that have no name any
@@ -74,6 +76,34 @@ fn current(limit: &str) -> Option<u64> {
     let mut text = [0; 32];
     let len = rustix::io::read(&file, &mut text).ok()?;
     std::str::from_utf8(&text[..len]).ok()?.trim().parse().ok()
+}
+
+/// Which directory a held one is.
+pub(super) fn inode(dir: BorrowedFd<'_>) -> io::Result<Inode> {
+    Ok(inode_of(&rustix::fs::fstat(dir)?))
+}
+
+/// Whether that directory stands at a name of a held one.
+pub(super) fn stands_at(dir: BorrowedFd<'_>, name: &[u8], inode: Inode) -> bool {
+    rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|stat| inode_of(&stat) == inode)
+}
+
+#[allow(clippy::unnecessary_cast, reason = "integer widths of `struct stat` differ by machine")]
+fn inode_of(stat: &Stat) -> Inode {
+    (stat.st_dev as u64, stat.st_ino as u64)
+}
+
+/// Bytes of events that are queued.
+pub(super) fn queued(inotify: &Inotify) -> u64 {
+    rustix::io::ioctl_fionread(inotify).unwrap_or(0)
+}
+
+/// Bytes that an event takes up in the queue. The name is padded to the length of the rest, at least one NUL
+/// (`inotify(7)`; `round_event_name_len` in the kernel).
+pub(super) fn event_len(name: Option<&[u8]>) -> u64 {
+    const FIXED: usize = 16;
+    let name = name.map_or(0, |name| (name.len() + 1).next_multiple_of(FIXED));
+    (FIXED + name) as u64
 }
 
 /// Whether a held directory has been removed.

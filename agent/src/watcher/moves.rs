@@ -30,24 +30,13 @@ pub(super) struct Departed {
     pub(super) node: Option<Wd>,
 }
 
-/// What waits. Also holds suspects, nodes that the disk has shown not to be where the tree has them: the events
-/// that explain it are still queued, or there will be none.
+/// What waits.
 ///
 /// Invariant: `order` has every waiting entry, oldest first; entries that were taken meanwhile are skipped there.
 #[derive(Debug, Default)]
 pub(super) struct Moves {
     departed: HashMap<u32, (Departed, Instant)>,
     order: VecDeque<(u32, Instant)>,
-    suspects: VecDeque<(Wd, Instant)>,
-}
-
-/// What was given up.
-#[derive(Debug, Default)]
-pub(super) struct Expired {
-    /// Departures without an arrival: they went outside.
-    pub(super) departed: Vec<Departed>,
-    /// Nodes whose place no event has put right.
-    pub(super) suspects: Vec<Wd>,
 }
 
 impl Moves {
@@ -62,34 +51,22 @@ impl Moves {
         self.departed.remove(&cookie).map(|(departed, _)| departed)
     }
 
-    /// A node is not where the tree has it, or has lost its place to another.
-    pub(super) fn suspect(&mut self, node: Wd, now: Instant) {
-        self.suspects.push_back((node, now));
-    }
-
     /// When something may be given up, if the queue is empty then.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        let oldest = |at: Option<Instant>| at.map(|at| at + PATIENCE);
-        let departed = oldest(self.order.front().map(|&(_, at)| at));
-        let suspects = oldest(self.suspects.front().map(|&(_, at)| at));
-        departed.into_iter().chain(suspects).min()
+        self.order.front().map(|&(_, at)| at + PATIENCE)
     }
 
-    /// Gives up what has waited long enough. `drained`: the queue was empty just now, so no second half is in it.
-    pub(super) fn expire(&mut self, now: Instant, drained: bool) -> Expired {
+    /// Gives up what has waited long enough: it went outside. `drained`: the queue was empty just now, so no second
+    /// half is in it.
+    pub(super) fn expire(&mut self, now: Instant, drained: bool) -> Vec<Departed> {
         let patience = if drained { PATIENCE } else { PATIENCE_MAX };
-        let late = |at: Instant| at + patience <= now;
-        let mut expired = Expired::default();
-        while let Some(&(cookie, at)) = self.order.front().filter(|(_, at)| late(*at)) {
+        let mut expired = Vec::new();
+        while let Some(&(cookie, at)) = self.order.front().filter(|(_, at)| *at + patience <= now) {
             self.order.pop_front();
             // A cookie that was paired and used again since has a later time.
             if self.departed.get(&cookie).is_some_and(|(_, since)| *since == at) {
-                expired.departed.extend(self.arrive(cookie));
+                expired.extend(self.arrive(cookie));
             }
-        }
-        while let Some(&(node, _)) = self.suspects.front().filter(|(_, at)| late(*at)) {
-            self.suspects.pop_front();
-            expired.suspects.push(node);
         }
         expired
     }
@@ -112,7 +89,7 @@ mod tests {
         assert_eq!(&*moves.arrive(7).expect("a").name, b"a");
         assert_eq!(&*moves.arrive(8).expect("b").name, b"b");
         assert!(moves.arrive(7).is_none());
-        assert!(moves.expire(now + PATIENCE_MAX, true).departed.is_empty());
+        assert!(moves.expire(now + PATIENCE_MAX, true).is_empty());
     }
 
     #[test]
@@ -120,10 +97,10 @@ mod tests {
         let now = Instant::now();
         let mut moves = Moves::default();
         moves.depart(7, departed(b"a"), now);
-        assert!(moves.expire(now + PATIENCE / 2, true).departed.is_empty());
-        assert!(moves.expire(now + PATIENCE, false).departed.is_empty());
+        assert!(moves.expire(now + PATIENCE / 2, true).is_empty());
+        assert!(moves.expire(now + PATIENCE, false).is_empty());
         assert_eq!(moves.deadline(), Some(now + PATIENCE));
-        assert_eq!(moves.expire(now + PATIENCE_MAX, false).departed.len(), 1);
+        assert_eq!(moves.expire(now + PATIENCE_MAX, false).len(), 1);
         assert_eq!(moves.deadline(), None);
     }
 }

@@ -5,6 +5,9 @@
 //!
 //! Nodes are named from outside by their watch descriptor number, which the kernel does not use again (it counts
 //! up to `INT_MAX`, `inotify(7)`), so a name that has become stale finds nothing instead of another node.
+//!
+//! The tree shows the directories as they were when the event that is being handled was queued, not as they are.
+//! A directory that was found by looking is ahead of that: it counts in its place only for events queued since.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -15,10 +18,16 @@ use inotify::WatchDescriptor;
 /// A watch descriptor's number.
 pub(super) type Wd = i32;
 
+/// Which directory it is: device and inode number.
+pub(super) type Inode = (u64, u64);
+
+/// A place in the stream of events: bytes of it up to there.
+pub(super) type Position = u64;
+
 /// No node.
 const NONE: u32 = u32::MAX;
 
-/// One watched directory: about 130 bytes with its share of both tables.
+/// One watched directory: about 160 bytes with its share of both tables.
 #[derive(Debug)]
 struct Node {
     parent: u32,
@@ -30,6 +39,9 @@ struct Node {
     twin: u32,
     /// An event beneath it could not be told because it was detached; kept at the topmost node.
     missed: bool,
+    /// It stands in its place for events after this.
+    since: Position,
+    inode: Inode,
     name: Box<[u8]>,
     watch: WatchDescriptor,
 }
@@ -37,7 +49,8 @@ struct Node {
 /// The watched directories.
 ///
 /// Invariant: a node is attached (its ancestors end in the Root), or it, or an ancestor, is detached: it has no
-/// parent and waits to be found again or dropped. `places` finds each node that has a parent; `by_wd` every node.
+/// parent and waits for the second half of its rename. `places` finds each node that has a parent; `by_wd` every
+/// node. Two nodes may have the same place: one whose departure is still queued, and its successor.
 #[derive(Debug)]
 pub(super) struct Tree {
     nodes: Vec<Option<Node>>,
@@ -50,7 +63,7 @@ pub(super) struct Tree {
 
 impl Tree {
     /// A tree of the Root alone.
-    pub(super) fn new(root: WatchDescriptor) -> Self {
+    pub(super) fn new(root: WatchDescriptor, inode: Inode) -> Self {
         let mut tree = Self {
             nodes: Vec::new(),
             free: Vec::new(),
@@ -59,7 +72,7 @@ impl Tree {
             hasher: RandomState::new(),
             root: root.get_watch_descriptor_id(),
         };
-        tree.add(root);
+        tree.add(root, inode);
         tree
     }
 
@@ -73,11 +86,15 @@ impl Tree {
         self.by_wd.contains_key(&wd)
     }
 
-    /// The directory watched under this name of that one.
-    pub(super) fn child(&self, parent: Wd, name: &[u8]) -> Option<Wd> {
-        let parent = self.index(parent)?;
-        let at = self.find(parent, name)?;
-        Some(self.node(at).watch.get_watch_descriptor_id())
+    /// The directory that stood under this name of that one when the event that ends at `when` was queued.
+    pub(super) fn child(&self, parent: Wd, name: &[u8], when: Position) -> Option<Wd> {
+        let there = self.standing(self.index(parent)?, name).filter(|&at| self.node(at).since < when);
+        there.max_by_key(|&at| self.node(at).since).map(|at| self.wd(at))
+    }
+
+    /// Which directory a node is.
+    pub(super) fn inode(&self, wd: Wd) -> Option<Inode> {
+        Some(self.node(self.index(wd)?).inode)
     }
 
     /// Where a node is: its parent and its name. `None` for the Root, a detached node or none of ours.
@@ -86,7 +103,7 @@ impl Tree {
         if node.parent == NONE {
             return None;
         }
-        Some((self.node(node.parent).watch.get_watch_descriptor_id(), node.name.clone()))
+        Some((self.wd(node.parent), node.name.clone()))
     }
 
     /// The path of a node; `None` when it is detached, too deep to be named, or none of ours.
@@ -97,7 +114,7 @@ impl Tree {
             names.push(&self.node(at).name);
             at = self.node(at).parent;
         }
-        if self.node(at).watch.get_watch_descriptor_id() != self.root {
+        if self.wd(at) != self.root {
             return None;
         }
         if names.is_empty() {
@@ -107,17 +124,25 @@ impl Tree {
         RelPath::parse(&names.join(&b'/')).ok()
     }
 
-    /// Adds a node. Returns the one that stood there, now detached.
-    pub(super) fn insert(&mut self, watch: WatchDescriptor, parent: Wd, name: &[u8]) -> Option<Wd> {
+    /// Adds a node that was found at a place; it counts there for events after `since`. Returns another one that
+    /// has the place.
+    pub(super) fn insert(
+        &mut self,
+        watch: WatchDescriptor,
+        inode: Inode,
+        place: (Wd, &[u8]),
+        since: Position,
+    ) -> Option<Wd> {
         let wd = watch.get_watch_descriptor_id();
-        self.add(watch);
-        self.attach(wd, parent, name)
+        self.add(watch, inode);
+        self.attach(wd, place, since)
     }
 
-    /// Puts a node, and with it everything beneath, at a place. Returns the one that stood there, now detached.
-    /// Nothing is done when either is none of ours, or the place lies beneath the node itself.
-    pub(super) fn attach(&mut self, wd: Wd, parent: Wd, name: &[u8]) -> Option<Wd> {
+    /// Puts a node, and with it everything beneath, at a place, for events after `since`. Returns another one that
+    /// has the place. Where the place lies beneath the node itself, which the disk cannot show, it is left detached.
+    pub(super) fn attach(&mut self, wd: Wd, (parent, name): (Wd, &[u8]), since: Position) -> Option<Wd> {
         let (at, parent) = (self.index(wd)?, self.index(parent)?);
+        self.unlink(at);
         let mut above = parent;
         while above != NONE {
             if above == at {
@@ -125,13 +150,10 @@ impl Tree {
             }
             above = self.node(above).parent;
         }
-        let displaced = self.find(parent, name).filter(|&other| other != at);
-        if let Some(other) = displaced {
-            self.unlink(other);
-        }
-        self.unlink(at);
+        let other = self.standing(parent, name).max_by_key(|&at| self.node(at).since).map(|at| self.wd(at));
         self.link(at, parent, name);
-        displaced.map(|other| self.node(other).watch.get_watch_descriptor_id())
+        self.node_mut(at).since = since;
+        other
     }
 
     /// Takes a node from its place; everything beneath goes along.
@@ -182,7 +204,7 @@ impl Tree {
         watches
     }
 
-    fn add(&mut self, watch: WatchDescriptor) {
+    fn add(&mut self, watch: WatchDescriptor, inode: Inode) {
         let wd = watch.get_watch_descriptor_id();
         let node = Node {
             parent: NONE,
@@ -191,6 +213,8 @@ impl Tree {
             next: NONE,
             twin: NONE,
             missed: false,
+            since: 0,
+            inode,
             name: Box::default(),
             watch,
         };
@@ -207,6 +231,10 @@ impl Tree {
         self.by_wd.get(&wd).copied()
     }
 
+    fn wd(&self, at: u32) -> Wd {
+        self.node(at).watch.get_watch_descriptor_id()
+    }
+
     fn node(&self, at: u32) -> &Node {
         self.nodes[at as usize].as_ref().expect("tables and links name living nodes only")
     }
@@ -221,16 +249,14 @@ impl Tree {
         self.hasher.hash_one((parent, name))
     }
 
-    fn find(&self, parent: u32, name: &[u8]) -> Option<u32> {
-        let mut at = *self.places.get(&self.hash(parent, name))?;
-        while at != NONE {
+    /// The nodes that have this place: hardly ever more than one.
+    fn standing(&self, parent: u32, name: &[u8]) -> impl Iterator<Item = u32> {
+        let first = self.places.get(&self.hash(parent, name)).copied();
+        let next = |&at: &u32| Some(self.node(at).twin).filter(|&twin| twin != NONE);
+        std::iter::successors(first, next).filter(move |&at| {
             let node = self.node(at);
-            if node.parent == parent && *node.name == *name {
-                return Some(at);
-            }
-            at = node.twin;
-        }
-        None
+            node.parent == parent && *node.name == *name
+        })
     }
 
     fn link(&mut self, at: u32, parent: u32, name: &[u8]) {
