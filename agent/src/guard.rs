@@ -67,7 +67,18 @@ impl Guard {
     /// # Errors
     /// When the root cannot be looked at, or the journal not be written.
     pub fn adopt(&self, journal: &Journal) -> io::Result<()> {
-        journal.set_root_identity(&self.root.identity()?).map_err(io::Error::other)
+        journal.set_root_identity(&self.root.identity()?).map_err(io::Error::other)?;
+        journal.set_populated(!self.root.is_empty()?).map_err(io::Error::other)
+    }
+
+    /// The verdict at a start that no record speaks of: an empty source before a copy that is not is no source.
+    #[must_use]
+    pub fn first(&self, journal: &Journal, copy_is_empty: bool) -> Verdict {
+        let unknown = journal.root_identity().is_ok_and(|recorded| recorded.is_none());
+        if unknown && !copy_is_empty && self.root.is_empty().unwrap_or(true) {
+            return Verdict::Hold(format!("{} is empty, and the copy is not", self.path.display()));
+        }
+        Verdict::Go
     }
 
     /// Whether deletions may leave now. To be asked right before each batch that has any, and after a reconcile
@@ -82,9 +93,10 @@ impl Guard {
 
     fn gather(&self, journal: &Journal, occasion: Occasion) -> Result<Evidence, JournalError> {
         let own_row = u64::from(journal.glance(&RelPath::root())?.is_some());
+        let rows = journal.count()?.saturating_sub(own_row);
         Ok(Evidence {
             recorded: journal.root_identity()?,
-            entries: journal.count()?.saturating_sub(own_row),
+            entries: rows.max(u64::from(journal.was_populated()?)),
             held: self.root.identity(),
             named: Root::open(&self.path, Style::default()).and_then(|root| root.identity()),
             empty: (occasion == Occasion::Reconcile).then(|| self.root.is_empty()),
@@ -111,7 +123,7 @@ fn judge(evidence: &Evidence, path: &str) -> Verdict {
         return hold("is not the directory that was backed up: another file system is mounted, or none".into());
     }
     match empty {
-        Some(Ok(true)) if *entries > 0 => hold(format!("is empty, and {entries} entries were backed up from it")),
+        Some(Ok(true)) if *entries > 0 => hold(format!("is empty, and {entries} or more entries were backed up from it")),
         Some(Err(error)) => hold(format!("cannot be read: {error}")),
         _ => Verdict::Go,
     }
@@ -149,7 +161,7 @@ mod tests {
                 Evidence { recorded: Some(Identity { dev: 9, ..HERE }), ..evidence() }, None),
             ("empty, as it always was", Evidence { entries: 0, empty: Some(Ok(true)), ..evidence() }, None),
             ("emptied before our eyes", Evidence { empty: None, ..evidence() }, None),
-            ("emptied meanwhile", Evidence { empty: Some(Ok(true)), ..evidence() }, Some("is empty, and 10 entries")),
+            ("emptied meanwhile", Evidence { empty: Some(Ok(true)), ..evidence() }, Some("is empty, and 10 or more entries")),
             ("another disk with the same numbers",
                 Evidence { recorded: Some(Identity { fsid: 4, ..HERE }), ..evidence() }, Some("another file system")),
             ("the bare mount point",

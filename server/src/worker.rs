@@ -2,7 +2,7 @@
 //!
 //! On Linux a user belongs to a thread. A worker starts from a thread of the daemon, which is root, takes the
 //! module's groups, then its group, then its user, and reads all three back; the threads it starts inherit them. It
-//! never goes back and is never used again. The rest of the process stays root: SECURITY.md says what that means.
+//! never goes back and is never used again. The rest of the process stays root: the README says what that means.
 
 use std::io;
 use std::sync::Arc;

@@ -250,6 +250,23 @@ impl Journal {
         self.set_meta(b"root", &row::encode_identity(identity))
     }
 
+    /// Whether anything stood beneath the root when it was last recorded. The rows do not tell: what was equal from
+    /// the start has none.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn was_populated(&self) -> Result<bool, JournalError> {
+        Ok(self.meta(b"populated")?.is_some_and(|bytes| bytes == [1]))
+    }
+
+    /// Records whether anything stands beneath the root. On disk when this returns.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn set_populated(&self, populated: bool) -> Result<(), JournalError> {
+        self.set_meta(b"populated", &[u8::from(populated)])
+    }
+
     /// The server the rows were acked by; `None` until it was recorded.
     ///
     /// # Errors

@@ -69,7 +69,7 @@ pub(super) struct InFlight {
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
 /// Likewise while the server's disk is full: it will be seen to soon, and nothing else gets through until then.
 const RETRY_FULL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
-/// Likewise for a file that changed under the reading.
+/// Likewise for a file that changed under the reading, and for a rename that could not be repeated.
 const RETRY_UNSTABLE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(200));
 
 /// Readings of a file that changed under each of them, after which it is sent as it is.
@@ -157,8 +157,10 @@ impl State {
     /// Books a failure; returns whether it is the first in a row.
     fn book(&mut self, path: &RelPath, class: ProblemClass) -> bool {
         let failures = self.failures.entry(path.clone()).or_insert(Failures { count: 0, class });
+        if failures.class != class {
+            *failures = Failures { count: 0, class };
+        }
         failures.count += 1;
-        failures.class = class;
         failures.count == 1
     }
 
@@ -188,8 +190,8 @@ impl State {
         let Some(failures) = self.failures.get(path) else { return RETRY.0 };
         let (first, longest) = match failures.class {
             ProblemClass::DiskFull => RETRY_FULL,
-            ProblemClass::Unstable => RETRY_UNSTABLE,
-            ProblemClass::Path | ProblemClass::Vanished => RETRY,
+            ProblemClass::Unstable | ProblemClass::Vanished => RETRY_UNSTABLE,
+            ProblemClass::Path => RETRY,
         };
         (first * 2_u32.pow(failures.count.saturating_sub(1).min(16))).min(longest)
     }

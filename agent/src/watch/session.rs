@@ -74,10 +74,17 @@ impl Watch<'_> {
             Err(error) => return End::Refused(error),
         };
         let guard = Guard::new(self.source.clone(), root.clone());
-        let verdict = guard.check(&journal, Occasion::Reconcile);
+        let verdict = match guard.first(&journal, session.welcome.empty) {
+            Verdict::Go => guard.check(&journal, Occasion::Reconcile),
+            held => held,
+        };
         if self.weigh(verdict, known) {
             // The stream was opened for other rights than the verdict leaves.
             return End::Again;
+        }
+        // Before anything is sent: a start that is cut short must find the next one forewarned.
+        if known.held.is_none() {
+            self.note(guard.adopt(&journal));
         }
         let seen = ServerSeen {
             module_id: session.welcome.module_id.to_vec(),
@@ -126,6 +133,13 @@ impl Watch<'_> {
         let journal = Arc::new(journal);
         known.journal = Some(Arc::clone(&journal));
         Ok(journal)
+    }
+
+    /// A journal that cannot be written costs safety, so it is said; the copy goes on.
+    fn note(&self, noted: std::io::Result<()>) {
+        if let Err(error) = noted {
+            self.status.problem(&format!("journal: {error}"));
+        }
     }
 
     /// Takes the guard's verdict; returns whether it changed what a stream may do.
@@ -306,11 +320,8 @@ impl Trunk<'_, '_> {
         self.reconcile = None;
         self.known.stale = false;
         if self.known.held.is_none() {
-            let noted = self.guard.adopt(&self.journal);
-            let noted = noted.and_then(|()| self.journal.set_server_seen(seen).map_err(std::io::Error::other));
-            if let Err(error) = noted {
-                self.watch.status.problem(&format!("journal: {error}"));
-            }
+            self.watch.note(self.guard.adopt(&self.journal));
+            self.watch.note(self.journal.set_server_seen(seen).map_err(std::io::Error::other));
         }
         self.watch.status.log(&format!("in sync after {:.2} s, watching", since.elapsed().as_secs_f64()));
     }

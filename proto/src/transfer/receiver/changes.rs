@@ -287,13 +287,13 @@ impl Receiver {
     }
 
     /// A rename saves sending content again. It is a hint: what stands at both paths afterwards is told as well, so one
-    /// that cannot be followed is no failure.
+    /// that cannot be repeated is no problem, but the sender must not believe that it was.
     pub(super) fn rename(&mut self, seq: Seq, from: RelPath, to: RelPath) -> Result<(), Ended> {
         self.context.admit(&from, false)?;
         self.context.admit(&to, false)?;
         let tickets = vec![Ticket::new(seq, 1)];
         if !self.context.may_delete() || to.is_within(&from) {
-            return self.commit(Commit::Ack { tickets });
+            return self.not_renamed(to, "a rename that is not to be repeated", tickets);
         }
         self.barrier()?;
         let root = &self.context.root;
@@ -303,17 +303,23 @@ impl Receiver {
             apply::rename(&from_dir, from.name(), &to_dir, to.name())?;
             Ok((found, times))
         });
-        if let Ok((found, (from_time, to_time))) = renamed {
-            for (path, dir) in [(&from, from_time), (&to, to_time)] {
-                let parent = path.parent().unwrap_or_else(RelPath::root);
-                if self.context.options.times {
-                    self.deferred.entry(parent).or_insert(dir.entry);
-                }
-                self.touched_parent(path)?;
+        let (found, (from_time, to_time)) = match renamed {
+            Ok(renamed) => renamed,
+            Err(error) => return self.not_renamed(to, &error.to_string(), tickets),
+        };
+        for (path, dir) in [(&from, from_time), (&to, to_time)] {
+            let parent = path.parent().unwrap_or_else(RelPath::root);
+            if self.context.options.times {
+                self.deferred.entry(parent).or_insert(dir.entry);
             }
-            let kind = found.entry.kind;
-            self.commit(Commit::Made { path: to, kind, action: Action::Renamed })?;
+            self.touched_parent(path)?;
         }
+        let kind = found.entry.kind;
+        self.commit(Commit::Made { path: to, kind, action: Action::Renamed })?;
         self.commit(Commit::Ack { tickets })
+    }
+    fn not_renamed(&self, path: RelPath, text: &str, tickets: Vec<Ticket>) -> Result<(), Ended> {
+        let problem = Problem { path, text: text.into(), class: ProblemClass::Vanished };
+        self.commit(Commit::GivenUp { problem, tickets })
     }
 }
