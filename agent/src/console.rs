@@ -1,8 +1,8 @@
 //! What a run tells its operator: the roles' events on their way to the report.
 
 use std::io::Write as _;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use driftless_proto::model::change::{Action, Change};

@@ -33,8 +33,7 @@ fn try_run(invocation: &Invocation, console: &Arc<Console>) -> Result<Exit, Conn
     let mut options = invocation.options.clone();
     options.report = push::wants_report(invocation);
     let single = sources.single_name.clone();
-    let landing =
-        local::destination(dest, single.as_deref(), options.dry_run).map_err(Ended::Refused)?;
+    let landing = local::destination(dest, single.as_deref(), options.dry_run).map_err(Ended::Refused)?;
     let keeps = landing.root.keeps(true).map_err(|e| Ended::fault("file system", e))?;
     if let Some(name) = &landing.single_name {
         sources.rename(name);

@@ -114,7 +114,10 @@ impl Passwords {
 }
 
 /// Reads a password file. Its rights are looked at on the open file, so they cannot be swapped in between.
-#[expect(clippy::disallowed_methods, reason = "a file that the operator names, opened once, not beneath any Root")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a file that the operator names, opened once, not beneath any Root"
+)]
 fn from_file(path: &Path) -> Result<Password, PasswordError> {
     let name = || path.display().to_string();
     let failed = |error| PasswordError::File { file: name(), error };

@@ -40,7 +40,9 @@ fn try_run(invocation: &Invocation, console: &Arc<Console>, handle: &Handle) -> 
         .map(|source| remote(Some(source)).map(place))
         .collect::<Result<Vec<Place>, _>>()?;
     let Some(Operand::Local(dest)) = &invocation.dest else {
-        return Err(remote(invocation.dest.as_ref()).err().unwrap_or(ConnectError::TrustFile("no destination".into())));
+        return Err(remote(invocation.dest.as_ref())
+            .err()
+            .unwrap_or(ConnectError::TrustFile("no destination".into())));
     };
     let mut hello = hello(invocation, places.clone(), wanted_name(dest, &places))?;
     // The server tells us nothing: it is we who make the changes.
@@ -69,11 +71,8 @@ fn config<Out, In>(
     landing: Destination,
     places: &[Place],
 ) -> Config {
-    let partials: Arc<dyn Partials> = if invocation.options.partial {
-        Arc::new(Beside(landing.root.clone()))
-    } else {
-        Arc::new(Forget)
-    };
+    let partials: Arc<dyn Partials> =
+        if invocation.options.partial { Arc::new(Beside(landing.root.clone())) } else { Arc::new(Forget) };
     let mut options = invocation.options.clone();
     options.report = false;
     Config {

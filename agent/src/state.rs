@@ -32,7 +32,9 @@ pub enum StateError {
         error: io::Error,
     },
     /// The folder belongs to somebody else, or others may write to it: what it says could be anybody's word.
-    #[error("{0}: the state folder must belong to who runs the agent, and be writable by nobody else (chmod 700)")]
+    #[error(
+        "{0}: the state folder must belong to who runs the agent, and be writable by nobody else (chmod 700)"
+    )]
     NotOurs(String),
     /// `agent-id` holds something else.
     #[error("{0}: not an agent id; remove the file to get a new one")]
@@ -107,7 +109,8 @@ impl StateDir {
         let id: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         let temp = format!("{ID_FILE}.{id}");
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        let mut file: std::fs::File = rustix::fs::openat(&self.fd, &*temp, flags, Mode::from_raw_mode(0o600))?.into();
+        let mut file: std::fs::File =
+            rustix::fs::openat(&self.fd, &*temp, flags, Mode::from_raw_mode(0o600))?.into();
         let written = file.write_all(format!("{id}\n").as_bytes()).and_then(|()| file.sync_all());
         let linked = written.and_then(|()| {
             match rustix::fs::linkat(&self.fd, &*temp, &self.fd, ID_FILE, AtFlags::empty()) {
@@ -165,7 +168,8 @@ mod tests {
         let id = state.agent_id().expect("id");
         assert_eq!(state.agent_id().expect("id"), id);
         assert_eq!(StateDir::open(Some(&path)).expect("open").agent_id().expect("id"), id);
-        let names: Vec<_> = std::fs::read_dir(&path).expect("list").map(|e| e.expect("entry").file_name()).collect();
+        let names: Vec<_> =
+            std::fs::read_dir(&path).expect("list").map(|e| e.expect("entry").file_name()).collect();
         assert_eq!(names, [ID_FILE]);
     }
 
@@ -191,7 +195,8 @@ mod tests {
     fn a_broken_id_is_not_replaced_in_silence() {
         let dir = tempfile::tempdir().expect("dir");
         let state = StateDir::open(Some(dir.path())).expect("open");
-        for text in ["", "12\n", "zz23456789abcdef0123456789abcdef\n", "0123456789abcdef0123456789abcdef00\n"] {
+        for text in ["", "12\n", "zz23456789abcdef0123456789abcdef\n", "0123456789abcdef0123456789abcdef00\n"]
+        {
             std::fs::write(dir.path().join(ID_FILE), text).expect("write");
             assert!(matches!(state.agent_id(), Err(StateError::BadId(_))), "{text:?}");
         }

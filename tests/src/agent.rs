@@ -35,11 +35,7 @@ pub struct Outcome {
 
 impl Outcome {
     pub(crate) fn of(command: &mut Command, input: &str) -> Self {
-        let stdin = if input.is_empty() {
-            Stdio::null()
-        } else {
-            Stdio::piped()
-        };
+        let stdin = if input.is_empty() { Stdio::null() } else { Stdio::piped() };
         let mut child = command
             .stdin(stdin)
             .stdout(Stdio::piped())
@@ -77,23 +73,14 @@ impl Outcome {
     /// On any other, with both outputs.
     #[track_caller]
     pub fn exits(self, code: i32) -> Self {
-        assert_eq!(
-            self.code,
-            Some(code),
-            "stdout:\n{}\nstderr:\n{}",
-            self.stdout,
-            self.stderr
-        );
+        assert_eq!(self.code, Some(code), "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
         self
     }
 
     /// The lines of its standard error that are not blank.
     #[must_use]
     pub fn complaints(&self) -> Vec<&str> {
-        self.stderr
-            .lines()
-            .filter(|line| !line.trim().is_empty())
-            .collect()
+        self.stderr.lines().filter(|line| !line.trim().is_empty()).collect()
     }
 
     /// A number of `--stats`, by its label: `Total bytes sent`.
@@ -103,19 +90,10 @@ impl Outcome {
     #[must_use]
     #[track_caller]
     pub fn stat(&self, label: &str) -> u64 {
-        let line = self
-            .stdout
-            .lines()
-            .find_map(|line| line.strip_prefix(label)?.strip_prefix(": "));
+        let line = self.stdout.lines().find_map(|line| line.strip_prefix(label)?.strip_prefix(": "));
         let line = line.unwrap_or_else(|| panic!("no {label:?} in:\n{}", self.stdout));
-        let digits: String = line
-            .chars()
-            .take_while(|c| !c.is_whitespace())
-            .filter(|c| *c != ',')
-            .collect();
-        digits
-            .parse()
-            .unwrap_or_else(|_| panic!("no number after {label:?}: {line:?}"))
+        let digits: String = line.chars().take_while(|c| !c.is_whitespace()).filter(|c| *c != ',').collect();
+        digits.parse().unwrap_or_else(|_| panic!("no number after {label:?}: {line:?}"))
     }
 }
 
@@ -147,9 +125,7 @@ fn wait(child: &mut Child) -> (ExitStatus, u64) {
 #[must_use]
 pub fn peak_kib(pid: Pid) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     line.split_whitespace().next()?.parse().ok()
 }
 
@@ -189,8 +165,7 @@ impl Agent {
     #[must_use]
     pub fn option(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
         self = self.without(name);
-        self.options
-            .extend([OsString::from(name), value.as_ref().to_owned()]);
+        self.options.extend([OsString::from(name), value.as_ref().to_owned()]);
         self
     }
 
@@ -213,11 +188,7 @@ impl Agent {
     /// Connects to this address. The host is `127.0.0.1` or `[::1]`.
     #[must_use]
     pub fn to(mut self, address: SocketAddr) -> Self {
-        self.host = if address.is_ipv6() {
-            format!("[{}]", address.ip())
-        } else {
-            address.ip().to_string()
-        };
+        self.host = if address.is_ipv6() { format!("[{}]", address.ip()) } else { address.ip().to_string() };
         self.option("--port", address.port().to_string())
     }
 
@@ -265,10 +236,7 @@ impl Agent {
     #[must_use]
     pub fn spawn(&self, command: &str, options: &str, operands: &[&dyn AsRef<OsStr>]) -> Running {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
-        let log = self.home.join(format!(
-            "running-{}.log",
-            COUNT.fetch_add(1, Ordering::Relaxed)
-        ));
+        let log = self.home.join(format!("running-{}.log", COUNT.fetch_add(1, Ordering::Relaxed)));
         let file = File::create(&log).expect("a log");
         let child = self
             .command(command, options, operands)
@@ -317,9 +285,7 @@ impl Running {
     /// Everything it has printed.
     #[must_use]
     pub fn log(&self) -> String {
-        fs::read(&self.log)
-            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-            .unwrap_or_default()
+        fs::read(&self.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
     }
 
     /// Its exit status, once it has ended.
@@ -382,8 +348,5 @@ impl Drop for Running {
 /// names of unfinished work. Empty once everything is done.
 #[must_use]
 pub fn leftovers(dir: &Path) -> Vec<String> {
-    crate::trees::names(dir)
-        .into_iter()
-        .filter(|name| name.contains(".~dl"))
-        .collect()
+    crate::trees::names(dir).into_iter().filter(|name| name.contains(".~dl")).collect()
 }

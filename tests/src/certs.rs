@@ -6,9 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use rcgen::{
-    BasicConstraints, Certificate, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd,
-};
+use rcgen::{BasicConstraints, Certificate, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
 use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
@@ -51,10 +49,7 @@ impl Authority {
         let mut params = CertificateParams::new(Vec::new()).expect("no names");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let cert = params.self_signed(&key).expect("a certificate");
-        Self {
-            issuer: Issuer::new(params, key),
-            cert,
-        }
+        Self { issuer: Issuer::new(params, key), cert }
     }
 
     /// Writes its certificate where an agent's `--ca` may find it.
@@ -95,15 +90,9 @@ impl Authority {
 /// Never: the provider has SHA-256.
 #[must_use]
 pub fn fingerprint(der: &[u8]) -> String {
-    let suite = ring::cipher_suite::TLS13_AES_128_GCM_SHA256
-        .tls13()
-        .expect("a TLS 1.3 suite");
+    let suite = ring::cipher_suite::TLS13_AES_128_GCM_SHA256.tls13().expect("a TLS 1.3 suite");
     let hash = suite.common.hash_provider.hash(der);
-    hash.as_ref()
-        .iter()
-        .fold(String::from("sha256:"), |text, byte| {
-            text + &format!("{byte:02x}")
-        })
+    hash.as_ref().iter().fold(String::from("sha256:"), |text, byte| text + &format!("{byte:02x}"))
 }
 
 /// What happened to the one client of a [`present`]ed certificate.
@@ -124,12 +113,11 @@ pub fn present(cert: &Identity, key: &Identity) -> (SocketAddr, JoinHandle<Shown
     let signer = PrivateKeyDer::try_from(key.key_der.clone()).expect("PKCS#8");
     let signer = ring::sign::any_supported_type(&signer).expect("a key that ring knows");
     let certified = Arc::new(CertifiedKey::new(vec![cert.der.clone()], signer));
-    let mut config =
-        rustls::ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .expect("TLS 1.3")
-            .with_no_client_auth()
-            .with_cert_resolver(Arc::new(Always(certified)));
+    let mut config = rustls::ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .expect("TLS 1.3")
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(Always(certified)));
     config.alpn_protocols = vec![b"h2".to_vec()];
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
     let address = listener.local_addr().expect("an address");

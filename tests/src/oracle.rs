@@ -22,14 +22,9 @@ pub fn skip(why: &str) {
 #[must_use]
 pub fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path)
-        .map(|dir| dir.join(program))
-        .find(|file| file.is_file());
+    let found = std::env::split_paths(&path).map(|dir| dir.join(program)).find(|file| file.is_file());
     if found.is_none() {
-        assert!(
-            std::env::var("CI").as_deref() != Ok("true"),
-            "{program} is missing, and CI needs it"
-        );
+        assert!(std::env::var("CI").as_deref() != Ok("true"), "{program} is missing, and CI needs it");
         skip(&format!("{program} is not installed"));
     }
     found
@@ -63,11 +58,7 @@ pub fn rsync_differences(a: &Path, b: &Path) -> Option<String> {
         .args([slash(a), slash(b)])
         .output()
         .expect("rsync runs");
-    assert!(
-        out.status.success(),
-        "rsync failed: {}",
-        String::from_utf8_lossy(&out.stderr)
-    );
+    assert!(out.status.success(), "rsync failed: {}", String::from_utf8_lossy(&out.stderr));
     Some(String::from_utf8_lossy(&out.stdout).into_owned())
 }
 

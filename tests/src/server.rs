@@ -94,14 +94,9 @@ impl<'w> Setup<'w> {
     #[must_use]
     pub fn write(&self) -> PathBuf {
         let world = self.world;
-        let secrets: String = self
-            .users
-            .iter()
-            .map(|(name, secret)| format!("{name}:{secret}\n"))
-            .collect();
+        let secrets: String = self.users.iter().map(|(name, secret)| format!("{name}:{secret}\n")).collect();
         let secrets = world.file("secrets", secrets);
-        fs::set_permissions(&secrets, fs::Permissions::from_mode(self.secrets_mode))
-            .expect("chmod");
+        fs::set_permissions(&secrets, fs::Permissions::from_mode(self.secrets_mode)).expect("chmod");
 
         let mut text = String::from("port = 0\naddress = 127.0.0.1\n");
         let mut line = |name: &str, value: &dyn std::fmt::Display| {
@@ -122,13 +117,7 @@ impl<'w> Setup<'w> {
             text.push('\n');
         }
         for (name, path, lines) in &self.modules {
-            writeln!(
-                text,
-                "\n[{name}]\npath = {}\n{}",
-                path.display(),
-                lines.join("\n")
-            )
-            .expect("a string");
+            writeln!(text, "\n[{name}]\npath = {}\n{}", path.display(), lines.join("\n")).expect("a string");
         }
         world.file("driftlessd.conf", text)
     }
@@ -145,11 +134,7 @@ impl<'w> Setup<'w> {
             log_file: self.world.path("server.log"),
             stderr_file: self.world.path("server.stderr"),
             state_dir: self.world.path("server-state"),
-            modules: self
-                .modules
-                .into_iter()
-                .map(|(name, path, _)| (name, path))
-                .collect(),
+            modules: self.modules.into_iter().map(|(name, path, _)| (name, path)).collect(),
             args: self.args,
             child: None,
             address: None,
@@ -202,36 +187,20 @@ impl Server {
         assert!(self.child.is_none(), "it runs already");
         let ready_before = ready_messages(&self.said());
         let mut command = Command::new(program("driftlessd"));
-        command
-            .arg("serve")
-            .arg("--config")
-            .arg(&self.config)
-            .args(&self.args);
+        command.arg("serve").arg("--config").arg(&self.config).args(&self.args);
         if let Some(address) = self.address {
             command.args(["--port", &address.port().to_string()]);
         }
-        let stderr = File::options()
-            .create(true)
-            .append(true)
-            .open(&self.stderr_file)
-            .expect("a log");
+        let stderr = File::options().create(true).append(true).open(&self.stderr_file).expect("a log");
         let stdout = stderr.try_clone().expect("dup");
-        let mut child = command
-            .stdin(Stdio::null())
-            .stdout(stdout)
-            .stderr(stderr)
-            .spawn()
-            .expect("driftlessd runs");
+        let mut child =
+            command.stdin(Stdio::null()).stdout(stdout).stderr(stderr).spawn().expect("driftlessd runs");
         let address = eventually("the server listens", || {
             let said = self.said();
             if let Some(status) = child.try_wait().expect("wait") {
                 panic!("driftlessd ended ({status}) before it listened:\n{said}");
             }
-            if ready_messages(&said) > ready_before {
-                listening_on(&said)
-            } else {
-                None
-            }
+            if ready_messages(&said) > ready_before { listening_on(&said) } else { None }
         });
         self.address = Some(address);
         self.child = Some(child);
@@ -277,10 +246,9 @@ impl Server {
     /// When patience runs out.
     #[track_caller]
     pub fn logs(&self, text: &str) {
-        until(
-            format_args!("the server's log says {text:?}; it says:\n{}", self.log()),
-            || self.log().contains(text),
-        );
+        until(format_args!("the server's log says {text:?}; it says:\n{}", self.log()), || {
+            self.log().contains(text)
+        });
     }
 
     /// Sends SIGTERM and waits for it to drain.
@@ -309,10 +277,7 @@ impl Server {
     /// When that command fails.
     #[must_use]
     pub fn fingerprint(&self) -> String {
-        let out = driftlessd(
-            &["fingerprint", "--config", &self.config.to_string_lossy()],
-            "",
-        );
+        let out = driftlessd(&["fingerprint", "--config", &self.config.to_string_lossy()], "");
         assert_eq!(out.code, Some(0), "{}", out.stderr);
         out.stdout.trim().to_owned()
     }
@@ -349,13 +314,9 @@ fn ready_messages(said: &str) -> usize {
 /// The address in the last `... listening on ADDR:PORT`.
 fn listening_on(said: &str) -> Option<SocketAddr> {
     let line = said.lines().rfind(|line| line.contains("listening on "))?;
-    line.split_whitespace()
-        .rev()
-        .find_map(|word| word.parse().ok())
+    line.split_whitespace().rev().find_map(|word| word.parse().ok())
 }
 
 fn read(file: &Path) -> String {
-    fs::read(file)
-        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-        .unwrap_or_default()
+    fs::read(file).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
 }

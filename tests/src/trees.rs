@@ -5,14 +5,11 @@ use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{
-    FileExt as _, FileTypeExt as _, MetadataExt as _, PermissionsExt as _, symlink,
-};
+use std::os::unix::fs::{FileExt as _, FileTypeExt as _, MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, Gid, Mode, Timespec, Timestamps, Uid, chownat, makedev, mknodat,
-    utimensat,
+    AtFlags, CWD, FileType, Gid, Mode, Timespec, Timestamps, Uid, chownat, makedev, mknodat, utimensat,
 };
 
 use crate::oracle;
@@ -115,11 +112,7 @@ pub fn names(root: &Path) -> Vec<String> {
         let slash = if fact.kind == "dir" { "/" } else { "" };
         path.to_string_lossy().into_owned() + slash
     };
-    facts(root)
-        .into_iter()
-        .filter(|(path, _)| path != Path::new(""))
-        .map(name)
-        .collect()
+    facts(root).into_iter().filter(|(path, _)| path != Path::new("")).map(name).collect()
 }
 
 /// Makes a tree with every kind of entry: sizes from nothing to megabytes, links that dangle and climb, fifos, sockets
@@ -156,9 +149,7 @@ pub fn every_kind(root: &Path) {
     fs::write(root.join(OsStr::from_bytes(b"not\xff\xfeUTF-8")), "13").expect("write");
     fs::write(root.join("n".repeat(255)), "14").expect("write");
     let mut noise = Noise::new(1);
-    for size in [
-        1, 4095, 4096, 65_535, 65_537, 131_072, 131_073, 700_001, 3_000_000,
-    ] {
+    for size in [1, 4095, 4096, 65_535, 65_537, 131_072, 131_073, 700_001, 3_000_000] {
         fs::write(root.join(format!("size-{size}")), noise.bytes(size)).expect("write");
     }
     fs::write(root.join("zeros"), vec![0; 300_000]).expect("write");
@@ -202,21 +193,11 @@ fn modes_and_owners(root: &Path) {
         ],
     );
     if oracle::root() {
-        for (name, uid, gid) in [
-            ("owned", 1234, 5678),
-            ("setuid", 0, 5678),
-            ("sticky", 1234, 0),
-            ("dangling", 4321, 8765),
-        ] {
+        for (name, uid, gid) in
+            [("owned", 1234, 5678), ("setuid", 0, 5678), ("sticky", 1234, 0), ("dangling", 4321, 8765)]
+        {
             let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
-            chownat(
-                CWD,
-                root.join(name),
-                Some(uid),
-                Some(gid),
-                AtFlags::SYMLINK_NOFOLLOW,
-            )
-            .expect("chown");
+            chownat(CWD, root.join(name), Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW).expect("chown");
         }
     }
     let mut modes = vec![
@@ -255,14 +236,8 @@ fn times(root: &Path) {
 /// # Panics
 /// When it cannot be set.
 pub fn set_mtime(path: &Path, sec: i64, nsec: i64) {
-    let time = Timespec {
-        tv_sec: sec,
-        tv_nsec: nsec,
-    };
-    let times = Timestamps {
-        last_access: time,
-        last_modification: time,
-    };
+    let time = Timespec { tv_sec: sec, tv_nsec: nsec };
+    let times = Timestamps { last_access: time, last_modification: time };
     utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW).expect("utimens");
 }
 
@@ -293,11 +268,7 @@ pub fn facts(root: &Path) -> BTreeMap<PathBuf, Fact> {
     let mut open = vec![PathBuf::new()];
     while let Some(path) = open.pop() {
         // join("") would add a slash, and so follow the root were it a link.
-        let full = if path == Path::new("") {
-            root.to_owned()
-        } else {
-            root.join(&path)
-        };
+        let full = if path == Path::new("") { root.to_owned() } else { root.join(&path) };
         let Some(fact) = fact(&full) else { continue };
         if fact.kind == "dir" {
             let Ok(dir) = fs::read_dir(&full) else {
@@ -328,19 +299,11 @@ fn fact(path: &Path) -> Option<Fact> {
     };
     Some(Fact {
         kind,
-        mode: if kind == "link" {
-            0
-        } else {
-            meta.mode() & 0o7777
-        },
+        mode: if kind == "link" { 0 } else { meta.mode() & 0o7777 },
         mtime: (meta.mtime(), meta.mtime_nsec()),
         owner: (meta.uid(), meta.gid()),
         size,
-        target: if kind == "link" {
-            fs::read_link(path).ok()
-        } else {
-            None
-        },
+        target: if kind == "link" { fs::read_link(path).ok() } else { None },
     })
 }
 
@@ -349,10 +312,7 @@ fn fact(path: &Path) -> Option<Fact> {
 pub fn differences(a: &Path, b: &Path) -> Vec<String> {
     let (ours, theirs) = (facts(a), facts(b));
     let mut found = Vec::new();
-    for path in ours
-        .keys()
-        .chain(theirs.keys().filter(|path| !ours.contains_key(*path)))
-    {
+    for path in ours.keys().chain(theirs.keys().filter(|path| !ours.contains_key(*path))) {
         let name = path.display();
         match (ours.get(path), theirs.get(path)) {
             (Some(_), None) => found.push(format!("{name:?} is missing")),
@@ -370,15 +330,8 @@ pub fn differences(a: &Path, b: &Path) -> Vec<String> {
 }
 
 fn alike(one: &Fact, other: &Fact) -> bool {
-    let owner = if oracle::root() {
-        other.owner
-    } else {
-        one.owner
-    };
-    *one == Fact {
-        owner,
-        ..other.clone()
-    }
+    let owner = if oracle::root() { other.owner } else { one.owner };
+    *one == Fact { owner, ..other.clone() }
 }
 
 fn same_content(a: &Path, b: &Path) -> bool {

@@ -25,11 +25,7 @@ pub fn eventually<T>(what: impl Display, mut look: impl FnMut() -> Option<T>) ->
         if let Some(found) = look() {
             return found;
         }
-        assert!(
-            Instant::now() < end,
-            "waited {:?} in vain: {what}",
-            patience()
-        );
+        assert!(Instant::now() < end, "waited {:?} in vain: {what}", patience());
         sleep(LOOK_EVERY);
     }
 }
@@ -52,11 +48,7 @@ pub fn until_ok(what: impl Display, mut look: impl FnMut() -> Result<(), String>
     let end = Instant::now() + patience();
     loop {
         let Err(wrong) = look() else { return };
-        assert!(
-            Instant::now() < end,
-            "waited {:?} in vain: {what}: {wrong}",
-            patience()
-        );
+        assert!(Instant::now() < end, "waited {:?} in vain: {what}: {wrong}", patience());
         sleep(LOOK_EVERY);
     }
 }

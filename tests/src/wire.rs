@@ -62,12 +62,7 @@ impl Wire {
             open: Mutex::new(Vec::new()),
         });
         let shared = Arc::clone(&weather);
-        thread::spawn(move || {
-            listener
-                .incoming()
-                .flatten()
-                .for_each(|agent| shared.accept(agent))
-        });
+        thread::spawn(move || listener.incoming().flatten().for_each(|agent| shared.accept(agent)));
         Self { address, weather }
     }
 
@@ -112,9 +107,7 @@ impl Wire {
 
     /// Carries no more than this, each way.
     pub fn throttle(&self, bytes_per_sec: u64) {
-        self.weather
-            .bytes_per_sec
-            .store(bytes_per_sec, Ordering::SeqCst);
+        self.weather.bytes_per_sec.store(bytes_per_sec, Ordering::SeqCst);
     }
 
     /// Bytes carried this way so far.
@@ -149,10 +142,7 @@ impl Weather {
         if self.down.load(Ordering::SeqCst) {
             self.cut();
         }
-        let (agent_too, server_too) = (
-            agent.try_clone().expect("dup"),
-            server.try_clone().expect("dup"),
-        );
+        let (agent_too, server_too) = (agent.try_clone().expect("dup"), server.try_clone().expect("dup"));
         self.carry(Way::Up, agent, server);
         self.carry(Way::Down, server_too, agent_too);
     }

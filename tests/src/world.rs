@@ -38,10 +38,8 @@ impl World {
     /// As [`World::new`].
     #[must_use]
     pub fn in_dir(parent: &Path) -> Self {
-        let dir = tempfile::Builder::new()
-            .prefix("driftless-")
-            .tempdir_in(parent)
-            .expect("a temporary folder");
+        let dir =
+            tempfile::Builder::new().prefix("driftless-").tempdir_in(parent).expect("a temporary folder");
         // Servers drop to other users, who must still get to their modules beneath.
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("chmod");
         Self { dir }
@@ -109,19 +107,13 @@ impl World {
 #[must_use]
 pub fn program(name: &str) -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT
-        .get_or_init(|| std::env::var_os("DRIFTLESS_BIN_DIR").map_or_else(build, PathBuf::from))
-        .join(name)
+    BUILT.get_or_init(|| std::env::var_os("DRIFTLESS_BIN_DIR").map_or_else(build, PathBuf::from)).join(name)
 }
 
 fn build() -> PathBuf {
     // The suite itself runs from TARGET/PROFILE/deps.
     let suite = std::env::current_exe().expect("the path of the suite");
-    let target = suite
-        .ancestors()
-        .nth(3)
-        .expect("a target folder")
-        .to_owned();
+    let target = suite.ancestors().nth(3).expect("a target folder").to_owned();
     let status = Command::new(env!("CARGO"))
         .current_dir(workspace())
         .args([

@@ -14,19 +14,12 @@ fn check_prints_who_gets_in() {
     let world = World::new();
     let config = world
         .server()
-        .module(
-            "backup",
-            &["hosts allow = 192.0.2.0/24", "auth users = alice, bob:ro"],
-        )
+        .module("backup", &["hosts allow = 192.0.2.0/24", "auth users = alice, bob:ro"])
         .module("open", &["auth users ="])
         .write();
     let out = driftlessd(&["check", "--config", &config.to_string_lossy()], "").ok();
     for word in ["backup", "192.0.2.0/24", "alice", "bob", "open"] {
-        assert!(
-            out.stdout.contains(word),
-            "{word:?} is not in:\n{}",
-            out.stdout
-        );
+        assert!(out.stdout.contains(word), "{word:?} is not in:\n{}", out.stdout);
     }
 }
 
@@ -44,9 +37,9 @@ fn check_names_every_bad_line_by_its_number() {
     let out = driftlessd(&["check", "--config", &config.to_string_lossy()], "").exits(1);
     let said = out.stdout + &out.stderr;
     for line in [1, 4, 5, 6, 7] {
-        let found = said.lines().any(|text| {
-            text.contains(&format!(":{line}:")) || text.contains(&format!("line {line}"))
-        });
+        let found = said
+            .lines()
+            .any(|text| text.contains(&format!(":{line}:")) || text.contains(&format!("line {line}")));
         assert!(found, "line {line} is not named in:\n{said}");
     }
     assert!(said.contains("not supported yet"), "{said}");
@@ -54,21 +47,14 @@ fn check_names_every_bad_line_by_its_number() {
 
 #[test]
 fn a_parameter_that_must_not_be_ignored_keeps_the_server_from_starting() {
-    for line in [
-        "refuse options = delete",
-        "exclude = /secret",
-        "incoming chmod = Fo-rwx",
-    ] {
+    for line in ["refuse options = delete", "exclude = /secret", "incoming chmod = Fo-rwx"] {
         let world = World::new();
         let config = world.server().module("backup", &[line]).write();
         let config = config.to_string_lossy();
         let name = line.split(" =").next().expect("a name");
         for command in ["check", "serve"] {
             let out = driftlessd(&[command, "--config", &config], "").exits(1);
-            assert!(
-                (out.stdout + &out.stderr).contains(name),
-                "{command} does not name {name:?}"
-            );
+            assert!((out.stdout + &out.stderr).contains(name), "{command} does not name {name:?}");
         }
     }
 }
@@ -76,11 +62,7 @@ fn a_parameter_that_must_not_be_ignored_keeps_the_server_from_starting() {
 #[test]
 fn a_config_that_is_missing_is_named() {
     let out = driftlessd(&["serve", "--config", "/nonexistent/driftlessd.conf"], "").exits(1);
-    assert!(
-        out.stderr.contains("/nonexistent/driftlessd.conf"),
-        "{}",
-        out.stderr
-    );
+    assert!(out.stderr.contains("/nonexistent/driftlessd.conf"), "{}", out.stderr);
 }
 
 #[test]
@@ -89,10 +71,7 @@ fn the_fingerprint_is_the_sha256_of_the_certificate() {
     let identity = Authority::new().certify(&world, "leaf", &["127.0.0.1"], 2120);
     let config = world
         .server()
-        .global(format!(
-            "tls certificate = {}",
-            identity.cert_file.display()
-        ))
+        .global(format!("tls certificate = {}", identity.cert_file.display()))
         .global(format!("tls key = {}", identity.key_file.display()))
         .write();
     let out = driftlessd(&["fingerprint", "--config", &config.to_string_lossy()], "").ok();
@@ -108,41 +87,23 @@ fn the_certificate_a_server_makes_itself_stays_and_its_key_is_private() {
     server.kill();
     server.start();
     assert_eq!(server.fingerprint(), first);
-    for entry in fs::read_dir(&server.state_dir)
-        .expect("a state folder")
-        .flatten()
-    {
+    for entry in fs::read_dir(&server.state_dir).expect("a state folder").flatten() {
         let meta = entry.metadata().expect("stat");
         let is_key = entry.file_name().to_string_lossy().contains("key");
-        assert!(
-            !is_key || meta.mode() & 0o077 == 0,
-            "{:?} is open",
-            entry.path()
-        );
+        assert!(!is_key || meta.mode() & 0o077 == 0, "{:?} is open", entry.path());
     }
 }
 
 #[test]
 fn a_password_set_by_passwd_is_hashed_and_lets_its_user_in() {
     let world = World::new();
-    let server = world
-        .server()
-        .module("backup", &["auth users = alice"])
-        .start();
+    let server = world.server().module("backup", &["auth users = alice"]).start();
     let secrets = world.path("secrets");
     let password = "correct horse: battery staple";
     let file = secrets.to_string_lossy();
-    driftlessd(
-        &["passwd", &file, "alice"],
-        &format!("{password}\n{password}\n"),
-    )
-    .ok();
+    driftlessd(&["passwd", &file, "alice"], &format!("{password}\n{password}\n")).ok();
     let text = fs::read_to_string(&secrets).expect("read");
-    assert!(
-        text.lines()
-            .any(|line| line.starts_with("alice:$argon2id$")),
-        "{text}"
-    );
+    assert!(text.lines().any(|line| line.starts_with("alice:$argon2id$")), "{text}");
     assert!(text.contains("driftless:"), "the other users stay: {text}");
     assert!(!text.contains(password));
     assert_eq!(fs::metadata(&secrets).expect("stat").mode() & 0o7777, 0o600);
@@ -150,26 +111,15 @@ fn a_password_set_by_passwd_is_hashed_and_lets_its_user_in() {
     let src = world.path("src");
     plant(&src, &["f=1"]);
     let alice = world.agent(&server).as_user("alice");
-    let right = alice
-        .clone()
-        .option("--password-file", world.file("right", password));
+    let right = alice.clone().option("--password-file", world.file("right", password));
     right.push("-a", slash(&src), "backup").ok();
     assert_equal(&src, server.module("backup"));
-    alice
-        .option("--password-file", world.file("wrong", "guess"))
-        .push("-a", slash(&src), "backup")
-        .exits(5);
+    alice.option("--password-file", world.file("wrong", "guess")).push("-a", slash(&src), "backup").exits(5);
     server.logs("password mismatch");
 
     driftlessd(&["passwd", &file, "alice"], "another\nanother\n").ok();
     let text = fs::read_to_string(&secrets).expect("read");
-    assert_eq!(
-        text.lines()
-            .filter(|line| line.starts_with("alice:"))
-            .count(),
-        1,
-        "{text}"
-    );
+    assert_eq!(text.lines().filter(|line| line.starts_with("alice:")).count(), 1, "{text}");
     right.push("-a", slash(&src), "backup").exits(5);
 }
 
@@ -191,11 +141,7 @@ fn bad_usage_is_exit_1_and_help_is_0() {
     driftlessd(&["frobnicate"], "").exits(1);
     let world = World::new();
     for words in ["--help", "--version"] {
-        world
-            .stranger()
-            .without("--state-dir")
-            .run(words, "", &[])
-            .ok();
+        world.stranger().without("--state-dir").run(words, "", &[]).ok();
     }
 }
 

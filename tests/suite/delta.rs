@@ -14,12 +14,7 @@ const MIB: u64 = 1 << 20;
 
 /// A world with `size` random bytes in one file, pushed; then changed, and pushed again over a wire that counts.
 /// Returns the bytes of the second push and the peak of the agent's memory in KiB.
-fn pushed_again(
-    world: &World,
-    server: &Server,
-    size: u64,
-    change: impl FnOnce(&Path),
-) -> (u64, u64) {
+fn pushed_again(world: &World, server: &Server, size: u64, change: impl FnOnce(&Path)) -> (u64, u64) {
     let file = world.path("src/file");
     world.dir("src");
     write_noise(&file, size, 7);
@@ -27,14 +22,8 @@ fn pushed_again(
     agent.push("-a", slash(&world.path("src")), "backup").ok();
     change(&file);
     let wire = Wire::to(server.address());
-    let out = agent
-        .through(&wire)
-        .push("-a --stats", slash(&world.path("src")), "backup")
-        .ok();
-    assert_eq!(
-        out.stat("Literal data") + out.stat("Matched data"),
-        fs::metadata(&file).expect("stat").len()
-    );
+    let out = agent.through(&wire).push("-a --stats", slash(&world.path("src")), "backup").ok();
+    assert_eq!(out.stat("Literal data") + out.stat("Matched data"), fs::metadata(&file).expect("stat").len());
     assert_equal(&world.path("src"), server.module("backup"));
     (wire.total(), out.peak_kib)
 }
@@ -76,12 +65,7 @@ fn a_truncation_costs_little_more_than_the_sums() {
     let world = World::new();
     let server = world.backup();
     let (bytes, _) = pushed_again(&world, &server, 64 * MIB, |file| {
-        fs::File::options()
-            .write(true)
-            .open(file)
-            .expect("open")
-            .set_len(40 * MIB + 13)
-            .expect("truncate");
+        fs::File::options().write(true).open(file).expect("open").set_len(40 * MIB + 13).expect("truncate");
     });
     assert!(bytes < MIB, "{bytes} bytes");
 }
@@ -106,13 +90,9 @@ fn a_pull_takes_only_what_changed() {
 fn a_gigabyte_with_scattered_edits_needs_little_wire_and_little_memory() {
     let world = World::new();
     let server = world.backup();
-    let (bytes, agent_kib) =
-        pushed_again(&world, &server, 1024 * MIB, |file| edit(file, 64, 4096, 8));
+    let (bytes, agent_kib) = pushed_again(&world, &server, 1024 * MIB, |file| edit(file, 64, 4096, 8));
     assert!(bytes < 10_000_000, "{bytes} bytes");
     let server_kib = peak_kib(server.pid()).expect("it runs");
-    assert!(
-        agent_kib > 0 && agent_kib < 150 * 1024,
-        "the agent held {agent_kib} KiB"
-    );
+    assert!(agent_kib > 0 && agent_kib < 150 * 1024, "the agent held {agent_kib} KiB");
     assert!(server_kib < 150 * 1024, "the server held {server_kib} KiB");
 }

@@ -32,8 +32,7 @@ impl Trace {
     fn of(server: &Server, world: &World) -> Option<Self> {
         let strace = find("strace")?;
         let (file, said) = (world.path("trace"), world.path("strace.said"));
-        let calls =
-            "trace=fsync,fdatasync,syncfs,linkat,renameat,renameat2,write,writev,sendto,sendmsg";
+        let calls = "trace=fsync,fdatasync,syncfs,linkat,renameat,renameat2,write,writev,sendto,sendmsg";
         let mut strace = Command::new(strace)
             .args([
                 "-f",
@@ -92,12 +91,7 @@ fn calls(trace: &str) -> Vec<Call> {
             (at, text.to_owned())
         };
         if let Some((name, _)) = whole.split_once('(') {
-            calls.push(Call {
-                name: name.to_owned(),
-                text: whole,
-                start,
-                end: at,
-            });
+            calls.push(Call { name: name.to_owned(), text: whole, start, end: at });
         }
     }
     calls
@@ -124,17 +118,11 @@ fn data_is_synced_before_the_name_and_the_directory_before_the_ack() {
     let world = World::in_dir(&disk);
     let server = world.backup();
     let module = server.module("backup").canonicalize().expect("a path");
-    for (what, content) in [
-        ("a new name", "one"),
-        ("a name that is taken", "other content"),
-    ] {
+    for (what, content) in [("a new name", "one"), ("a name that is taken", "other content")] {
         let Some(trace) = Trace::of(&server, &world) else {
             return;
         };
-        world
-            .agent(&server)
-            .push("-a", world.file("final-name", content), "backup")
-            .ok();
+        world.agent(&server).push("-a", world.file("final-name", content), "backup").ok();
         until("it has arrived", || {
             fs::read(module.join("final-name")).is_ok_and(|is| is == content.as_bytes())
         });
@@ -145,12 +133,7 @@ fn data_is_synced_before_the_name_and_the_directory_before_the_ack() {
 
 /// Asserts the order sync of data, name, sync of directory, ack.
 fn judge(what: &str, calls: &[Call], module: &Path) {
-    let told = || {
-        calls
-            .iter()
-            .map(|call| format!("{}\n", call.text))
-            .collect::<String>()
-    };
+    let told = || calls.iter().map(|call| format!("{}\n", call.text)).collect::<String>();
     let find = |wanted: &dyn Fn(&Call) -> bool| calls.iter().find(|&call| wanted(call));
 
     let names = |call: &Call| call.name.starts_with("linkat") || call.name.starts_with("rename");
@@ -160,25 +143,16 @@ fn judge(what: &str, calls: &[Call], module: &Path) {
     // The temp file is nameless (`(deleted)` to strace) or has a reserved name.
     let temp = |call: &Call| call.text.contains("(deleted)") || call.text.contains("/.~dl");
     let data = find(&|call| {
-        let syncs = ["fsync", "fdatasync"].contains(&call.name.as_str()) && temp(call)
-            || call.name == "syncfs";
+        let syncs =
+            ["fsync", "fdatasync"].contains(&call.name.as_str()) && temp(call) || call.name == "syncfs";
         syncs && call.end < named.start
     });
-    assert!(
-        data.is_some(),
-        "{what}: no sync of its data before its name:\n{}",
-        told()
-    );
+    assert!(data.is_some(), "{what}: no sync of its data before its name:\n{}", told());
 
     let dir = format!("<{}>", module.display());
+    let synced = find(&|call| call.name == "fsync" && call.text.contains(&dir) && call.start > named.end);
     let synced =
-        find(&|call| call.name == "fsync" && call.text.contains(&dir) && call.start > named.end);
-    let synced = synced.unwrap_or_else(|| {
-        panic!(
-            "{what}: no sync of the directory after the name:\n{}",
-            told()
-        )
-    });
+        synced.unwrap_or_else(|| panic!("{what}: no sync of the directory after the name:\n{}", told()));
 
     // Between the name and the end of that sync nothing goes to the agent: nothing there could be the ack.
     let to_agent = |call: &Call| call.text.contains("TCP");

@@ -74,15 +74,8 @@ fn a_server_killed_in_the_middle_of_a_push_leaves_the_old_file_and_nothing_else(
     server.kill();
     let code = push.wait();
     assert!(matches!(code, Some(10 | 12)), "{code:?}: {}", push.log());
-    assert_eq!(
-        fs::read(server.module("backup").join("big")).expect("read"),
-        b"the old content"
-    );
-    assert_eq!(
-        names(server.module("backup")),
-        ["big"],
-        "something of ours is left"
-    );
+    assert_eq!(fs::read(server.module("backup").join("big")).expect("read"), b"the old content");
+    assert_eq!(names(server.module("backup")), ["big"], "something of ours is left");
 
     server.start();
     world.agent(&server).push("-a", slash(&world.path("src")), "backup").ok();
@@ -104,10 +97,7 @@ fn an_agent_killed_in_the_middle_of_a_push_leaves_nothing_under_the_final_name()
     until("half of it is across", || wire.carried(Way::Up) > 32 * MIB);
     push.kill();
     assert_eq!(names(server.module("backup")), [""; 0]);
-    world
-        .agent(&server)
-        .push("-a", slash(&world.path("src")), "backup")
-        .ok();
+    world.agent(&server).push("-a", slash(&world.path("src")), "backup").ok();
     assert_equal(&world.path("src"), server.module("backup"));
     assert!(leftovers(server.module("backup")).is_empty());
 }
@@ -122,9 +112,7 @@ fn an_agent_killed_in_the_middle_of_a_pull_leaves_nothing_under_the_final_name()
     wire.throttle(32 * MIB);
     let agent = world.agent(&server).through(&wire);
     let mut pull = agent.spawn("pull", "-a", &[&agent.remote("backup/"), &dest]);
-    until("half of it is across", || {
-        wire.carried(Way::Down) > 32 * MIB
-    });
+    until("half of it is across", || wire.carried(Way::Down) > 32 * MIB);
     pull.kill();
     assert!(!dest.join("big").exists());
     world.agent(&server).pull("-a", "backup/", &dest).ok();
@@ -140,24 +128,12 @@ fn a_wire_cut_in_the_middle_of_a_push_ends_it_with_an_error() {
     write_noise(&file, 32 * MIB, 1);
     let wire = Wire::to(server.address());
     wire.cut_after(Way::Up, 10 * MIB);
-    let out = world
-        .agent(&server)
-        .through(&wire)
-        .push("-a", &file, "backup");
+    let out = world.agent(&server).through(&wire).push("-a", &file, "backup");
     assert!(wire.is_cut());
-    assert!(
-        matches!(out.code, Some(10 | 12)),
-        "{:?}: {}",
-        out.code,
-        out.stderr
-    );
+    assert!(matches!(out.code, Some(10 | 12)), "{:?}: {}", out.code, out.stderr);
     assert!(!server.module("backup").join("big").exists());
     wire.mend();
-    world
-        .agent(&server)
-        .through(&wire)
-        .push("-a", slash(&world.path("src")), "backup")
-        .ok();
+    world.agent(&server).through(&wire).push("-a", slash(&world.path("src")), "backup").ok();
     assert_equal(&world.path("src"), server.module("backup"));
 }
 
@@ -180,20 +156,11 @@ fn a_server_that_falls_silent_is_given_up() {
 fn sigterm_lets_the_server_drain() {
     let world = World::new();
     let mut server = world.backup();
-    world
-        .agent(&server)
-        .push("-a", world.file("f", "1"), "backup")
-        .ok();
+    world.agent(&server).push("-a", world.file("f", "1"), "backup").ok();
     assert_eq!(server.stop().code(), Some(0));
     server.start();
-    world
-        .agent(&server)
-        .push("-a", world.file("f", "2"), "backup")
-        .ok();
-    assert_eq!(
-        fs::read(server.module("backup").join("f")).expect("read"),
-        b"2"
-    );
+    world.agent(&server).push("-a", world.file("f", "2"), "backup").ok();
+    assert_eq!(fs::read(server.module("backup").join("f")).expect("read"), b"2");
 }
 
 /// A small file system of its own, gone when dropped.
@@ -206,13 +173,7 @@ impl SmallDisk {
             return None;
         }
         let options = std::ffi::CString::new(format!("size={mib}m,mode=755")).expect("no NUL");
-        match mount(
-            "tmpfs",
-            path,
-            "tmpfs",
-            MountFlags::empty(),
-            Some(options.as_c_str()),
-        ) {
+        match mount("tmpfs", path, "tmpfs", MountFlags::empty(), Some(options.as_c_str())) {
             Ok(()) => Some(Self(path.to_owned())),
             Err(error) => {
                 skip(&format!("no tmpfs can be mounted: {error}"));
@@ -243,11 +204,7 @@ fn a_full_disk_ends_a_push_with_its_own_code_and_tears_nothing() {
     let lookout = Lookout::over(&path.join("large"), &[]);
     let agent = world.agent(&server);
     let out = agent.push("-a", slash(&src), "backup").exits(11);
-    assert!(
-        out.stderr.contains("No space left on device"),
-        "{}",
-        out.stderr
-    );
+    assert!(out.stderr.contains("No space left on device"), "{}", out.stderr);
     lookout.saw_nothing_torn();
     assert!(!path.join("large").exists());
 

@@ -43,18 +43,11 @@ async fn channel(address: SocketAddr, authority: &Authority) -> Channel {
             connector.connect(name, socket).await.map(TokioIo::new)
         }
     });
-    Endpoint::from_static("https://driftless")
-        .connect_with_connector(connect)
-        .await
-        .expect("it connects")
+    Endpoint::from_static("https://driftless").connect_with_connector(connect).await.expect("it connects")
 }
 
 fn serving(world: &World, authority: &Authority) -> driftless_tests::server::Server {
-    let Identity {
-        cert_file,
-        key_file,
-        ..
-    } = authority.certify(world, "leaf", &["127.0.0.1"], 2120);
+    let Identity { cert_file, key_file, .. } = authority.certify(world, "leaf", &["127.0.0.1"], 2120);
     world
         .server()
         .global(format!("tls certificate = {}", cert_file.display()))
@@ -70,23 +63,12 @@ async fn the_server_says_that_it_serves() {
     let server = serving(&world, &authority);
     let mut health = HealthClient::new(channel(server.address(), &authority).await);
     for service in ["", SERVICE] {
-        let request = HealthCheckRequest {
-            service: service.to_owned(),
-        };
-        let reply = health
-            .check(Request::new(request))
-            .await
-            .expect("an answer")
-            .into_inner();
+        let request = HealthCheckRequest { service: service.to_owned() };
+        let reply = health.check(Request::new(request)).await.expect("an answer").into_inner();
         assert_eq!(reply.status(), ServingStatus::Serving, "{service:?}");
     }
-    let unknown = HealthCheckRequest {
-        service: "no.such.Service".to_owned(),
-    };
-    let refused = health
-        .check(Request::new(unknown))
-        .await
-        .expect_err("no such service");
+    let unknown = HealthCheckRequest { service: "no.such.Service".to_owned() };
+    let refused = health.check(Request::new(unknown)).await.expect_err("no such service");
     assert_eq!(refused.code(), tonic::Code::NotFound);
 }
 
@@ -96,23 +78,14 @@ async fn reflection_lists_the_service_and_describes_it() {
     let authority = Authority::new();
     let server = serving(&world, &authority);
     let mut reflection = ServerReflectionClient::new(channel(server.address(), &authority).await);
-    let ask = |message| ServerReflectionRequest {
-        host: String::new(),
-        message_request: Some(message),
-    };
+    let ask = |message| ServerReflectionRequest { host: String::new(), message_request: Some(message) };
     let questions = [
         ask(MessageRequest::ListServices(String::new())),
         ask(MessageRequest::FileContainingSymbol(SERVICE.to_owned())),
     ];
-    let answers = reflection
-        .server_reflection_info(tokio_stream::iter(questions))
-        .await
-        .expect("a stream");
-    let answers: Vec<_> = answers
-        .into_inner()
-        .map(|reply| reply.expect("an answer").message_response)
-        .collect()
-        .await;
+    let answers = reflection.server_reflection_info(tokio_stream::iter(questions)).await.expect("a stream");
+    let answers: Vec<_> =
+        answers.into_inner().map(|reply| reply.expect("an answer").message_response).collect().await;
 
     let [
         Some(MessageResponse::ListServicesResponse(list)),
@@ -121,19 +94,13 @@ async fn reflection_lists_the_service_and_describes_it() {
     else {
         panic!("other answers: {answers:?}");
     };
-    let names: Vec<&str> = list
-        .service
-        .iter()
-        .map(|service| service.name.as_str())
-        .collect();
+    let names: Vec<&str> = list.service.iter().map(|service| service.name.as_str()).collect();
     assert!(names.contains(&SERVICE), "{names:?}");
     assert!(names.contains(&"grpc.health.v1.Health"), "{names:?}");
     // The descriptor is a serialised FileDescriptorProto: names stand in it as they are.
     let described = file.file_descriptor_proto.concat();
     for name in ["driftless.v1", "Driftless", "Push", "Pull", "Modules"] {
-        let found = described
-            .windows(name.len())
-            .any(|bytes| bytes == name.as_bytes());
+        let found = described.windows(name.len()).any(|bytes| bytes == name.as_bytes());
         assert!(found, "{name} is not described");
     }
 }

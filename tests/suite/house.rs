@@ -14,19 +14,14 @@ fn sources(under: &str) -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();
     let mut open = vec![root.clone()];
     while let Some(dir) = open.pop() {
-        for entry in fs::read_dir(&dir)
-            .unwrap_or_else(|error| panic!("{}: {error}", dir.display()))
-            .flatten()
+        for entry in fs::read_dir(&dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display())).flatten()
         {
             let path = entry.path();
             if path.is_dir() && !path.ends_with("gen") {
                 open.push(path);
             } else if path.extension().is_some_and(|kind| kind == "rs") {
                 let text = fs::read_to_string(&path).expect("UTF-8");
-                found.push((
-                    path.strip_prefix(workspace()).expect("beneath").to_owned(),
-                    text,
-                ));
+                found.push((path.strip_prefix(workspace()).expect("beneath").to_owned(), text));
             }
         }
     }
@@ -37,18 +32,14 @@ fn sources(under: &str) -> Vec<(PathBuf, String)> {
 /// The lines that are code: no comments, and nothing of a test module at the end of the file.
 fn code(text: &str) -> impl Iterator<Item = &str> {
     let end = text.find("#[cfg(test)]\nmod ").unwrap_or(text.len());
-    text[..end]
-        .lines()
-        .filter(|line| !line.trim_start().starts_with("//"))
+    text[..end].lines().filter(|line| !line.trim_start().starts_with("//"))
 }
 
 /// The first path segments after `prefix` in a line: `crate::model::x` gives `model`.
 fn segments<'a>(line: &'a str, prefix: &'a str) -> impl Iterator<Item = &'a str> {
     line.match_indices(prefix).map(move |(at, _)| {
         let rest = &line[at + prefix.len()..];
-        rest.split(|c: char| !c.is_alphanumeric() && c != '_')
-            .next()
-            .unwrap_or_default()
+        rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default()
     })
 }
 
@@ -78,11 +69,7 @@ fn the_rooms_of_proto_import_one_way() {
             }
         }
     }
-    assert!(
-        wrong.is_empty(),
-        "against the direction:\n{}",
-        wrong.join("\n")
-    );
+    assert!(wrong.is_empty(), "against the direction:\n{}", wrong.join("\n"));
 }
 
 #[test]
@@ -91,12 +78,8 @@ fn the_two_programs_do_not_know_each_other() {
         for (path, text) in sources(&format!("{one}/src")) {
             assert!(!text.contains(other), "{} names {other}", path.display());
         }
-        let manifest =
-            fs::read_to_string(workspace().join(one).join("Cargo.toml")).expect("a manifest");
-        assert!(
-            !manifest.contains(&other.replace('_', "-")),
-            "{one}/Cargo.toml names {other}"
-        );
+        let manifest = fs::read_to_string(workspace().join(one).join("Cargo.toml")).expect("a manifest");
+        assert!(!manifest.contains(&other.replace('_', "-")), "{one}/Cargo.toml names {other}");
     }
 }
 
@@ -106,8 +89,8 @@ fn generated_types_stay_in_the_wire() {
     for room in ["proto/src", "agent/src", "server/src"] {
         for (path, text) in sources(room) {
             let home = path.starts_with("proto/src/wire") || path == Path::new("proto/src/lib.rs");
-            let names = code(&text)
-                .any(|line| line.contains("crate::r#gen::") || line.contains("crate::gen::"));
+            let names =
+                code(&text).any(|line| line.contains("crate::r#gen::") || line.contains("crate::gen::"));
             if names && !home {
                 wrong.push(path);
             }
@@ -133,19 +116,9 @@ fn files_stay_small() {
 
 #[test]
 fn every_file_says_what_it_is() {
-    for room in [
-        "proto/src",
-        "agent/src",
-        "server/src",
-        "tests/src",
-        "tests/suite",
-    ] {
+    for room in ["proto/src", "agent/src", "server/src", "tests/src", "tests/suite"] {
         for (path, text) in sources(room) {
-            assert!(
-                text.starts_with("//! "),
-                "{} does not begin with //!",
-                path.display()
-            );
+            assert!(text.starts_with("//! "), "{} does not begin with //!", path.display());
         }
     }
 }
@@ -153,19 +126,9 @@ fn every_file_says_what_it_is() {
 #[test]
 fn nothing_is_left_for_later() {
     // Spelt so that this file does not find itself.
-    let words = [
-        concat!("to", "do!("),
-        concat!("unimpl", "emented!("),
-        concat!("TO", "DO"),
-        concat!("FIX", "ME"),
-    ];
-    for room in [
-        "proto/src",
-        "agent/src",
-        "server/src",
-        "tests/src",
-        "tests/suite",
-    ] {
+    let words =
+        [concat!("to", "do!("), concat!("unimpl", "emented!("), concat!("TO", "DO"), concat!("FIX", "ME")];
+    for room in ["proto/src", "agent/src", "server/src", "tests/src", "tests/suite"] {
         for (path, text) in sources(room) {
             for word in words {
                 assert!(!text.contains(word), "{} says {word}", path.display());

@@ -34,30 +34,14 @@ fn a_compressed_tree_is_equal_and_smaller_on_the_wire() {
     let server = world.backup();
     let src = world.path("src");
     every_kind(&src);
-    plant(
-        &src,
-        &[&format!(
-            "text={}",
-            "what is said twice is said once\n".repeat(100_000)
-        )],
-    );
+    plant(&src, &[&format!("text={}", "what is said twice is said once\n".repeat(100_000))]);
     let (plain, pressed) = (Wire::to(server.address()), Wire::to(server.address()));
     let agent = world.agent(&server);
-    agent
-        .clone()
-        .through(&plain)
-        .push("-a", slash(&src), "backup/plain")
-        .ok();
-    agent
-        .through(&pressed)
-        .push("-az", slash(&src), "backup/pressed")
-        .ok();
+    agent.clone().through(&plain).push("-a", slash(&src), "backup/plain").ok();
+    agent.through(&pressed).push("-az", slash(&src), "backup/pressed").ok();
     assert_equal(&src, &server.module("backup").join("pressed"));
     let (plain, pressed) = (plain.total(), pressed.total());
-    assert!(
-        pressed + 2_500_000 < plain,
-        "{pressed} bytes with -z, {plain} without"
-    );
+    assert!(pressed + 2_500_000 < plain, "{pressed} bytes with -z, {plain} without");
 }
 
 #[test]
@@ -65,16 +49,10 @@ fn a_local_tree_is_synced_in_one_process() {
     let world = World::new();
     let (src, dest) = (world.path("src"), world.path("dest"));
     every_kind(&src);
-    world
-        .stranger()
-        .run("sync", "-a", &[&slash(&src), &dest])
-        .ok();
+    world.stranger().run("sync", "-a", &[&slash(&src), &dest]).ok();
     assert_equal(&src, &dest);
     plant(&dest, &["surplus/f=x", "empty=no more"]);
-    world
-        .stranger()
-        .run("sync", "-a --delete", &[&slash(&src), &dest])
-        .ok();
+    world.stranger().run("sync", "-a --delete", &[&slash(&src), &dest]).ok();
     assert_equal(&src, &dest);
 }
 
@@ -89,18 +67,11 @@ fn a_second_push_reads_and_sends_nothing() {
     let before = fs::metadata(server.module("backup").join("size-700001")).expect("stat");
 
     let wire = Wire::to(server.address());
-    let again = agent
-        .through(&wire)
-        .push("-a --delete --stats", slash(&src), "backup")
-        .ok();
+    let again = agent.through(&wire).push("-a --delete --stats", slash(&src), "backup").ok();
     assert_eq!(again.stat("Number of regular files transferred"), 0);
     assert_eq!(again.stat("Literal data"), 0);
     assert_eq!(again.stat("Number of created files"), 0);
-    assert!(
-        wire.total() < 8 * 1024,
-        "{} bytes on the wire, handshake included",
-        wire.total()
-    );
+    assert!(wire.total() < 8 * 1024, "{} bytes on the wire, handshake included", wire.total());
     let after = fs::metadata(server.module("backup").join("size-700001")).expect("stat");
     assert_eq!(
         (before.ino(), before.ctime_nsec()),
@@ -116,11 +87,7 @@ fn stats_count_what_crossed_the_socket() {
     let file = world.path("noise");
     write_noise(&file, 5_000_000, 1);
     let wire = Wire::to(server.address());
-    let out = world
-        .agent(&server)
-        .through(&wire)
-        .push("-a --stats", &file, "backup")
-        .ok();
+    let out = world.agent(&server).through(&wire).push("-a --stats", &file, "backup").ok();
     assert_eq!(out.stat("Number of files"), 1);
     assert_eq!(out.stat("Number of created files"), 1);
     assert_eq!(out.stat("Number of regular files transferred"), 1);
@@ -130,11 +97,7 @@ fn stats_count_what_crossed_the_socket() {
     assert_eq!(out.stat("Matched data"), 0);
     // The totals travel before the connection closes: its last frames are not among them.
     let told = out.stat("Total bytes sent") + out.stat("Total bytes received");
-    assert!(
-        wire.total().abs_diff(told) < 2048,
-        "{told} told, {} carried",
-        wire.total()
-    );
+    assert!(wire.total().abs_diff(told) < 2048, "{told} told, {} carried", wire.total());
 }
 
 #[test]
@@ -143,10 +106,7 @@ fn a_dry_run_changes_nothing_and_lists_what_the_real_run_does() {
     let server = world.backup();
     let src = world.path("src");
     plant(&src, &["new/f=1", "changed=2", "same=3", "link->new"]);
-    plant(
-        server.module("backup"),
-        &["changed=was longer", "gone/f=4", "same=3"],
-    );
+    plant(server.module("backup"), &["changed=was longer", "gone/f=4", "same=3"]);
     for same in [src.join("same"), server.module("backup").join("same")] {
         set_mtime(&same, 1_000_000_000, 0);
     }
@@ -154,10 +114,7 @@ fn a_dry_run_changes_nothing_and_lists_what_the_real_run_does() {
     let agent = world.agent(&server);
     let dry = agent.push("-avn --delete", slash(&src), "backup").ok();
     assert_eq!(names(server.module("backup")), before);
-    assert_eq!(
-        fs::read(server.module("backup").join("changed")).expect("read"),
-        b"was longer"
-    );
+    assert_eq!(fs::read(server.module("backup").join("changed")).expect("read"), b"was longer");
 
     let real = agent.push("-av --delete", slash(&src), "backup").ok();
     // A dry run names what it finds; a real one names what has landed.
@@ -165,14 +122,7 @@ fn a_dry_run_changes_nothing_and_lists_what_the_real_run_does() {
     dry.sort();
     real.sort();
     assert_eq!(dry, real);
-    for line in [
-        "changed",
-        "new/",
-        "new/f",
-        "link -> new",
-        "deleting gone/",
-        "deleting gone/f",
-    ] {
+    for line in ["changed", "new/", "new/f", "link -> new", "deleting gone/", "deleting gone/f"] {
         assert!(real.contains(&line), "{line:?} is not listed: {real:?}");
     }
     assert!(!real.contains(&"same"), "{real:?}");
@@ -180,11 +130,7 @@ fn a_dry_run_changes_nothing_and_lists_what_the_real_run_does() {
 
 /// What `-v` lists between its heading and the blank line before its summary.
 fn listed(stdout: &str) -> Vec<&str> {
-    stdout
-        .lines()
-        .skip(1)
-        .take_while(|line| !line.is_empty())
-        .collect()
+    stdout.lines().skip(1).take_while(|line| !line.is_empty()).collect()
 }
 
 #[test]
@@ -194,22 +140,13 @@ fn delete_removes_only_beneath_directories_in_the_transfer() {
     let module = server.module("backup");
     let src = world.path("src");
     plant(&src, &["d/keep=1", "other/f=2", "top=3"]);
-    plant(
-        module,
-        &["d/gone/deep/f=x", "d/old=x", "beside/f=x", "surplus=x"],
-    );
+    plant(module, &["d/gone/deep/f=x", "d/old=x", "beside/f=x", "surplus=x"]);
     let agent = world.agent(&server);
 
     agent.push("-a --delete", src.join("d"), "backup").ok();
-    assert_eq!(
-        names(module),
-        ["beside/", "beside/f", "d/", "d/keep", "surplus"]
-    );
+    assert_eq!(names(module), ["beside/", "beside/f", "d/", "d/keep", "surplus"]);
     agent.push("-a --delete", src.join("top"), "backup").ok();
-    assert_eq!(
-        names(module),
-        ["beside/", "beside/f", "d/", "d/keep", "surplus", "top"]
-    );
+    assert_eq!(names(module), ["beside/", "beside/f", "d/", "d/keep", "surplus", "top"]);
     agent.push("-a --delete", slash(&src), "backup").ok();
     assert_equal(&src, module);
 }
@@ -230,16 +167,8 @@ fn delete_without_recursion_is_bad_usage() {
     let world = World::new();
     let server = world.backup();
     let src = world.dir("src");
-    let out = world
-        .agent(&server)
-        .push("-lt --delete", slash(&src), "backup")
-        .exits(1);
-    assert!(
-        out.stderr
-            .contains("--delete does not work without --recursive"),
-        "{}",
-        out.stderr
-    );
+    let out = world.agent(&server).push("-lt --delete", slash(&src), "backup").exits(1);
+    assert!(out.stderr.contains("--delete does not work without --recursive"), "{}", out.stderr);
 }
 
 #[test]
@@ -252,10 +181,7 @@ fn a_type_change_lands_in_every_direction() {
             let src = world.path("src");
             plant(&src, &[after]);
             plant(server.module("backup"), &[before]);
-            world
-                .agent(&server)
-                .push("-a --delete", slash(&src), "backup")
-                .ok();
+            world.agent(&server).push("-a --delete", slash(&src), "backup").ok();
             assert_equal(&src, server.module("backup"));
         }
     }

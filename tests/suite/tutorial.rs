@@ -23,31 +23,15 @@ fn system_user() -> Option<(u32, u32)> {
         return None;
     }
     let id = |flag| {
-        let out = Command::new("id")
-            .args([flag, "rsync"])
-            .output()
-            .expect("id runs");
+        let out = Command::new("id").args([flag, "rsync"]).output().expect("id runs");
         String::from_utf8_lossy(&out.stdout).trim().parse().ok()
     };
     if id("-u").is_none() {
         // Another test may have made it in the same moment; what counts is that it is there afterwards.
-        let args = [
-            "--system",
-            "--user-group",
-            "--no-create-home",
-            "--shell",
-            "/usr/sbin/nologin",
-            "rsync",
-        ];
-        Command::new("useradd")
-            .args(args)
-            .status()
-            .expect("useradd runs");
+        let args = ["--system", "--user-group", "--no-create-home", "--shell", "/usr/sbin/nologin", "rsync"];
+        Command::new("useradd").args(args).status().expect("useradd runs");
     }
-    Some((
-        id("-u").expect("the user rsync"),
-        id("-g").expect("the group of rsync"),
-    ))
+    Some((id("-u").expect("the user rsync"), id("-g").expect("the group of rsync")))
 }
 
 /// The tutorial's server, on a folder that belongs to the system user.
@@ -78,22 +62,11 @@ impl Tutorial {
             secrets.display(),
             module.display()
         );
-        let globals = format!(
-            "port = 0\naddress = 127.0.0.1\nstate dir = {}\n",
-            at("server-state")
-        );
+        let globals = format!("port = 0\naddress = 127.0.0.1\nstate dir = {}\n", at("server-state"));
         let server = Server::configured(&world, &(globals + &config), &world.path("rsyncd.log"));
-        let agent = world
-            .agent(&server)
-            .as_user(USER)
-            .option("--password-file", world.file("client.pw", "123456\n"));
-        Some(Self {
-            agent,
-            server,
-            module,
-            config,
-            world,
-        })
+        let agent =
+            world.agent(&server).as_user(USER).option("--password-file", world.file("client.pw", "123456\n"));
+        Some(Self { agent, server, module, config, world })
     }
 }
 
@@ -117,29 +90,16 @@ impl Stock {
             .collect();
         let log = tutorial.world.path("stock.log");
         let lock = tutorial.world.path("stock.lock");
-        let config = format!(
-            "log file = {}\nlock file = {}\n{config}",
-            log.display(),
-            lock.display()
-        );
+        let config = format!("log file = {}\nlock file = {}\n{config}", log.display(), lock.display());
         let config = tutorial.world.file("stock.conf", config);
         let mut child = Command::new(rsync)
-            .args([
-                "--daemon",
-                "--no-detach",
-                "--address=127.0.0.1",
-                &format!("--port={port}"),
-            ])
+            .args(["--daemon", "--no-detach", "--address=127.0.0.1", &format!("--port={port}")])
             .arg(format!("--config={}", config.display()))
             .stdin(Stdio::null())
             .spawn()
             .expect("rsync runs");
         until("the stock daemon listens", || {
-            assert!(
-                child.try_wait().expect("wait").is_none(),
-                "the stock daemon ended: {}",
-                log.display()
-            );
+            assert!(child.try_wait().expect("wait").is_none(), "the stock daemon ended: {}", log.display());
             TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()
         });
         Some(Self { child, port })
@@ -149,19 +109,12 @@ impl Stock {
     fn pull(&self, world: &World, dest: &Path) {
         let out = Command::new("rsync")
             .args(["-a", &format!("--port={}", self.port)])
-            .arg(format!(
-                "--password-file={}",
-                world.path("client.pw").display()
-            ))
+            .arg(format!("--password-file={}", world.path("client.pw").display()))
             .arg(format!("{USER}@127.0.0.1::{MODULE}/"))
             .arg(dest)
             .output()
             .expect("rsync runs");
-        assert!(
-            out.status.success(),
-            "{}",
-            String::from_utf8_lossy(&out.stderr)
-        );
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
     }
 }
 
@@ -191,20 +144,10 @@ fn a_file_is_pushed_and_pulled_as_the_tutorial_does() {
     tutorial.agent.push("-avzP", &file, MODULE).ok();
     assert_eq!(names(&tutorial.module), ["hosts"]);
     belongs_to_rsync(&tutorial.module);
-    tutorial
-        .agent
-        .pull("-avzP", &format!("{MODULE}/"), &dir)
-        .ok();
-    assert_eq!(
-        fs::read(dir.join("hosts")).expect("read"),
-        b"127.0.0.1 localhost\n"
-    );
+    tutorial.agent.pull("-avzP", &format!("{MODULE}/"), &dir).ok();
+    assert_eq!(fs::read(dir.join("hosts")).expect("read"), b"127.0.0.1 localhost\n");
 
-    let by_env = tutorial
-        .agent
-        .clone()
-        .without("--password-file")
-        .env("RSYNC_PASSWORD", "123456");
+    let by_env = tutorial.agent.clone().without("--password-file").env("RSYNC_PASSWORD", "123456");
     by_env.push("-avzP", &file, &format!("{MODULE}/again")).ok();
     assert_eq!(names(&tutorial.module), ["again", "hosts"]);
 }
@@ -236,10 +179,7 @@ fn a_second_push_under_fake_super_finds_nothing_to_do() {
     let src = tutorial.world.path("src");
     every_kind(&src);
     tutorial.agent.push("-a", slash(&src), MODULE).ok();
-    let again = tutorial
-        .agent
-        .push("-a --delete --stats", slash(&src), MODULE)
-        .ok();
+    let again = tutorial.agent.push("-a --delete --stats", slash(&src), MODULE).ok();
     assert_eq!(again.stat("Number of regular files transferred"), 0);
     assert_eq!(again.stat("Number of created files"), 0);
 }
@@ -257,26 +197,16 @@ fn a_backup_made_by_stock_rsync_is_taken_over() {
     every_kind(&src);
     let out = Command::new("rsync")
         .args(["-a", &format!("--port={}", stock.port)])
-        .arg(format!(
-            "--password-file={}",
-            world.path("client.pw").display()
-        ))
+        .arg(format!("--password-file={}", world.path("client.pw").display()))
         .arg(slash(&src))
         .arg(format!("{USER}@127.0.0.1::{MODULE}"))
         .output()
         .expect("rsync runs");
-    assert!(
-        out.status.success(),
-        "{}",
-        String::from_utf8_lossy(&out.stderr)
-    );
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
     let back = world.path("back");
     tutorial.agent.pull("-a", &format!("{MODULE}/"), &back).ok();
     assert_equal(&src, &back);
-    let push = tutorial
-        .agent
-        .push("-a --delete --stats", slash(&src), MODULE)
-        .ok();
+    let push = tutorial.agent.push("-a --delete --stats", slash(&src), MODULE).ok();
     assert_eq!(push.stat("Number of regular files transferred"), 0);
 }
 
@@ -293,10 +223,7 @@ fn the_tutorials_loop_becomes_one_watch() {
     let mut arrives = |what: &str| {
         until_ok(what, || {
             // The judge is a pull: on the server's own disk owners and links look different under fake super.
-            tutorial
-                .agent
-                .pull("-a --delete", &format!("{MODULE}/"), &back)
-                .ok();
+            tutorial.agent.pull("-a --delete", &format!("{MODULE}/"), &back).ok();
             driftless_tests::trees::equal(&src, &back)
         });
         watch.runs();
@@ -336,17 +263,10 @@ fn a_folder_of_roots_refuses_a_server_that_dropped_its_groups() {
     };
     chown(&tutorial.module, Some(0), Some(0)).expect("chown");
     fs::set_permissions(&tutorial.module, fs::Permissions::from_mode(0o770)).expect("chmod");
-    let out = tutorial
-        .agent
-        .push("-a", tutorial.world.file("f", "1"), MODULE)
-        .exits(23);
+    let out = tutorial.agent.push("-a", tutorial.world.file("f", "1"), MODULE).exits(23);
     assert!(out.stderr.contains("Permission denied"), "{}", out.stderr);
     assert_eq!(names(&tutorial.module), [""; 0]);
-    assert!(
-        tutorial.server.log().contains("Permission denied"),
-        "{}",
-        tutorial.server.log()
-    );
+    assert!(tutorial.server.log().contains("Permission denied"), "{}", tutorial.server.log());
 }
 
 #[test]
@@ -365,17 +285,10 @@ fn the_tutorials_malformed_address_lists_are_refused_with_both_lines_named() {
         for (line, value) in [(2, "192.168.0/0/24"), (3, "0.0.0.0/32")] {
             let found = said.lines().any(|text| {
                 text.contains(value)
-                    && (text.contains(&format!(":{line}:"))
-                        || text.contains(&format!("line {line}")))
+                    && (text.contains(&format!(":{line}:")) || text.contains(&format!("line {line}")))
             });
-            assert!(
-                found,
-                "{command} does not name line {line} and {value}:\n{said}"
-            );
+            assert!(found, "{command} does not name line {line} and {value}:\n{said}");
         }
-        assert!(
-            said.contains("192.168.0.0/24"),
-            "{command} does not show the intended form:\n{said}"
-        );
+        assert!(said.contains("192.168.0.0/24"), "{command} does not show the intended form:\n{said}");
     }
 }

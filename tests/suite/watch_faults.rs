@@ -20,18 +20,11 @@ fn a_server_killed_and_restarted_is_caught_up_with() {
     let mut server = world.backup();
     let src = world.path("src");
     every_kind(&src);
-    let mut watch = world
-        .agent(&server)
-        .watch("-a --delete", slash(&src), "backup");
-    until_ok("the first reconcile", || {
-        equal(&src, server.module("backup"))
-    });
+    let mut watch = world.agent(&server).watch("-a --delete", slash(&src), "backup");
+    until_ok("the first reconcile", || equal(&src, server.module("backup")));
 
     server.kill();
-    plant(
-        &src,
-        &["while/it/was=away", "empty=no more", "a/b/c/leaf=changed"],
-    );
+    plant(&src, &["while/it/was=away", "empty=no more", "a/b/c/leaf=changed"]);
     fs::remove_dir_all(src.join("many")).expect("rm -r");
     fs::rename(src.join("size-700001"), src.join("renamed")).expect("mv");
     server.start();
@@ -49,10 +42,7 @@ fn a_server_killed_in_the_middle_of_a_file_is_caught_up_with() {
     let src = world.dir("src");
     let wire = Wire::to(server.address());
     wire.throttle(48 * MIB);
-    let mut watch = world
-        .agent(&server)
-        .through(&wire)
-        .watch("-a --delete", slash(&src), "backup");
+    let mut watch = world.agent(&server).through(&wire).watch("-a --delete", slash(&src), "backup");
     plant(&src, &["ready=1"]);
     until_ok("it is live", || equal(&src, server.module("backup")));
 
@@ -61,9 +51,7 @@ fn a_server_killed_in_the_middle_of_a_file_is_caught_up_with() {
     write_noise(&staged, 96 * MIB, 3);
     let before = wire.carried(Way::Up);
     fs::rename(&staged, src.join("big")).expect("mv");
-    until("half of it is across", || {
-        wire.carried(Way::Up) > before + 48 * MIB
-    });
+    until("half of it is across", || wire.carried(Way::Up) > before + 48 * MIB);
     server.kill();
     assert!(!server.module("backup").join("big").exists());
     server.start();
@@ -79,10 +67,7 @@ fn a_wire_cut_in_the_middle_of_a_large_file_is_waited_out() {
     let server = world.backup();
     let src = world.dir("src");
     let wire = Wire::to(server.address());
-    let mut watch = world
-        .agent(&server)
-        .through(&wire)
-        .watch("-a --delete", slash(&src), "backup");
+    let mut watch = world.agent(&server).through(&wire).watch("-a --delete", slash(&src), "backup");
     plant(&src, &["ready=1"]);
     until_ok("it is live", || equal(&src, server.module("backup")));
 
@@ -108,9 +93,7 @@ fn an_agent_killed_and_started_again_finds_what_it_missed() {
     plant(&src, &["d/one=1", "d/two=2", "gone=3"]);
     let agent = world.agent(&server);
     let mut watch = agent.watch("-a --delete", slash(&src), "backup");
-    until_ok("the first reconcile", || {
-        equal(&src, server.module("backup"))
-    });
+    until_ok("the first reconcile", || equal(&src, server.module("backup")));
     watch.kill();
 
     plant(&src, &["d/one=changed", "new/f=4"]);
@@ -128,15 +111,10 @@ fn a_server_changed_behind_the_agents_back_is_found_out_at_the_next_start() {
     plant(&src, &["d/one=1", "two=2"]);
     let agent = world.agent(&server);
     let mut watch = agent.watch("-a --delete", slash(&src), "backup");
-    until_ok("the first reconcile", || {
-        equal(&src, server.module("backup"))
-    });
+    until_ok("the first reconcile", || equal(&src, server.module("backup")));
     watch.kill();
 
-    plant(
-        server.module("backup"),
-        &["d/one=tampered with", "planted=x"],
-    );
+    plant(server.module("backup"), &["d/one=tampered with", "planted=x"]);
     fs::remove_file(server.module("backup").join("two")).expect("rm");
     let mut watch = agent.watch("-a --delete", slash(&src), "backup");
     until_ok("it was put right", || equal(&src, server.module("backup")));
@@ -152,9 +130,7 @@ fn a_full_disk_is_waited_out() {
     };
     let server = world.server().module_at("backup", &path, &[]).start();
     let src = world.dir("src");
-    let mut watch = world
-        .agent(&server)
-        .watch("-a --delete", slash(&src), "backup");
+    let mut watch = world.agent(&server).watch("-a --delete", slash(&src), "backup");
     write_noise(&src.join("ballast"), 10 * MIB, 1);
     until_ok("the ballast is across", || equal(&src, &path));
 
@@ -162,9 +138,7 @@ fn a_full_disk_is_waited_out() {
     let staged = world.path("large");
     write_noise(&staged, 12 * MIB, 2);
     fs::rename(&staged, src.join("large")).expect("mv");
-    until("the agent says so", || {
-        watch.log().contains("No space left on device")
-    });
+    until("the agent says so", || watch.log().contains("No space left on device"));
     plant(&src, &["small=still gets through"]);
     until("the rest keeps flowing", || path.join("small").exists());
     assert!(!path.join("large").exists());
@@ -181,9 +155,7 @@ fn a_queue_that_overflows_is_made_good() {
     let server = world.backup();
     let src = world.path("src");
     plant(&src, &["ready=1"]);
-    let mut watch = world
-        .agent(&server)
-        .watch("-a --delete", slash(&src), "backup");
+    let mut watch = world.agent(&server).watch("-a --delete", slash(&src), "backup");
     until_ok("it is live", || equal(&src, server.module("backup")));
 
     watch.signal(Signal::STOP);
@@ -192,9 +164,7 @@ fn a_queue_that_overflows_is_made_good() {
     watch.signal(Signal::CONT);
     patiently(&mut watch, || equal(&src, server.module("backup")));
     plant(&src, &["dir-499/after=x"]);
-    until_ok("the directories made in the gap are watched", || {
-        equal(&src, server.module("backup"))
-    });
+    until_ok("the directories made in the gap are watched", || equal(&src, server.module("backup")));
     assert_equal(&src, server.module("backup"));
 }
 
@@ -231,17 +201,13 @@ fn a_root_that_goes_away_deletes_nothing() {
     let server = world.backup();
     let src = world.path("src");
     plant(&src, &["d/f=1", "g=2"]);
-    let watch = world
-        .agent(&server)
-        .watch("-a --delete", slash(&src), "backup");
+    let watch = world.agent(&server).watch("-a --delete", slash(&src), "backup");
     until_ok("it is live", || equal(&src, server.module("backup")));
 
     // Moved aside in one step: what the agent then finds under the name is nothing, not an empty tree.
     fs::rename(&src, world.path("aside")).expect("mv");
     plant(&world.path("aside"), &["more=3"]);
-    stays("the copy is whole", || {
-        names(server.module("backup")) == ["d/", "d/f", "g"]
-    });
+    stays("the copy is whole", || names(server.module("backup")) == ["d/", "d/f", "g"]);
     drop(watch);
 }
 
@@ -263,8 +229,6 @@ fn a_root_that_is_emptied_as_a_whole_is_no_reason_to_delete_the_copy() {
     drop(disk);
     assert_eq!(names(&path), [""; 0]);
     let watch = agent.watch("-a --delete", slash(&path), "backup");
-    stays("the copy is whole", || {
-        names(server.module("backup")) == ["d/", "d/f", "g"]
-    });
+    stays("the copy is whole", || names(server.module("backup")) == ["d/", "d/f", "g"]);
     drop(watch);
 }

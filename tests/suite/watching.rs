@@ -8,9 +8,7 @@ use driftless_tests::World;
 use driftless_tests::agent::Running;
 use driftless_tests::oracle::slash;
 use driftless_tests::server::Server;
-use driftless_tests::trees::{
-    assert_equal, edit, equal, every_kind, names, plant, set_mtime, write_noise,
-};
+use driftless_tests::trees::{assert_equal, edit, equal, every_kind, names, plant, set_mtime, write_noise};
 use driftless_tests::wait::{until, until_ok};
 use driftless_tests::wire::{Way, Wire};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
@@ -39,20 +37,9 @@ impl Live {
         let src = world.path("src");
         let server = world.backup();
         let wire = Wire::to(server.address());
-        let watch = world
-            .agent(&server)
-            .through(&wire)
-            .watch(options, slash(&src), "backup");
-        until_ok("the first reconcile", || {
-            equal(&src, server.module("backup"))
-        });
-        Self {
-            src,
-            server,
-            watch,
-            wire,
-            world,
-        }
+        let watch = world.agent(&server).through(&wire).watch(options, slash(&src), "backup");
+        until_ok("the first reconcile", || equal(&src, server.module("backup")));
+        Self { src, server, watch, wire, world }
     }
 
     fn copy(&self) -> &Path {
@@ -110,13 +97,7 @@ fn a_leaf_written_the_moment_its_directories_are_made_arrives() {
         plant(&live.src, &[&format!("{i}/a/b/c/f=leaf {i}")]);
     }
     live.arrives();
-    assert_eq!(
-        names(live.copy())
-            .iter()
-            .filter(|name| name.ends_with("/f"))
-            .count(),
-        300
-    );
+    assert_eq!(names(live.copy()).iter().filter(|name| name.ends_with("/f")).count(), 300);
 }
 
 #[test]
@@ -138,25 +119,16 @@ fn a_rename_sends_no_content_again() {
 
 #[test]
 fn chained_and_crossed_renames_come_out_right() {
-    let mut live = Live::with(
-        "-a --delete",
-        &["a/f=1", "x=left", "y=right", "p/in=1", "q/in=2"],
-    );
+    let mut live = Live::with("-a --delete", &["a/f=1", "x=left", "y=right", "p/in=1", "q/in=2"]);
     let path = |name: &str| live.src.join(name);
-    for (from, to) in ["a", "b", "c", "d", "e", "f"]
-        .iter()
-        .zip(["b", "c", "d", "e", "f", "g"])
-    {
+    for (from, to) in ["a", "b", "c", "d", "e", "f"].iter().zip(["b", "c", "d", "e", "f", "g"]) {
         fs::rename(path(from), path(to)).expect("mv");
     }
     for (one, other) in [("x", "y"), ("p", "q")] {
         renameat_with(CWD, path(one), CWD, path(other), RenameFlags::EXCHANGE).expect("exchange");
     }
     live.arrives();
-    assert_eq!(
-        names(live.copy()),
-        ["g/", "g/f", "p/", "p/in", "q/", "q/in", "x", "y"]
-    );
+    assert_eq!(names(live.copy()), ["g/", "g/f", "p/", "p/in", "q/", "q/in", "x", "y"]);
     assert_eq!(fs::read(live.copy().join("x")).expect("read"), b"right");
 }
 
@@ -170,10 +142,7 @@ fn what_is_moved_out_is_forgotten_and_what_is_moved_in_is_found() {
     assert_eq!(names(live.copy()), ["stays"]);
     fs::rename(&outside, live.src.join("in")).expect("mv");
     live.arrives();
-    assert_eq!(
-        names(live.copy()),
-        ["in/", "in/d/", "in/d/f", "in/d/g", "stays"]
-    );
+    assert_eq!(names(live.copy()), ["in/", "in/d/", "in/d/f", "in/d/g", "stays"]);
 }
 
 #[test]
@@ -254,12 +223,8 @@ fn a_file_changed_within_its_old_size_and_mtime_arrives() {
     let mut live = Live::with("-a --delete", &["f=before"]);
     let meta = fs::metadata(live.src.join("f")).expect("stat");
     fs::write(live.src.join("f"), "after!").expect("write");
-    let file = fs::File::options()
-        .write(true)
-        .open(live.src.join("f"))
-        .expect("open");
-    file.set_times(fs::FileTimes::new().set_modified(meta.modified().expect("mtime")))
-        .expect("touch -r");
+    let file = fs::File::options().write(true).open(live.src.join("f")).expect("open");
+    file.set_times(fs::FileTimes::new().set_modified(meta.modified().expect("mtime"))).expect("touch -r");
     live.arrives();
     assert_eq!(fs::read(live.copy().join("f")).expect("read"), b"after!");
 }
@@ -302,26 +267,15 @@ fn what_is_excluded_neither_arrives_nor_goes() {
     let server = world.backup();
     plant(server.module("backup"), &["old.log=protected", "surplus=x"]);
     let agent = world.agent(&server);
-    let mut watch = agent.watch(
-        "-a --delete --exclude=*.log --exclude=/cache/",
-        slash(&src),
-        "backup",
-    );
-    until("the first reconcile", || {
-        names(server.module("backup")) == ["f", "old.log"]
-    });
-    plant(
-        &src,
-        &["y.log=4", "cache/deep/h=5", "d/z.log=6", "d/cache/i=7"],
-    );
+    let mut watch = agent.watch("-a --delete --exclude=*.log --exclude=/cache/", slash(&src), "backup");
+    until("the first reconcile", || names(server.module("backup")) == ["f", "old.log"]);
+    plant(&src, &["y.log=4", "cache/deep/h=5", "d/z.log=6", "d/cache/i=7"]);
     fs::rename(src.join("f"), src.join("f.log")).expect("mv");
     until("the change arrives", || {
         names(server.module("backup")) == ["d/", "d/cache/", "d/cache/i", "old.log"]
     });
     fs::rename(src.join("y.log"), src.join("y.txt")).expect("mv");
-    until("what is renamed out of the rules arrives", || {
-        server.module("backup").join("y.txt").exists()
-    });
+    until("what is renamed out of the rules arrives", || server.module("backup").join("y.txt").exists());
     watch.runs();
 }
 
@@ -336,10 +290,7 @@ fn a_link_is_stored_and_what_it_points_to_is_not_watched() {
     plant(&live.src, &["later=2"]);
     live.arrives();
     assert_eq!(names(live.copy()), ["f", "later", "link"]);
-    assert_eq!(
-        fs::read_link(live.copy().join("link")).expect("a link"),
-        outside
-    );
+    assert_eq!(fs::read_link(live.copy().join("link")).expect("a link"), outside);
 }
 
 #[test]

@@ -247,7 +247,8 @@ fn invocation(name: &str, matches: &ArgMatches) -> Result<Invocation, Usage> {
     let (command, sources, dest) = places(name, matches)?;
 
     let restore = command == Command::Restore;
-    let mut options = options::options(matches, if restore { restore_defaults() } else { Options::default() });
+    let mut options =
+        options::options(matches, if restore { restore_defaults() } else { Options::default() });
     if options.delete && !options.recursive {
         return Err(bad("--delete does not work without --recursive (-r) or --dirs (-d)."));
     }
@@ -318,7 +319,8 @@ fn trust(connection: Connection) -> Result<Trust, Usage> {
 
 /// Reads `sha256:` and 64 hexadecimal digits.
 fn fingerprint(typed: &str) -> Result<[u8; 32], String> {
-    let wrong = || "expected sha256: and 64 hexadecimal digits, as `driftlessd fingerprint` prints".to_owned();
+    let wrong =
+        || "expected sha256: and 64 hexadecimal digits, as `driftlessd fingerprint` prints".to_owned();
     let digits = typed.strip_prefix("sha256:").map(str::as_bytes).ok_or_else(wrong)?;
     if digits.len() != 64 {
         return Err(wrong());
@@ -358,7 +360,9 @@ fn places(name: &str, matches: &ArgMatches) -> Result<(Command, Vec<Place>, Opti
         ("restore", true, false) => Command::Restore,
         ("watch", false, true) if sources.len() == 1 => Command::Watch,
         ("watch", false, true) => return Err(bad("watch takes one source")),
-        ("watch" | "push", ..) => return Err(bad(&format!("{name} needs a local source and a remote destination"))),
+        ("watch" | "push", ..) => {
+            return Err(bad(&format!("{name} needs a local source and a remote destination")));
+        }
         _ => return Err(bad(&format!("{name} needs a remote source and a local destination"))),
     };
     Ok((command, sources, Some(dest)))

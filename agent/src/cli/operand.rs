@@ -256,10 +256,8 @@ fn complete(first: &Remote, later: Typed) -> Result<Remote, OperandError> {
 
 /// A remote path and whether its content is meant. Checked, but kept as typed.
 fn path(typed: &[u8], shown: &str) -> Result<(Vec<u8>, bool), OperandError> {
-    let checked = RelPath::parse_typed(typed).map_err(|error| OperandError::BadPath {
-        operand: shown.to_owned(),
-        error,
-    })?;
+    let checked = RelPath::parse_typed(typed)
+        .map_err(|error| OperandError::BadPath { operand: shown.to_owned(), error })?;
     if checked.is_root() {
         return Ok((Vec::new(), true));
     }

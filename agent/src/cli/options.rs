@@ -123,7 +123,9 @@ pub fn add(command: Command) -> Command {
             Arg::new("bwlimit")
                 .long("bwlimit")
                 .value_name("RATE")
-                .help("Bytes a second, in KiB unless a suffix says otherwise (512b, 1.5m, 2MB); 0 for no limit")
+                .help(
+                    "Bytes a second, in KiB unless a suffix says otherwise (512b, 1.5m, 2MB); 0 for no limit",
+                )
                 .allow_hyphen_values(true)
                 .value_parser(rate),
         )
@@ -205,7 +207,10 @@ pub fn rules_from_stdin(matches: &ArgMatches) -> usize {
 }
 
 /// The content of a rule file that the operator named. Exit code 11 when it cannot be read, as in rsync(1).
-#[expect(clippy::disallowed_methods, reason = "a file that the operator names, opened once, not beneath any Root")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a file that the operator names, opened once, not beneath any Root"
+)]
 fn rule_file(id: &str, name: &OsString) -> Result<Vec<u8>, Usage> {
     // More rules than this no hello may carry, so no honest file is cut.
     let most = (limits::RULES_MAX * limits::RULE_LEN) as u64;
@@ -215,7 +220,8 @@ fn rule_file(id: &str, name: &OsString) -> Result<Vec<u8>, Usage> {
     } else {
         std::fs::File::open(name).and_then(|file| file.take(most + 1).read_to_end(&mut content))
     };
-    let failed = |error: String| Usage::new(Exit::File, format!("--{id}={}: {error}", Escaped(name.as_bytes())));
+    let failed =
+        |error: String| Usage::new(Exit::File, format!("--{id}={}: {error}", Escaped(name.as_bytes())));
     match read {
         Err(error) => Err(failed(error.to_string())),
         Ok(read) if read as u64 > most => Err(failed(format!("larger than {most} bytes"))),

@@ -305,7 +305,8 @@ mod tests {
             if let Some(short) = short {
                 let value = if valued { "7" } else { "" };
                 let message = refusal(&[&format!("-av{short}{value}")]);
-                let named = message.starts_with(&format!("-{short}:")) || message.contains(&format!("(-{short})"));
+                let named =
+                    message.starts_with(&format!("-{short}:")) || message.contains(&format!("(-{short})"));
                 assert!(named, "{message}");
             }
         }
@@ -313,7 +314,10 @@ mod tests {
 
     #[test]
     fn the_first_one_typed_is_named() {
-        assert_eq!(refusal(&["-avc", "-H"]), "--checksum (-c): a known rsync option that is not supported yet");
+        assert_eq!(
+            refusal(&["-avc", "-H"]),
+            "--checksum (-c): a known rsync option that is not supported yet"
+        );
         assert!(refusal(&["-H", "-avc"]).starts_with("--hard-links (-H): "));
     }
 

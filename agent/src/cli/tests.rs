@@ -98,7 +98,9 @@ fn listing_files_is_not_supported_yet() {
 
 #[test]
 fn help_and_version_are_no_failure() {
-    for args in [&["--help"][..], &["-h"], &["push", "--help"], &["watch", "-h"], &["--version"], &["pull", "-V"]] {
+    for args in
+        [&["--help"][..], &["-h"], &["push", "--help"], &["watch", "-h"], &["--version"], &["pull", "-V"]]
+    {
         let usage = line(args).expect_err("help");
         assert_eq!(usage.exit, Exit::Ok, "{args:?}: {}", usage.message);
     }
@@ -123,8 +125,21 @@ fn connection_options_arrive() {
     let digits = "0aF".repeat(21) + "9";
     let (pin, other) = (format!("sha256:{digits}"), format!("--fingerprint=sha256:{}", "00".repeat(32)));
     let run = ok(&[
-        "push", "a", "h::m", "--port=99", "--timeout", "7", "--password-file=-", "--fingerprint", &pin, &other,
-        "--client-cert", "c", "--client-key=k", "--state-dir", "s",
+        "push",
+        "a",
+        "h::m",
+        "--port=99",
+        "--timeout",
+        "7",
+        "--password-file=-",
+        "--fingerprint",
+        &pin,
+        &other,
+        "--client-cert",
+        "c",
+        "--client-key=k",
+        "--state-dir",
+        "s",
     ]);
     assert_eq!((run.port, run.timeout), (Some(99), Some(Duration::from_secs(7))));
     assert_eq!(run.password_file, Some(PathBuf::from("-")));

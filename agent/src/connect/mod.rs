@@ -157,7 +157,12 @@ impl Server {
     ///
     /// # Errors
     /// A certificate or key file that cannot be used.
-    pub fn new(remote: &Remote, port: u16, trust: &Trust, passwords: Passwords) -> Result<Self, ConnectError> {
+    pub fn new(
+        remote: &Remote,
+        port: u16,
+        trust: &Trust,
+        passwords: Passwords,
+    ) -> Result<Self, ConnectError> {
         let tls = if trust.plaintext { None } else { Some(trust::client_config(trust)?) };
         Ok(Self {
             host: remote.host.clone(),
@@ -264,7 +269,8 @@ fn broken(status: &tonic::Status) -> Ended {
     match status::meaning(status) {
         status::Meaning::Broken => Ended::Broken(status.message().to_owned()),
         status::Meaning::Protocol => {
-            Refusal::new(RefusalReason::Unsupported, format!("not a Driftless server: {}", status.message())).into()
+            Refusal::new(RefusalReason::Unsupported, format!("not a Driftless server: {}", status.message()))
+                .into()
         }
     }
 }

@@ -92,8 +92,7 @@ fn roots(ca: Option<&Path>) -> Result<RootCertStore, ConnectError> {
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, ConnectError> {
     let failed = |reason: String| ConnectError::TrustFile(format!("{}: {reason}", path.display()));
-    let read: Result<Vec<_>, _> =
-        CertificateDer::pem_slice_iter(&read(path)?).collect::<Result<_, _>>();
+    let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&read(path)?).collect::<Result<_, _>>();
     match read {
         Ok(found) if found.is_empty() => Err(failed("holds no certificate in PEM form".into())),
         Ok(found) => Ok(found),
@@ -102,11 +101,15 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, ConnectErro
 }
 
 fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, ConnectError> {
-    PrivateKeyDer::from_pem_slice(&read(path)?)
-        .map_err(|error| ConnectError::TrustFile(format!("{}: no private key in PEM form: {error}", path.display())))
+    PrivateKeyDer::from_pem_slice(&read(path)?).map_err(|error| {
+        ConnectError::TrustFile(format!("{}: no private key in PEM form: {error}", path.display()))
+    })
 }
 
-#[expect(clippy::disallowed_methods, reason = "a file that the operator names, opened once, not beneath any Root")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a file that the operator names, opened once, not beneath any Root"
+)]
 fn read(path: &Path) -> Result<Vec<u8>, ConnectError> {
     std::fs::read(path).map_err(|error| ConnectError::TrustFile(format!("{}: {error}", path.display())))
 }

@@ -84,9 +84,10 @@ impl Batch {
     /// as a whole.
     #[must_use]
     pub fn paths(&self) -> Vec<Dirty> {
-        let ends = self.renames.iter().flat_map(|r| {
-            [&r.from, &r.to].map(|path| Dirty { path: path.clone(), subtree: r.dir })
-        });
+        let ends = self
+            .renames
+            .iter()
+            .flat_map(|r| [&r.from, &r.to].map(|path| Dirty { path: path.clone(), subtree: r.dir }));
         ends.chain(self.dirty.iter().cloned()).collect()
     }
 }

@@ -199,7 +199,11 @@ impl Pending {
         }
         self.dirty(from, Why::Gone, false, now);
         let mark = Mark { fresh: false, ..mark.unwrap_or_else(|| Mark::new(now)) };
-        if mark.subtree { self.cover(to, mark) } else { self.put(to, mark) }
+        if mark.subtree {
+            self.cover(to, mark)
+        } else {
+            self.put(to, mark)
+        }
         for name in exchanged {
             let mark = Mark::new(now);
             if dir { self.cover(name, mark) } else { self.put(name, mark) }

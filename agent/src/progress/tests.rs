@@ -84,8 +84,16 @@ fn each_file_is_its_name_and_one_line() {
     let lines: Vec<String> = paper.text().lines().map(str::to_owned).collect();
     assert_eq!(lines.len(), 5, "{lines:?}");
     assert_eq!([&*lines[0], &lines[2], &lines[3]], ["a\\#012b", "given/up", "c"]);
-    assert!(lines[1].starts_with("              0 100% ") && lines[1].ends_with("(xfr#1, to-chk=0/1)"), "{}", lines[1]);
-    assert!(lines[4].starts_with("              5 100% ") && lines[4].ends_with("(xfr#2, to-chk=0/2)"), "{}", lines[4]);
+    assert!(
+        lines[1].starts_with("              0 100% ") && lines[1].ends_with("(xfr#1, to-chk=0/1)"),
+        "{}",
+        lines[1]
+    );
+    assert!(
+        lines[4].starts_with("              5 100% ") && lines[4].ends_with("(xfr#2, to-chk=0/2)"),
+        "{}",
+        lines[4]
+    );
     assert!(progress.was_named(&path("c")) && !progress.was_named(&path("c")));
 }
 

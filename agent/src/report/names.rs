@@ -12,7 +12,9 @@ pub fn line(change: &Change) -> Option<String> {
     let shown = match change.action {
         Action::Removed => return Some(format!("deleting {name}")),
         Action::Created | Action::Renamed => true,
-        Action::Updated(difference) => difference.content || difference.kind || (change.dir && difference.any()),
+        Action::Updated(difference) => {
+            difference.content || difference.kind || (change.dir && difference.any())
+        }
     };
     shown.then(|| match &change.target {
         Some(target) => format!("{name} -> {}", Escaped(target)),

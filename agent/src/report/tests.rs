@@ -55,7 +55,8 @@ fn nothing_when_nothing_was_asked_for_or_quiet() {
 #[test]
 fn a_note_is_silent_only_with_q() {
     for (args, want) in [("push -a s h::m", "note\n"), ("push -aq s h::m", "")] {
-        let invocation = crate::cli::parse(["driftless"].into_iter().chain(args.split(' ')).map(OsString::from));
+        let invocation =
+            crate::cli::parse(["driftless"].into_iter().chain(args.split(' ')).map(OsString::from));
         let paper = Paper::default();
         Report::with_progress(&invocation.expect("usage"), paper.progress(false)).note("note");
         assert_eq!(paper.text(), want, "{args}");
@@ -74,7 +75,10 @@ fn a_name_above_its_progress_is_not_repeated() {
     let text = printed("push -aP s h::m");
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines.len(), 7, "{text}");
-    assert_eq!(lines[..5], ["sending incremental file list", "created directory copy", "deleting old", "d/", "d/f"]);
+    assert_eq!(
+        lines[..5],
+        ["sending incremental file list", "created directory copy", "deleting old", "d/", "d/f"]
+    );
     assert!(lines[5].contains(" 100% "), "{text}");
     assert_eq!(lines[6], "l -> d/f");
 }

@@ -104,7 +104,11 @@ impl Desk {
     }
 
     /// Waits for a word, or until then.
-    pub(super) fn wait<'a>(&'a self, state: MutexGuard<'a, State>, until: Option<Instant>) -> MutexGuard<'a, State> {
+    pub(super) fn wait<'a>(
+        &'a self,
+        state: MutexGuard<'a, State>,
+        until: Option<Instant>,
+    ) -> MutexGuard<'a, State> {
         match until {
             None => self.word.wait(state).unwrap_or_else(PoisonError::into_inner),
             Some(until) => {
@@ -117,7 +121,12 @@ impl Desk {
 
 impl State {
     /// Books the tasks of a batch: one for each of these, in order. Returns their numbers.
-    pub(super) fn begin(&mut self, batch: u64, since: Instant, work: impl Iterator<Item = Dirty>) -> Vec<TaskId> {
+    pub(super) fn begin(
+        &mut self,
+        batch: u64,
+        since: Instant,
+        work: impl Iterator<Item = Dirty>,
+    ) -> Vec<TaskId> {
         let mut ids = Vec::new();
         for dirty in work {
             self.last_task += 1;

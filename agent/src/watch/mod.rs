@@ -81,9 +81,7 @@ impl<'a> Watch<'a> {
         };
         let source = std::path::absolute(path).map_err(|e| file(&e))?;
         let prefix = match source.file_name() {
-            Some(name) if !trailing_slash => {
-                RelPath::root().child(name.as_bytes()).map_err(|e| file(&e))?
-            }
+            Some(name) if !trailing_slash => RelPath::root().child(name.as_bytes()).map_err(|e| file(&e))?,
             _ => RelPath::root(),
         };
         let status = Arc::new(Status::new(invocation.verbosity < 0));

@@ -185,6 +185,11 @@ impl Scan<'_> {
     /// What the journal says the server holds. A row that cannot be read costs sending more, nothing else.
     fn known(&self, path: &RelPath) -> Option<Known> {
         let record = self.journal.get(path).ok()??;
-        Some(Known { stamp: record.stamp, entry: record.entry, digest: record.digest?, groups: record.groups })
+        Some(Known {
+            stamp: record.stamp,
+            entry: record.entry,
+            digest: record.digest?,
+            groups: record.groups,
+        })
     }
 }

@@ -127,9 +127,8 @@ impl Watch<'_> {
         }
         known.journal = None;
         let destination = place(remote(self.invocation.dest.as_ref())?);
-        let journal =
-            Journal::open(self.state.path(), &self.source, &welcome.module_id, &destination.path)
-                .map_err(|error| ConnectError::TrustFile(error.to_string()))?;
+        let journal = Journal::open(self.state.path(), &self.source, &welcome.module_id, &destination.path)
+            .map_err(|error| ConnectError::TrustFile(error.to_string()))?;
         let journal = Arc::new(journal);
         known.journal = Some(Arc::clone(&journal));
         Ok(journal)

@@ -52,8 +52,10 @@ impl Status {
         *drawn = Some(Instant::now());
         let pending = state.pending.len() + state.in_flight();
         let lag = state.oldest().map_or(0.0, |since| since.elapsed().as_secs_f64());
-        let ack = state.last_ack.map_or("never".into(), |at| format!("{:.0} s ago", at.elapsed().as_secs_f64()));
+        let ack =
+            state.last_ack.map_or("never".into(), |at| format!("{:.0} s ago", at.elapsed().as_secs_f64()));
         let mut out = std::io::stdout().lock();
-        let _closed = write!(out, "\r\x1b[Kpending {pending}, lag {lag:.1} s, last ack {ack}").and_then(|()| out.flush());
+        let _closed = write!(out, "\r\x1b[Kpending {pending}, lag {lag:.1} s, last ack {ack}")
+            .and_then(|()| out.flush());
     }
 }

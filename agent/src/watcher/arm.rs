@@ -112,13 +112,15 @@ impl Engine {
 
     /// A directory may stand at this name.
     pub(super) fn visit(&mut self, parent: Wd, name: &[u8]) {
-        let visit = Visit { parent, name: name.into(), mode: Mode::Tell, arrives: false, arrival: None, tries: 0 };
+        let visit =
+            Visit { parent, name: name.into(), mode: Mode::Tell, arrives: false, arrival: None, tries: 0 };
         self.ready.push_back(Task::Visit(visit));
     }
 
     /// A directory of which nothing is known may stand at this name.
     pub(super) fn visit_arrival(&mut self, parent: Wd, name: &[u8]) {
-        let visit = Visit { parent, name: name.into(), mode: Mode::Arm, arrives: true, arrival: None, tries: 0 };
+        let visit =
+            Visit { parent, name: name.into(), mode: Mode::Arm, arrives: true, arrival: None, tries: 0 };
         self.ready.push_back(Task::Visit(visit));
     }
 
@@ -137,7 +139,9 @@ impl Engine {
 
     /// Holds a watched directory by its path, if the path leads to it now.
     fn hold(&self, wd: Wd) -> Result<(RelPath, Dir), Astray> {
-        let (Some(path), Some(inode)) = (self.tree.path(wd), self.tree.inode(wd)) else { return Err(Astray::Detached) };
+        let (Some(path), Some(inode)) = (self.tree.path(wd), self.tree.inode(wd)) else {
+            return Err(Astray::Detached);
+        };
         let dir = self.root.dir(&path).map_err(|error| Astray::of(error, &path))?;
         match kernel::inode(dir.as_fd()) {
             Ok(found) if found == inode => Ok((path, dir)),

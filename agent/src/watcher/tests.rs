@@ -255,7 +255,10 @@ fn a_renamed_directory_goes_on_under_its_new_name() {
     assert!(signals.contains(&renamed("a", "b", true)), "{signals:?}");
     assert!(covers(&signals, "b/x/y/f"), "{signals:?}");
     assert!(!signals.iter().any(|s| matches!(s, Signal::Dirty { path, .. } if path.is_within(&p("a")))));
-    assert!(!signals.iter().any(|s| matches!(s, Signal::Rescan(_))), "one rename, nothing to compare: {signals:?}");
+    assert!(
+        !signals.iter().any(|s| matches!(s, Signal::Rescan(_))),
+        "one rename, nothing to compare: {signals:?}"
+    );
     assert_eq!(world.watches(), 4);
 }
 
@@ -372,7 +375,10 @@ fn whatever_happened_every_directory_ends_up_watched_under_its_name() {
         for dir in &want {
             let file = format!("{dir}/file");
             let signals = world.hear(|world| fs::write(world.at(&file), "").expect("f"));
-            assert!(signals.iter().any(|s| is_dirty(s, &file, Why::Closed)), "seed {seed}: {file}: {signals:?}");
+            assert!(
+                signals.iter().any(|s| is_dirty(s, &file, Why::Closed)),
+                "seed {seed}: {file}: {signals:?}"
+            );
         }
     }
 }
@@ -469,7 +475,8 @@ fn an_excluded_directory_costs_no_watch() {
 
 #[test]
 fn a_rule_on_paths_is_asked_again_when_a_directory_above_is_renamed() {
-    let mut world = World::with(&["/top/deep"], |tree| fs::create_dir_all(tree.join("top/deep/er")).expect("dir"));
+    let mut world =
+        World::with(&["/top/deep"], |tree| fs::create_dir_all(tree.join("top/deep/er")).expect("dir"));
     assert_eq!(world.watches(), 2);
     fs::rename(world.at("top"), world.at("other")).expect("rename");
     world.until("the comparison", |signals| signals.contains(&Signal::Rescan(p("other"))));
@@ -519,5 +526,10 @@ fn dropping_the_watcher_stops_it() {
     let world = World::new();
     drop(world.watcher);
     // The thread held the only sender.
-    assert!(world.heard.recv_timeout(DEADLINE).is_err_and(|e| e == std::sync::mpsc::RecvTimeoutError::Disconnected));
+    assert!(
+        world
+            .heard
+            .recv_timeout(DEADLINE)
+            .is_err_and(|e| e == std::sync::mpsc::RecvTimeoutError::Disconnected)
+    );
 }

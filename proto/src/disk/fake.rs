@@ -172,7 +172,9 @@ mod tests {
 
     #[test]
     fn anything_else_is_no_claim() {
-        for text in ["", "100644", "100644 0,0", "100644 0,0 1", "9 0,0 1:1", "100644 0,0 1:1 x", "100644 0,0 -1:1"] {
+        for text in
+            ["", "100644", "100644 0,0", "100644 0,0 1", "9 0,0 1:1", "100644 0,0 1:1 x", "100644 0,0 -1:1"]
+        {
             assert_eq!(Meant::parse(text.as_bytes()), None, "{text}");
         }
     }

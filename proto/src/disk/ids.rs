@@ -45,7 +45,8 @@ impl Names {
 
     /// The name of a group; `None` as for [`Names::user_name`].
     pub fn group_name(&mut self, gid: u32) -> Option<Vec<u8>> {
-        let ask = |gid| Group::from_gid(Gid::from_raw(gid)).ok().flatten().map(|group| group.name.into_bytes());
+        let ask =
+            |gid| Group::from_gid(Gid::from_raw(gid)).ok().flatten().map(|group| group.name.into_bytes());
         self.named(gid).then(|| self.groups.entry(gid).or_insert_with(|| ask(gid)).clone())?
     }
 

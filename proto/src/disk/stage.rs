@@ -63,7 +63,9 @@ impl Staged {
         let flags = OFlags::RDWR | OFlags::CLOEXEC;
         let (fd, name) = match rustix::fs::openat(dir.fd(), ".", flags | OFlags::TMPFILE, mode) {
             Ok(fd) => (fd, None),
-            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOSYS) => return Self::create_named(dir),
+            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL | Errno::NOSYS) => {
+                return Self::create_named(dir);
+            }
             Err(error) => return Err(error.into()),
         };
         Ok(Self::new(fd.into(), name, dir.style()))

@@ -13,10 +13,7 @@ impl Time {
     /// This time, cut down to what a file system with this granularity (in ns, at least 1) can keep.
     #[must_use]
     pub fn granular(self, ns: u32) -> Self {
-        Self {
-            sec: self.sec,
-            nsec: self.nsec - self.nsec % ns.clamp(1, 1_000_000_000),
-        }
+        Self { sec: self.sec, nsec: self.nsec - self.nsec % ns.clamp(1, 1_000_000_000) }
     }
 }
 
@@ -126,7 +123,8 @@ impl Entry {
             Kind::Symlink { .. } => 'l',
         };
         let mut text = String::from(kind);
-        for (shift, special, on, off) in [(6, 0o4000, 's', 'S'), (3, 0o2000, 's', 'S'), (0, 0o1000, 't', 'T')] {
+        for (shift, special, on, off) in [(6, 0o4000, 's', 'S'), (3, 0o2000, 's', 'S'), (0, 0o1000, 't', 'T')]
+        {
             let bits = self.mode >> shift;
             text.push(if bits & 4 == 0 { '-' } else { 'r' });
             text.push(if bits & 2 == 0 { '-' } else { 'w' });

@@ -123,16 +123,14 @@ impl Terms {
             d.kind = true;
             return d;
         }
-        let time = want.mtime.granular(self.time_granularity_ns)
-            != have.mtime.granular(self.time_granularity_ns);
+        let time =
+            want.mtime.granular(self.time_granularity_ns) != have.mtime.granular(self.time_granularity_ns);
         d.time = self.times && time;
         d.content = match (&want.kind, &have.kind) {
             (Kind::File { size: a }, Kind::File { size: b }) => a != b || time,
             (a, b) => a != b,
         };
-        d.mode = self.perms
-            && !matches!(want.kind, Kind::Symlink { .. })
-            && want.mode != have.mode;
+        d.mode = self.perms && !matches!(want.kind, Kind::Symlink { .. }) && want.mode != have.mode;
         d.owner = self.owner && want.uid != have.uid;
         d.group = self.group && want.gid != have.gid;
         d

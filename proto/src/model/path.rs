@@ -70,10 +70,8 @@ impl RelPath {
     /// A path that an operator typed: slashes at the ends and doubled, and `.` components, are dropped first, as
     /// the kernel would. `..` is refused, never resolved.
     pub fn parse_typed(bytes: &[u8]) -> Result<Self, PathError> {
-        let names: Vec<&[u8]> = bytes
-            .split(|&b| b == b'/')
-            .filter(|name| !name.is_empty() && *name != b".")
-            .collect();
+        let names: Vec<&[u8]> =
+            bytes.split(|&b| b == b'/').filter(|name| !name.is_empty() && *name != b".").collect();
         if names.is_empty() {
             return Ok(Self::root());
         }
@@ -162,9 +160,7 @@ impl RelPath {
     /// Whether this is `dir` or lies beneath it.
     #[must_use]
     pub fn is_within(&self, dir: &Self) -> bool {
-        dir.is_root()
-            || (self.0.starts_with(&dir.0)
-                && matches!(self.0.get(dir.0.len()), None | Some(b'/')))
+        dir.is_root() || (self.0.starts_with(&dir.0) && matches!(self.0.get(dir.0.len()), None | Some(b'/')))
     }
 }
 

@@ -69,12 +69,9 @@ fn inside(root: Root, single_name: Option<&[u8]>, created: bool) -> Result<Desti
 fn under_a_name(base: &Root, path: &RelPath, dry_run: bool) -> Result<Destination, Refusal> {
     let parent = path.parent().unwrap_or_else(RelPath::root);
     match base.beneath(&parent) {
-        Ok(root) => Ok(Destination {
-            root,
-            single_name: Some(path.name().into()),
-            created: false,
-            empty: false,
-        }),
+        Ok(root) => {
+            Ok(Destination { root, single_name: Some(path.name().into()), created: false, empty: false })
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound && !dry_run => Err(no_parent(path, &error)),
         Err(error) => Err(unusable(path, &error)),
     }

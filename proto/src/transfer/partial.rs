@@ -7,8 +7,8 @@ use std::fs::File;
 use std::sync::Mutex;
 use std::time::Instant;
 
-use crate::disk::reserved;
 use crate::disk::Root;
+use crate::disk::reserved;
 use crate::disk::stage::Staged;
 use crate::limits;
 use crate::model::path::RelPath;

@@ -44,9 +44,8 @@ fn reason(status: &tonic::Status) -> String {
 /// # Errors
 /// The stream's end, or a first frame of anything but one item.
 pub async fn first<T: Framed>(stream: &mut tonic::Streaming<T::Frame>) -> Result<T, Ended> {
-    let items = next::<T>(stream)
-        .await
-        .ok_or_else(|| Ended::Broken("the peer closed the stream".into()))??;
+    let items =
+        next::<T>(stream).await.ok_or_else(|| Ended::Broken("the peer closed the stream".into()))??;
     <[T; 1]>::try_from(items)
         .map(|[item]| item)
         .map_err(|_| Misbehaved::Unexpected("a first frame of several items").into())

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use crate::disk::{Dir, Found, Root};
 use crate::disk::walk;
+use crate::disk::{Dir, Found, Root};
 use crate::model::path::RelPath;
 
 /// One source: what lies at `from` beneath `root` appears at `to` beneath the transfer root.
@@ -151,8 +151,8 @@ impl View {
     pub fn parts(&self) -> Vec<Part> {
         let mut parts: Vec<Part> = Vec::new();
         for mount in &self.mounts {
-            let dir = mount.to.is_root()
-                || mount.root.found(&mount.from).is_ok_and(|found| found.entry.is_dir());
+            let dir =
+                mount.to.is_root() || mount.root.found(&mount.from).is_ok_and(|found| found.entry.is_dir());
             let part = if dir { Part::Dir(mount.to.clone()) } else { Part::Single(mount.to.clone()) };
             if !parts.contains(&part) {
                 parts.push(part);

@@ -39,9 +39,7 @@ fn shrink(plain: &[u8]) -> Option<Bytes> {
 
 /// The reverse of [`shrink`], never giving more than [`limits::FRAME_MAX`] bytes.
 fn grow(packed: &[u8]) -> Result<Bytes, Misbehaved> {
-    zstd::bulk::decompress(packed, limits::FRAME_MAX)
-        .map(Bytes::from)
-        .map_err(|_| Misbehaved::Compression)
+    zstd::bulk::decompress(packed, limits::FRAME_MAX).map(Bytes::from).map_err(|_| Misbehaved::Compression)
 }
 
 macro_rules! framed {

@@ -112,7 +112,9 @@ fn what_cannot_be_meant_is_refused() {
 
 #[test]
 fn bytes_that_are_not_utf8_stay_in_paths() {
-    let Ok(Place::Remote(remote)) = parse_place(OsStr::from_bytes(b"h::m/a\xff")) else { panic!("not remote") };
+    let Ok(Place::Remote(remote)) = parse_place(OsStr::from_bytes(b"h::m/a\xff")) else {
+        panic!("not remote")
+    };
     assert_eq!(remote.path, b"a\xff");
     let Ok(Place::Local(local)) = parse_place(OsStr::from_bytes(b"a\xff/")) else { panic!("not local") };
     assert_eq!(local.path.as_os_str().as_bytes(), b"a\xff");

@@ -123,7 +123,17 @@ fn rules_keep_their_order_across_options_and_files() {
     let file = dir.path().join("rules");
     std::fs::write(&file, b"x\ny\n").expect("write");
     let file = file.to_str().expect("text");
-    let run = ok(&["--exclude=a", "--include", "b", "--exclude-from", file, "--exclude", "-c", "--include-from", file]);
+    let run = ok(&[
+        "--exclude=a",
+        "--include",
+        "b",
+        "--exclude-from",
+        file,
+        "--exclude",
+        "-c",
+        "--include-from",
+        file,
+    ]);
     let mut want = Rules::default();
     want.exclude(b"a").expect("rule");
     want.include(b"b").expect("rule");

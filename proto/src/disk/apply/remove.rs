@@ -125,7 +125,13 @@ impl Tree {
     }
 
     /// Removes a directory that has just been emptied. Says whether it is gone.
-    fn leave(&mut self, dir: &Dir, name: &[u8], level: &Level, removed: &mut dyn FnMut(&[u8], &Kind)) -> bool {
+    fn leave(
+        &mut self,
+        dir: &Dir,
+        name: &[u8],
+        level: &Level,
+        removed: &mut dyn FnMut(&[u8], &Kind),
+    ) -> bool {
         let emptied = match &level.dir {
             Some(emptied) => Ok(emptied.clone()),
             None => self.open(&level.path),

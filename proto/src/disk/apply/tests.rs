@@ -140,7 +140,8 @@ fn nodes_are_made_whole_and_replace_what_stood_there() {
     }
     fs::create_dir(ground.path("d")).expect("directory");
     assert_errno(place_node(&ground.top(), b"d", &entry(Kind::Fifo, 0o600), &ALL), Errno::ISDIR);
-    let refused = place_node(&ground.top(), b"f", &entry(file(b""), 0o600), &ALL).expect_err("a file is no node");
+    let refused =
+        place_node(&ground.top(), b"f", &entry(file(b""), 0o600), &ALL).expect_err("a file is no node");
     assert_eq!(refused.kind(), io::ErrorKind::InvalidInput);
     assert_eq!(ground.names(), [b"d", b"n"]);
 }
@@ -261,13 +262,18 @@ fn a_rename_replaces_all_but_directories() {
 
     fs::hard_link(ground.path("d/new"), ground.path("d/same")).expect("link");
     rename(&d, b"same", &d, b"new").expect("two names of one file");
-    assert_eq!((crate::disk::testing::names(&ground.path("d")), ground.read("d/new")), (vec![b"new".to_vec()], b"g".to_vec()));
+    assert_eq!(
+        (crate::disk::testing::names(&ground.path("d")), ground.read("d/new")),
+        (vec![b"new".to_vec()], b"g".to_vec())
+    );
 }
 
 #[test]
 fn files_set_aside_never_replace_one_another() {
     let ground = Ground::new();
-    for (content, want) in [(b"1", "f.before-restore"), (b"2", "f.before-restore.2"), (b"3", "f.before-restore.3")] {
+    for (content, want) in
+        [(b"1", "f.before-restore"), (b"2", "f.before-restore.2"), (b"3", "f.before-restore.3")]
+    {
         ground.write("f", content);
         assert_eq!(keep_aside(&ground.top(), b"f").expect("aside"), want.as_bytes());
         assert_eq!(ground.read(want), content);

@@ -38,7 +38,9 @@ fn a_basis_that_is_too_short_is_an_error() {
     ground.write("basis", &bytes(2 * inside));
     let (basis, _) = ground.top().open_file(b"basis").expect("basis");
     let mut staged = Staged::create(&ground.top()).expect("staged");
-    for (offset, len) in [(0, 3 * COPY_INSIDE_MIN), (2 * COPY_INSIDE_MIN, 1), (9 * COPY_INSIDE_MIN, COPY_INSIDE_MIN)] {
+    for (offset, len) in
+        [(0, 3 * COPY_INSIDE_MIN), (2 * COPY_INSIDE_MIN, 1), (9 * COPY_INSIDE_MIN, COPY_INSIDE_MIN)]
+    {
         let error = staged.copy_from(&basis, offset, len).expect_err("too short");
         assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
     }

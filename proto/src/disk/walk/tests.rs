@@ -69,23 +69,56 @@ fn equal_trees_have_equal_summaries() {
 fn every_single_change_shows_in_the_directory_and_above_and_nowhere_else() {
     type Change = (&'static str, fn(&Ground), &'static [&'static str]);
     let changes: [Change; 8] = [
-        ("size", |g| { g.write("d/e/f", b"content!"); set_mtime(g, "d/e/f", 1_000_000_000); }, &["d/e", "d"]),
+        (
+            "size",
+            |g| {
+                g.write("d/e/f", b"content!");
+                set_mtime(g, "d/e/f", 1_000_000_000);
+            },
+            &["d/e", "d"],
+        ),
         ("file time", |g| set_mtime(g, "d/e/f", 1_000_000_001), &["d/e", "d"]),
         ("directory time", |g| set_mtime(g, "d/e", 1_000_000_001), &["d"]),
-        ("mode", |g| fs::set_permissions(g.path("d/g"), fs::Permissions::from_mode(0o600)).expect("mode"), &["d"]),
-        ("link text", |g| {
-            fs::remove_file(g.path("l")).expect("remove");
-            symlink("d/h", g.path("l")).expect("symlink");
-            set_mtime(g, "l", 1_000_000_000);
-        }, &[]),
-        ("new name", |g| { g.write("d/e/new", b""); set_mtime(g, "d/e", 1_000_000_000); }, &["d/e", "d"]),
-        ("missing name", |g| { fs::remove_file(g.path("d/g")).expect("remove"); set_mtime(g, "d", 1_000_000_000); }, &["d"]),
-        ("kind", |g| {
-            fs::remove_file(g.path("d/g")).expect("remove");
-            fs::create_dir(g.path("d/g")).expect("directory");
-            set_mtime(g, "d/g", 1_000_000_000);
-            set_mtime(g, "d", 1_000_000_000);
-        }, &["d"]),
+        (
+            "mode",
+            |g| fs::set_permissions(g.path("d/g"), fs::Permissions::from_mode(0o600)).expect("mode"),
+            &["d"],
+        ),
+        (
+            "link text",
+            |g| {
+                fs::remove_file(g.path("l")).expect("remove");
+                symlink("d/h", g.path("l")).expect("symlink");
+                set_mtime(g, "l", 1_000_000_000);
+            },
+            &[],
+        ),
+        (
+            "new name",
+            |g| {
+                g.write("d/e/new", b"");
+                set_mtime(g, "d/e", 1_000_000_000);
+            },
+            &["d/e", "d"],
+        ),
+        (
+            "missing name",
+            |g| {
+                fs::remove_file(g.path("d/g")).expect("remove");
+                set_mtime(g, "d", 1_000_000_000);
+            },
+            &["d"],
+        ),
+        (
+            "kind",
+            |g| {
+                fs::remove_file(g.path("d/g")).expect("remove");
+                fs::create_dir(g.path("d/g")).expect("directory");
+                set_mtime(g, "d/g", 1_000_000_000);
+                set_mtime(g, "d", 1_000_000_000);
+            },
+            &["d"],
+        ),
     ];
     let before = summary(&planted());
     for (what, change, changed) in changes {
@@ -158,7 +191,8 @@ fn a_tree_500_deep_is_summarised_with_few_descriptors_and_removed() {
     assert_ne!(summary(&ground).digest, deep.digest);
 
     let mut removed = 0;
-    let gone = crate::disk::apply::remove_tree(&ground.top(), b"d", &mut |_, _| false, &mut |_, _| removed += 1);
+    let gone =
+        crate::disk::apply::remove_tree(&ground.top(), b"d", &mut |_, _| false, &mut |_, _| removed += 1);
     assert!(gone.expect("removed"));
     assert_eq!(removed, 501);
     assert!(ground.names().is_empty());

@@ -198,7 +198,8 @@ impl<'a> Search<'a> {
         if most == 0 {
             return false;
         }
-        let (old, new) = (&self.held[self.at..self.at + most], &self.held[self.at + len..self.at + len + most]);
+        let (old, new) =
+            (&self.held[self.at..self.at + most], &self.held[self.at + len..self.at + len + most]);
         let stopped = self.index.roll(&mut weak, old, new);
         self.miss(stopped.unwrap_or(most));
         self.mode = Mode::Roll(Some(weak));
@@ -262,7 +263,8 @@ impl<'a> Search<'a> {
         // Of equal blocks, one at the same offset continues what is already in place.
         let offset = self.start + self.at as u64;
         let in_place = u32::try_from(offset / len as u64).ok();
-        let in_place = in_place.filter(|&block| block < self.sums.whole() && self.sums.offset(block) == offset);
+        let in_place =
+            in_place.filter(|&block| block < self.sums.whole() && self.sums.offset(block) == offset);
         let block = in_place.filter(same).unwrap_or(found);
         self.matched(block, len, emit);
         self.mode = Mode::Expect { block: block + 1, run: RUN_MIN };

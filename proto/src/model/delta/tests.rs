@@ -272,7 +272,9 @@ fn false_alarms_are_paid_from_a_budget() {
 fn lying_sums_give_ops_within_bounds() {
     let source = noise(200_000, 1);
     let size = 50 * BLOCK as u64 + 7;
-    for lie in [vec![0; 51 * SUM_LEN], noise(51 * SUM_LEN, 9), signature(&source, BLOCK)[..51 * SUM_LEN].to_vec()] {
+    for lie in
+        [vec![0; 51 * SUM_LEN], noise(51 * SUM_LEN, 9), signature(&source, BLOCK)[..51 * SUM_LEN].to_vec()]
+    {
         let sums = Sums::parse(limits::BLOCK_MIN, size, lie).expect("sums");
         let covered = search_with(&sums, &source, 4096).iter().fold(0, |covered, op| match op {
             Op::Copy { offset, len } => {

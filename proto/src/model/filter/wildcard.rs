@@ -77,7 +77,13 @@ impl Wildcard {
         }
         let (head, rest) = tokens.split_at(first);
         let (middle, tail) = rest.split_at(last - first);
-        Some(Self { head: head.into(), middle: middle.into(), tail: tail.into(), classes: classes.into(), frame })
+        Some(Self {
+            head: head.into(),
+            middle: middle.into(),
+            tail: tail.into(),
+            classes: classes.into(),
+            frame,
+        })
     }
 
     pub(super) fn matches(&self, text: &[u8], is_dir: bool) -> bool {

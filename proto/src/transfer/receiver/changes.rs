@@ -6,8 +6,8 @@ use super::compare::Made;
 use super::context::{Ticket, problem_of};
 use super::land::{BasisFrom, Job};
 use crate::disk::apply;
-use crate::disk::{Found, Root};
 use crate::disk::walk;
+use crate::disk::{Found, Root};
 use crate::model::change::Action;
 use crate::model::digest::Digest;
 use crate::model::entry::{Entry, Kind};
@@ -106,12 +106,7 @@ impl Receiver {
     }
 
     /// Removes what stands at a path, excluded names and what holds them excepted.
-    pub(super) fn delete(
-        &mut self,
-        path: RelPath,
-        own: &Found,
-        tickets: Vec<Ticket>,
-    ) -> Result<(), Ended> {
+    pub(super) fn delete(&mut self, path: RelPath, own: &Found, tickets: Vec<Ticket>) -> Result<(), Ended> {
         if self.context.options.dry_run {
             return self.would_delete(&path, own);
         }
@@ -264,7 +259,9 @@ impl Receiver {
         let difference = own.as_ref().map(|own| self.context.terms.difference(&entry, &own.entry));
         match (digest, difference, own) {
             // Size and type are as they should be: only the content can tell.
-            (Some(digest), Some(difference), Some(own)) if !difference.kind && own.entry.size() == entry.size() => {
+            (Some(digest), Some(difference), Some(own))
+                if !difference.kind && own.entry.size() == entry.size() =>
+            {
                 let lander = self.lander_of(&path);
                 self.job(lander, Job::Check { path, entry, digest, difference, tickets })
             }

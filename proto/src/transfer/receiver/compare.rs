@@ -63,9 +63,8 @@ impl Receiver {
         let context = &self.context;
         let seed = Seed::new(&context.terms, context.rules.iter());
         let mut names = Names::new(context.terms.numeric_ids);
-        let summary =
-            walk::summarise(&context.root, dir, &context.terms, &context.rules, seed, &mut names)
-                .map_err(|e| Ended::fault(format!("read {dir}"), e))?;
+        let summary = walk::summarise(&context.root, dir, &context.terms, &context.rules, seed, &mut names)
+            .map_err(|e| Ended::fault(format!("read {dir}"), e))?;
         let digest = summary.digest;
         if let Some(comparison) = &mut self.comparison {
             comparison.summary = Some(summary);
@@ -148,9 +147,11 @@ impl Receiver {
         let own = if nothing_here {
             Ok(HashMap::new())
         } else {
-            self.context.root.dir(dir).and_then(|d| walk::list(&d)).map(|listing| {
-                listing.entries.into_iter().map(|l| (l.name, l.found)).collect()
-            })
+            self.context
+                .root
+                .dir(dir)
+                .and_then(|d| walk::list(&d))
+                .map(|listing| listing.entries.into_iter().map(|l| (l.name, l.found)).collect())
         };
         let unusable = own.is_err();
         let own = match own {
@@ -165,12 +166,7 @@ impl Receiver {
         Ok(())
     }
 
-    fn listed(
-        &mut self,
-        listed: message::Listed,
-        all: bool,
-        ticket: &Ticket,
-    ) -> Result<(), Ended> {
+    fn listed(&mut self, listed: message::Listed, all: bool, ticket: &Ticket) -> Result<(), Ended> {
         let message::Listed { path, entry, digest, content } = listed;
         self.context.admit_listed(&path, entry.is_dir())?;
         let entry = self.context.localise(entry);

@@ -10,10 +10,10 @@ use rustix::io::Errno;
 
 use super::Config;
 use super::ask::Ask;
+use crate::disk::Root;
 use crate::disk::ids::Names;
 use crate::disk::meta::Placement;
 use crate::disk::reserved;
-use crate::disk::Root;
 use crate::model::change::{Action, Change};
 use crate::model::counter::ReceiverTotals;
 use crate::model::entry::{Entry, Kind};
@@ -300,10 +300,7 @@ impl Ticket {
 /// One path's failure, with what it means for the run.
 pub(super) fn problem_of(path: &RelPath, doing: &str, error: &io::Error) -> Problem {
     let full = [Errno::NOSPC, Errno::DQUOT].map(|e| Some(e.raw_os_error()));
-    let class = if full.contains(&error.raw_os_error()) {
-        ProblemClass::DiskFull
-    } else {
-        ProblemClass::Path
-    };
+    let class =
+        if full.contains(&error.raw_os_error()) { ProblemClass::DiskFull } else { ProblemClass::Path };
     Problem { path: path.clone(), text: format!("{doing}: {error}"), class }
 }

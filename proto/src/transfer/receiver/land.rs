@@ -8,8 +8,8 @@ use std::sync::{Arc, mpsc};
 
 use super::commit::{Commit, FileCommit};
 use super::context::{Context, Ticket, problem_of};
-use crate::disk::{Dir, Found};
 use crate::disk::stage::Staged;
+use crate::disk::{Dir, Found};
 use crate::model::delta::Op;
 use crate::model::digest::{Digest, GroupHasher};
 use crate::model::entry::Entry;
@@ -144,13 +144,7 @@ impl Lander {
         Ok(dir)
     }
 
-    fn fail(
-        &self,
-        path: &RelPath,
-        doing: &str,
-        error: &io::Error,
-        tickets: Vec<Ticket>,
-    ) -> Result<(), Gone> {
+    fn fail(&self, path: &RelPath, doing: &str, error: &io::Error, tickets: Vec<Ticket>) -> Result<(), Gone> {
         self.send(Commit::Failed { problem: problem_of(path, doing, error), tickets })
     }
 

@@ -21,8 +21,8 @@ use super::link::{Ended, Inbox, Link, Outbox};
 use super::observer::Observer;
 use super::partial::Partials;
 use crate::disk::meta::{Keep, Placement};
-use crate::disk::{Found, Root};
 use crate::disk::walk::Summary;
+use crate::disk::{Found, Root};
 use crate::limits;
 use crate::model::counter::{ReceiverTotals, SenderTotals};
 use crate::model::delta::Op;
@@ -79,13 +79,8 @@ pub fn run(
         times: config.options.times,
     };
     let (ask, asks) = mpsc::channel();
-    let context = Arc::new(Context::new(
-        config,
-        Placement { keep, umask: 0 },
-        observer,
-        Outbox::new(link.out, 0),
-        ask,
-    ));
+    let context =
+        Arc::new(Context::new(config, Placement { keep, umask: 0 }, observer, Outbox::new(link.out, 0), ask));
     let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
         std::thread::Builder::new()
             .name(name.into())
@@ -179,9 +174,7 @@ impl Receiver {
                 Ok(frame) => frame,
                 Err(_) => {
                     self.quiet()?;
-                    inbox
-                        .blocking_recv()
-                        .ok_or_else(|| Ended::Broken("the peer closed the stream".into()))?
+                    inbox.blocking_recv().ok_or_else(|| Ended::Broken("the peer closed the stream".into()))?
                 }
             };
             for item in frame? {

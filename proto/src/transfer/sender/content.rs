@@ -208,8 +208,7 @@ impl Sender {
         let plan = match basis {
             None => Plan::Whole,
             Some((basis, sums)) => Plan::Search(
-                Sums::parse(basis.block_len, basis.size, sums)
-                    .map_err(|_| Misbehaved::OutOfRange("sums"))?,
+                Sums::parse(basis.block_len, basis.size, sums).map_err(|_| Misbehaved::OutOfRange("sums"))?,
             ),
         };
         if self.config.rules.hides(path, false) {
@@ -324,12 +323,7 @@ impl Sender {
     }
 
     /// One reading of a file. The outer error ends the stream, the inner one this file.
-    fn stream_once(
-        &mut self,
-        seq: Seq,
-        file: &File,
-        plan: &Plan,
-    ) -> Result<io::Result<Streamed>, Ended> {
+    fn stream_once(&mut self, seq: Seq, file: &File, plan: &Plan) -> Result<io::Result<Streamed>, Ended> {
         match plan {
             Plan::Whole => self.stream_whole(seq, file),
             Plan::Search(sums) => self.stream_search(seq, file, sums),
@@ -357,12 +351,7 @@ impl Sender {
         }
     }
 
-    fn stream_search(
-        &mut self,
-        seq: Seq,
-        file: &File,
-        sums: &Sums,
-    ) -> Result<io::Result<Streamed>, Ended> {
+    fn stream_search(&mut self, seq: Seq, file: &File, sums: &Sums) -> Result<io::Result<Streamed>, Ended> {
         let mut hasher = GroupHasher::new();
         let mut size = 0;
         let mut buffer = vec![0; READ_LEN];
@@ -438,13 +427,7 @@ impl Sender {
     }
 
     /// A content cannot be sent, or not to its end: the receiver forgets what came, and the path is a problem.
-    fn give_up(
-        &mut self,
-        seq: Seq,
-        want: RequestId,
-        path: &RelPath,
-        error: &io::Error,
-    ) -> Result<(), Ended> {
+    fn give_up(&mut self, seq: Seq, want: RequestId, path: &RelPath, error: &io::Error) -> Result<(), Ended> {
         let class = class_of(error);
         self.problem(path.clone(), &error.to_string(), class)?;
         if want == 0 && seq == 0 {

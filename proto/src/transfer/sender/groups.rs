@@ -34,8 +34,7 @@ impl GroupPlan {
                 let index = usize::try_from(size / limits::DIGEST_GROUP).unwrap_or(usize::MAX);
                 let same = known.is_some_and(|known| {
                     let covered = known.stamp.size.saturating_sub(size).min(limits::DIGEST_GROUP);
-                    covered == piece.len() as u64
-                        && known.groups.get(index) == Some(&hasher.current_group())
+                    covered == piece.len() as u64 && known.groups.get(index) == Some(&hasher.current_group())
                 });
                 if !same {
                     match literal.last_mut() {

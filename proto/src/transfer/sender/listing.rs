@@ -80,13 +80,8 @@ impl Sender {
             }
             draft.add(listed, sent);
             if draft.is_full() {
-                let fresh = Draft {
-                    open,
-                    dir: dir.clone(),
-                    entries: Vec::new(),
-                    contents: Vec::new(),
-                    weight: 0,
-                };
+                let fresh =
+                    Draft { open, dir: dir.clone(), entries: Vec::new(), contents: Vec::new(), weight: 0 };
                 self.send_listing(std::mem::replace(&mut draft, fresh), false, true)?;
             }
         }
@@ -158,11 +153,7 @@ impl Sender {
     fn send_listing(&mut self, draft: Draft, last: bool, sound: bool) -> Result<(), Ended> {
         // Only contents need an ack: entries are settled by the comparison they belong to.
         let carries = draft.entries.iter().any(|l| l.content.is_some());
-        let seq = if carries {
-            self.begin(Waiting::content(draft.contents))
-        } else {
-            0
-        };
+        let seq = if carries { self.begin(Waiting::content(draft.contents)) } else { 0 };
         let Draft { open, dir, entries, .. } = draft;
         self.out.push(FromSender::Listing(Listing { seq, open, dir, entries, last, sound }))
     }

@@ -17,8 +17,8 @@ use std::sync::{Arc, mpsc};
 use super::link::{Ended, Link, Outbox};
 use super::observer::{Observer, TaskId};
 use super::view::{Part, View};
-use crate::disk::ids::Names;
 use crate::disk::Stamp;
+use crate::disk::ids::Names;
 use crate::disk::walk::{self, Summary};
 use crate::model::counter::{ReceiverTotals, SenderTotals};
 use crate::model::digest::{Digest, Group};
@@ -221,10 +221,7 @@ struct Sender {
 }
 
 impl Sender {
-    fn work(
-        &mut self,
-        events: &mpsc::Receiver<Event>,
-    ) -> Result<(SenderTotals, ReceiverTotals), Ended> {
+    fn work(&mut self, events: &mpsc::Receiver<Event>) -> Result<(SenderTotals, ReceiverTotals), Ended> {
         loop {
             let event = match events.try_recv() {
                 Ok(event) => event,
@@ -385,10 +382,7 @@ impl Sender {
         if self.config.terms.numeric_ids {
             return Ok(());
         }
-        let ids = [
-            (self.config.terms.owner, false, entry.uid),
-            (self.config.terms.group, true, entry.gid),
-        ];
+        let ids = [(self.config.terms.owner, false, entry.uid), (self.config.terms.group, true, entry.gid)];
         for (wanted, group, id) in ids {
             if !wanted || !self.named.insert((group, id)) {
                 continue;

@@ -34,9 +34,10 @@ impl TryFrom<g::Hello> for Hello {
         for rule in &hello.rules {
             rules.push_wire(rule).map_err(|_| Misbehaved::OutOfRange("rule"))?;
         }
-        let places = hello.places.into_iter().map(|place| {
-            Ok(Place { path: path_or_root(&place.path)?, slash: place.slash })
-        });
+        let places = hello
+            .places
+            .into_iter()
+            .map(|place| Ok(Place { path: path_or_root(&place.path)?, slash: place.slash }));
         Ok(Self {
             versions: hello.version_min..=hello.version_max,
             agent_id: id16(&hello.agent_id, "agent id")?,

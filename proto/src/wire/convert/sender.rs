@@ -2,9 +2,7 @@
 
 use prost::bytes::Bytes;
 
-use super::{
-    digest, digest_bytes, digest_or_none, entry_or_missing, path_bytes, path_or_root,
-};
+use super::{digest, digest_bytes, digest_or_none, entry_or_missing, path_bytes, path_or_root};
 use crate::limits;
 use crate::model::counter::SenderTotals;
 use crate::model::delta::Op;
@@ -48,11 +46,9 @@ impl TryFrom<g::FromSender> for FromSender {
                 digest: digest_or_none(&m.digest, "digest")?,
             },
             Item::Remove(m) => Self::Remove { seq: m.seq, path: RelPath::parse(&m.path)? },
-            Item::Rename(m) => Self::Rename {
-                seq: m.seq,
-                from: RelPath::parse(&m.from)?,
-                to: RelPath::parse(&m.to)?,
-            },
+            Item::Rename(m) => {
+                Self::Rename { seq: m.seq, from: RelPath::parse(&m.from)?, to: RelPath::parse(&m.to)? }
+            }
             Item::Problem(m) => Self::Problem(Problem {
                 path: path_or_root(&m.path)?,
                 text: m.text,
@@ -167,9 +163,7 @@ impl From<FromSender> for g::FromSender {
                 entry: Some((&entry).into()),
                 unstable,
             }),
-            FromSender::PutFailed { seq, want, again } => {
-                Item::PutFailed(g::PutFailed { seq, want, again })
-            }
+            FromSender::PutFailed { seq, want, again } => Item::PutFailed(g::PutFailed { seq, want, again }),
             FromSender::Offer { seq, path, entry, digest } => Item::Offer(g::Offer {
                 seq,
                 path: path_bytes(&path),
@@ -228,13 +222,7 @@ impl From<Put> for g::Put {
                 basis: basis.map(|b| g::Basis { size: b.size, mtime: Some(b.mtime.into()) }),
             })),
         };
-        Self {
-            seq: m.seq,
-            want: m.want,
-            path: path_bytes(&m.path),
-            entry: Some((&m.entry).into()),
-            content,
-        }
+        Self { seq: m.seq, want: m.want, path: path_bytes(&m.path), entry: Some((&m.entry).into()), content }
     }
 }
 

@@ -71,13 +71,8 @@ fn a_mount_is_never_crossed() {
     let ground = Ground::new();
     plant(&ground);
     fs::create_dir(ground.path("t/m")).expect("directory");
-    let mount = rustix::mount::mount(
-        "tmpfs",
-        ground.path("t/m"),
-        "tmpfs",
-        rustix::mount::MountFlags::empty(),
-        None,
-    );
+    let mount =
+        rustix::mount::mount("tmpfs", ground.path("t/m"), "tmpfs", rustix::mount::MountFlags::empty(), None);
     if mount.is_err() {
         eprintln!("SKIPPED for want of the right to mount: a mount is never crossed");
         return;
