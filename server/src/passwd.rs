@@ -36,7 +36,7 @@ fn set(file: &Path, user: &str) -> Result<(), String> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => (Vec::new(), None),
         Err(error) => return Err(failed(error)),
     };
-    let line = format!("{user}:{}", hash(&password()?)?);
+    let line = format!("{user}:{}", hash(password()?)?);
     place.replace(&with_line(&old, user, &line), 0o600, owner).map_err(failed)
 }
 
@@ -64,14 +64,18 @@ fn password() -> Result<Vec<u8>, String> {
     }
 }
 
-fn hash(password: &[u8]) -> Result<String, String> {
+/// The Argon2id hash of a password, as a secrets line holds it.
+///
+/// # Errors
+/// No random numbers, or no memory.
+pub(crate) fn hash(password: impl AsRef<[u8]>) -> Result<String, String> {
     let mut salt = [0; 16];
     getrandom::fill(&mut salt).map_err(|error| error.to_string())?;
     let salt = SaltString::encode_b64(&salt).map_err(|error| error.to_string())?;
     let (memory, passes, lanes) = COST;
     let params = Params::new(memory, passes, lanes, None).map_err(|error| error.to_string())?;
     let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
-    argon2.hash_password(password, &salt).map(|hash| hash.to_string()).map_err(|error| error.to_string())
+    argon2.hash_password(password.as_ref(), &salt).map(|hash| hash.to_string()).map_err(|error| error.to_string())
 }
 
 /// The file with the user's first line replaced, or with the line at its end.

@@ -69,7 +69,7 @@ pub(super) struct Committer {
 
 struct Touched {
     dir: Dir,
-    /// Before the first change; `None` once the sender has said what the metadata is to be.
+    /// Before the first change, or as the sender has said since that it is to be. `None` without `-t`.
     before: Option<Found>,
 }
 
@@ -213,17 +213,16 @@ impl Committer {
         let dir = self.context.root.dir(path)?;
         let old = dir.own()?;
         let difference = self.context.terms.difference(entry, &old.entry);
-        if let Some(touched) = self.touched.get_mut(path) {
-            touched.before = None;
-        }
         if difference.any() {
             apply::describe_root(&dir, entry, &old, &self.context.placement)?;
-            self.touched.entry(path.clone()).or_insert(Touched { dir, before: None });
             // Its time alone differs after anything lands in it: that is no change of its own.
             if (Difference { time: false, ..difference }).any() {
                 self.context.made(path, &Kind::Dir, Action::Updated(difference));
             }
         }
+        // From here on this is the state that later landings of the group must leave it in.
+        let before = if self.context.options.times { Some(dir.own()?) } else { None };
+        self.touched.insert(path.clone(), Touched { dir, before });
         Ok(())
     }
 
