@@ -200,9 +200,9 @@ impl Pending {
         self.dirty(from, Why::Gone, false, now);
         let mark = Mark { fresh: false, ..mark.unwrap_or_else(|| Mark::new(now)) };
         if mark.subtree {
-            self.cover(to, mark)
+            self.cover(to, mark);
         } else {
-            self.put(to, mark)
+            self.put(to, mark);
         }
         for name in exchanged {
             let mark = Mark::new(now);

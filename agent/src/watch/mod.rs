@@ -4,6 +4,7 @@
 //! what is acknowledged. Around it: reconnect with back-off, and start over when the root went away and came back.
 
 mod desk;
+mod recorder;
 mod scan;
 mod session;
 mod status;

@@ -17,10 +17,11 @@ use driftless_proto::wire::message::{FromReceiver, FromSender, Welcome};
 
 use super::Watch;
 use super::desk::{Desk, NO_BATCH};
+use super::recorder::Recorder;
 use super::scan::{Scan, Scanned, Work};
 use crate::connect::{ConnectError, Session};
 use crate::guard::{Guard, Occasion, Verdict};
-use crate::journal::{Journal, Record, ServerSeen};
+use crate::journal::{Journal, Note, Record, ServerSeen};
 use crate::push::{hello, place};
 use crate::run::{open, remote};
 
@@ -170,25 +171,23 @@ struct Trunk<'a, 'w> {
     guard: Guard,
     journal: Arc<Journal>,
     known: &'a mut Continuity,
-    /// Renames on their way: the journal follows once they are acknowledged.
-    renames: Arc<Mutex<HashMap<TaskId, Booked>>>,
+    /// Removals and renames on their way: the journal follows once they are acknowledged.
+    renames: Arc<Mutex<HashMap<TaskId, Note>>>,
     /// The batch that compares everything, and since when.
     reconcile: Option<(u64, Instant)>,
     told_held: Option<Instant>,
 }
 
-/// What the journal is to learn when a task is acknowledged.
-enum Booked {
-    Removed(RelPath),
-    Renamed(RelPath, RelPath),
-}
-
 impl Trunk<'_, '_> {
     fn run(&mut self, session: Session<FromSender, FromReceiver>, compare: bool, seen: &ServerSeen) -> End {
+        let recorder = match Recorder::start(Arc::clone(&self.journal), Arc::clone(&self.watch.status)) {
+            Ok(recorder) => recorder,
+            Err(error) => return End::Ended(Ended::fault("start a thread", error)),
+        };
         let (tasks, queue) = sender::queue();
         let observer = Arc::new(Booking {
             desk: Arc::clone(&self.watch.desk),
-            journal: Arc::clone(&self.journal),
+            recorder,
             status: Arc::clone(&self.watch.status),
             console: Arc::clone(self.watch.console),
             prefix: self.watch.prefix.clone(),
@@ -352,8 +351,8 @@ impl Trunk<'_, '_> {
         };
         for (id, work) in ids.into_iter().zip(scanned.work) {
             let booked = match &work {
-                Work::Remove(path) => Some(Booked::Removed(path.clone())),
-                Work::Rename(from, to) => Some(Booked::Renamed(from.clone(), to.clone())),
+                Work::Remove(path) => Some(Note::Removed(path.clone())),
+                Work::Rename(from, to) => Some(Note::Renamed(from.clone(), to.clone())),
                 Work::Compare(_) | Work::Put(..) => None,
             };
             if let Some(booked) = booked {
@@ -375,20 +374,11 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 /// Books what the sender hears: in the journal what is durable, on the desk what has settled.
 struct Booking {
     desk: Arc<Desk>,
-    journal: Arc<Journal>,
+    recorder: Recorder,
     status: Arc<super::status::Status>,
     console: Arc<crate::console::Console>,
     prefix: RelPath,
-    booked: Arc<Mutex<HashMap<TaskId, Booked>>>,
-}
-
-impl Booking {
-    fn journal(&self, outcome: Result<(), crate::journal::JournalError>) {
-        // A row that is not written costs a re-check, nothing else.
-        if let Err(error) = outcome {
-            self.status.problem(&error.to_string());
-        }
-    }
+    booked: Arc<Mutex<HashMap<TaskId, Note>>>,
 }
 
 impl Observer for Booking {
@@ -410,30 +400,18 @@ impl Observer for Booking {
     }
 
     fn recorded(&self, sent: Vec<Sent>) {
-        let rows: Vec<(RelPath, Record)> = sent
-            .into_iter()
-            .filter_map(|sent| {
-                let path = sent.path.below(&self.prefix)?;
-                let record = Record {
-                    stamp: sent.stamp,
-                    entry: sent.entry,
-                    digest: Some(sent.digest),
-                    groups: sent.groups,
-                };
-                Some((path, record))
-            })
-            .collect();
-        self.journal(self.journal.record(&rows));
+        for sent in sent {
+            let Some(path) = sent.path.below(&self.prefix) else { continue };
+            let (stamp, entry, digest) = (sent.stamp, sent.entry, Some(sent.digest));
+            let record = Record { stamp, entry, digest, groups: sent.groups };
+            self.recorder.note(Note::Recorded(path, record));
+        }
     }
 
     fn settled(&self, task: TaskId, outcome: Result<(), Problem>) {
         let booked = lock(&self.booked).remove(&task);
-        if outcome.is_ok() {
-            match booked {
-                Some(Booked::Removed(path)) => self.journal(self.journal.remove_below(&path)),
-                Some(Booked::Renamed(from, to)) => self.journal(self.journal.rename(&from, &to)),
-                None => {}
-            }
+        if let (true, Some(note)) = (outcome.is_ok(), booked) {
+            self.recorder.note(note);
         }
         self.desk.leave(|state| state.settled(task, &outcome));
     }
