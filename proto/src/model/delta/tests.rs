@@ -25,7 +25,7 @@ fn noise(len: usize, seed: u64) -> Vec<u8> {
 /// The sums of a basis that arrives in pieces of this length.
 fn signature(basis: &[u8], piece: usize) -> Vec<u8> {
     let mut out = Vec::new();
-    let mut signer = Signer::new(limits::BLOCK_MIN);
+    let mut signer = Signer::new(BLOCK as u32);
     basis.chunks(piece).for_each(|bytes| signer.update(bytes, &mut out));
     signer.finish(&mut out);
     out
@@ -42,7 +42,7 @@ fn search_with(sums: &Sums, source: &[u8], piece: usize) -> Vec<Op> {
 
 /// Searches, checks that the ops rebuild the source and are as [`Op`] says, and counts the literal bytes.
 fn literals(basis: &[u8], source: &[u8], piece: usize) -> usize {
-    let sums = Sums::parse(limits::BLOCK_MIN, basis.len() as u64, signature(basis, piece)).expect("sums");
+    let sums = Sums::parse(BLOCK as u32, basis.len() as u64, signature(basis, piece)).expect("sums");
     let ops = search_with(&sums, source, piece);
     let (mut built, mut literal, mut copied_to) = (Vec::new(), 0, None);
     for op in &ops {
@@ -80,7 +80,7 @@ fn plain_literals(basis: &[u8], source: &[u8]) -> usize {
             at += BLOCK;
             weak = None;
         } else {
-            weak = source.get(at + BLOCK).map(|&new| sum.roll(limits::BLOCK_MIN, source[at], new));
+            weak = source.get(at + BLOCK).map(|&new| sum.roll(BLOCK as u32, source[at], new));
             at += 1;
             literal += 1;
         }
@@ -176,7 +176,7 @@ proptest! {
 #[test]
 fn a_streamed_signature_is_that_of_the_whole() {
     let basis = noise(3 * 1024 * 1024 + 100, 1);
-    let whole = sums_of(&basis, limits::BLOCK_MIN);
+    let whole = sums_of(&basis, BLOCK as u32);
     assert_eq!(whole.len(), basis.len().div_ceil(BLOCK) * SUM_LEN);
     for piece in [1000, BLOCK, 700_000, 1024 * 1024, basis.len()] {
         assert!(signature(&basis, piece) == whole, "in pieces of {piece}");
@@ -260,7 +260,7 @@ fn false_alarms_are_paid_from_a_budget() {
     for (i, sum) in sums.chunks_mut(SUM_LEN).enumerate() {
         sum[4..].fill(i as u8);
     }
-    let sums = Sums::parse(limits::BLOCK_MIN, 64 * BLOCK as u64, sums).expect("sums");
+    let sums = Sums::parse(BLOCK as u32, 64 * BLOCK as u64, sums).expect("sums");
     let mut search = Search::new(&sums, source.len() as u64);
     search.update(&source, &mut |op| assert!(matches!(op, Op::Literal(_))));
     assert!(search.alarms_left < BLOCK as u64, "the budget is spent, and no more than that");
@@ -275,7 +275,7 @@ fn lying_sums_give_ops_within_bounds() {
     for lie in
         [vec![0; 51 * SUM_LEN], noise(51 * SUM_LEN, 9), signature(&source, BLOCK)[..51 * SUM_LEN].to_vec()]
     {
-        let sums = Sums::parse(limits::BLOCK_MIN, size, lie).expect("sums");
+        let sums = Sums::parse(BLOCK as u32, size, lie).expect("sums");
         let covered = search_with(&sums, &source, 4096).iter().fold(0, |covered, op| match op {
             Op::Copy { offset, len } => {
                 assert!(offset + len <= size);
