@@ -142,7 +142,7 @@ impl Asker {
     fn send_sums(&self, id: RequestId, file: &File, basis: WantBasis) {
         let mut signer = Signer::new(basis.block_len);
         let mut sums = Vec::new();
-        let mut buffer = vec![0; READ_LEN];
+        let mut buffer = vec![0; usize::try_from(basis.size).unwrap_or(READ_LEN).min(READ_LEN)];
         let mut at = 0;
         while at < basis.size {
             let want = (basis.size - at).min(READ_LEN as u64);

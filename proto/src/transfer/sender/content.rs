@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use prost::bytes::Bytes;
 
-use super::groups::{GroupPlan, READ_LEN, read_full};
+use super::groups::{GroupPlan, buffer_len, read_full};
 use super::{Known, Read, Sender, TaskId, Waiting, class_of};
 use crate::disk::{Dir, Found, Stamp};
 use crate::limits;
@@ -354,8 +354,8 @@ impl Sender {
     fn stream_search(&mut self, seq: Seq, file: &File, sums: &Sums) -> Result<io::Result<Streamed>, Ended> {
         let mut hasher = GroupHasher::new();
         let mut size = 0;
-        let mut buffer = vec![0; READ_LEN];
         let size_hint = file.metadata().map_or(0, |m| m.len());
+        let mut buffer = vec![0; buffer_len(size_hint)];
         let mut search = Search::new(sums, size_hint);
         let mut ops = Vec::new();
         loop {

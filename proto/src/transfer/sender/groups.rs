@@ -8,8 +8,14 @@ use super::Known;
 use crate::limits;
 use crate::model::digest::{Digest, Group, GroupHasher};
 
-/// Read at once from a file.
-pub(super) const READ_LEN: usize = 1024 * 1024;
+/// Read at once from a file; a multiple of [`limits::DIGEST_GROUP`].
+const READ_LEN: usize = 1024 * 1024;
+
+/// The length of a buffer to read a file of this size with: clearing a large one costs more than a small file.
+pub(super) fn buffer_len(size: u64) -> usize {
+    // One byte more shows the end at the first reading.
+    usize::try_from(size.saturating_add(1)).unwrap_or(READ_LEN).min(READ_LEN)
+}
 
 /// A file compared with the groups of its former content.
 pub(super) struct GroupPlan {
@@ -25,10 +31,11 @@ impl GroupPlan {
     pub(super) fn compare(file: &File, known: Option<&Known>) -> io::Result<Self> {
         let mut hasher = GroupHasher::new();
         let group = usize::try_from(limits::DIGEST_GROUP).unwrap_or(usize::MAX);
-        let mut buffer = vec![0; READ_LEN - READ_LEN % group];
+        let mut buffer = vec![0; buffer_len(file.metadata()?.len())];
         let (mut literal, mut size) = (Vec::<(u64, u64)>::new(), 0);
         loop {
             let len = read_full(file, &mut buffer)?;
+            // A file that grew since its size was asked for is cut at another place than its groups: it then differs.
             for piece in buffer[..len].chunks(group) {
                 hasher.update(piece);
                 let index = usize::try_from(size / limits::DIGEST_GROUP).unwrap_or(usize::MAX);
