@@ -24,10 +24,7 @@ pub(crate) struct Module {
     pub(crate) write_only: bool,
     /// As whom files are read and written. `None`: the daemon is not root and stays who it is.
     pub(crate) identity: Option<Identity>,
-    /// `use chroot`. What it promises, that no path leads out of the module, holds either way (`openat2(2)`); only
-    /// [`Module::numeric_ids`] follows it.
-    pub(crate) use_chroot: bool,
-    /// Whether ids are kept as numbers, not matched by name: explicit, or as `use_chroot` (`rsyncd.conf(5)`: on where
+    /// Whether ids are kept as numbers, not matched by name: explicit, or as `use chroot` (`rsyncd.conf(5)`: on where
     /// the chroot hides the name tables).
     pub(crate) numeric_ids: bool,
     /// Streams at once: 0 is no limit, a negative number closes the module.
@@ -66,7 +63,6 @@ pub(crate) mod tests {
             read_only: true,
             write_only: false,
             identity: None,
-            use_chroot: true,
             numeric_ids: true,
             max_connections: 0,
             lock_file: PathBuf::from("/var/run/rsyncd.lock"),

@@ -79,11 +79,6 @@ pub(crate) fn private_folder(path: &Path) -> io::Result<OwnedFd> {
     Ok(folder)
 }
 
-/// Whether a directory stands here: for hints to the operator, never for a decision.
-pub(crate) fn is_folder(path: &Path) -> bool {
-    rustix::fs::stat(path).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
-}
-
 impl Place {
     /// Walks to the directory that holds `path`. The file itself need not exist.
     ///

@@ -40,14 +40,12 @@ pub(crate) struct Peer<'a> {
     pub(crate) host: &'a str,
 }
 
-/// Proof that a client may do [`Permit::rights`] to [`Permit::module`]. While it lives it holds one of the module's
+/// Proof that a client may do to [`Permit::module`] what it asked [`Gate::admit`] for. While it lives it holds one of the module's
 /// `max connections`.
 #[derive(Debug)]
 pub(crate) struct Permit {
     module: Arc<Module>,
     user: Option<String>,
-    rights: Rights,
-    read_only: bool,
     _slot: Option<Slot>,
 }
 
@@ -69,16 +67,6 @@ impl Permit {
     /// Who logged in; `None` where the module asks nobody.
     pub(crate) fn user(&self) -> Option<&str> {
         self.user.as_deref()
-    }
-
-    /// What may be done.
-    pub(crate) fn rights(&self) -> Rights {
-        self.rights
-    }
-
-    /// Whether this user may change nothing in the module, not even by what he asks of a pull.
-    pub(crate) fn read_only(&self) -> bool {
-        self.read_only
     }
 }
 
@@ -114,13 +102,7 @@ impl Gate {
             return Err(denied(RefusalReason::Access, "@ERROR: no path setting.", log));
         }
         check_rights(peer, module, &session, wants)?;
-        Ok(Permit {
-            module: Arc::clone(module),
-            user: session.user,
-            rights: wants,
-            read_only: session.read_only,
-            _slot: slot,
-        })
+        Ok(Permit { module: Arc::clone(module), user: session.user, _slot: slot })
     }
 
     /// The module of this very name, if this address may know of it.

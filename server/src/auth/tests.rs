@@ -116,7 +116,8 @@ fn where_hashes_are_kept_an_unknown_user_costs_as_much_as_a_known_one() {
     };
     let known = time("*", "joe");
     for (rules, user) in [("*", "nobody-here"), ("joe", "mallory"), ("*", "plain"), ("joe:deny", "joe"), ("*", "@x")] {
-        assert!(time(rules, user) * 3 > known, "{rules} {user}");
+        // A login without a hash is hundreds of times as quick; a busy machine makes one hash a few times as slow.
+        assert!(time(rules, user) * 20 > known, "{rules} {user}");
     }
 }
 

@@ -87,13 +87,19 @@ impl Draft {
             findings.error(at, format!("module name [{shown}] is not UTF-8"));
             return Some(self.begin(shown, at));
         };
-        let known = self.sections.iter().position(|one| grammar::same_name(one.name.as_bytes(), name.as_bytes()));
+        let known =
+            self.sections.iter().position(|one| grammar::same_name(one.name.as_bytes(), name.as_bytes()));
         Some(known.unwrap_or_else(|| self.begin(name, at)))
     }
 
     fn begin(&mut self, name: String, line: u32) -> usize {
         let copied = |setting: &Setting| matches!(setting.value, Value::Flag(_) | Value::Number(_));
-        let own = self.globals.iter().filter(|(_, setting)| copied(setting)).map(|(k, v)| (*k, v.clone())).collect();
+        let own = self
+            .globals
+            .iter()
+            .filter(|(_, setting)| copied(setting))
+            .map(|(k, v)| (*k, v.clone()))
+            .collect();
         self.sections.push(Section { name, line, own });
         self.sections.len() - 1
     }
@@ -106,20 +112,27 @@ impl Draft {
         if open.is_some() && parameter.scope == Scope::Global {
             return findings.warn(at, format!("{name}: a global parameter inside a module is ignored"));
         }
-        let value = match read(parameter, value) {
+        let layer = open.map_or(&mut self.globals, |index| &mut self.sections[index].own);
+        let value = match read(parameter, value, layer.get(name)) {
             Ok(value) => value,
             Err(bad) => return findings.add(Some(at), bad.severity, format!("{name}: {}", bad.text)),
         };
         // A value that asks for nothing needs no word: an empty text, a flag that is off.
-        let asks = !matches!(&value, Value::Flag(None | Some(false))) && !matches!(&value, Value::Text(t) if t.is_empty());
+        let asks = !matches!(&value, Value::Flag(None | Some(false)))
+            && !matches!(&value, Value::Text(t) if t.is_empty());
         match parameter.standing {
-            Standing::Ignored(why) if asks => findings.warn(at, format!("{name}: not supported yet, ignored: {why}")),
+            Standing::Ignored(why) if asks => {
+                findings.warn(at, format!("{name}: not supported yet, ignored: {why}"));
+            }
             Standing::Refused(why) if asks => {
-                findings.add(Some(at), Severity::Refuse, format!("{name}: not supported yet, and to ignore it is not safe: {why}"));
+                findings.add(
+                    Some(at),
+                    Severity::Refuse,
+                    format!("{name}: not supported yet, and to ignore it is not safe: {why}"),
+                );
             }
             _ => {}
         }
-        let layer = open.map_or(&mut self.globals, |index| &mut self.sections[index].own);
         layer.insert(name, Setting { value, line: at });
     }
 }
@@ -128,9 +141,18 @@ fn no_equals(text: &[u8], at: u32, findings: &mut Findings) {
     let shown = Escaped(text);
     match parameters::lost_guard(text) {
         Some(lost) => {
-            findings.error(at, format!("badly formed line: `{shown}` has no `=`, and without `{}` the module is open", lost.name));
+            findings.error(
+                at,
+                format!(
+                    "badly formed line: `{shown}` has no `=`, and without `{}` more clients get in",
+                    lost.name
+                ),
+            );
         }
-        None => findings.warn(at, format!("badly formed line, ignored as rsync ignores it: `{shown}` has no `=`")),
+        None => {
+            findings
+                .warn(at, format!("badly formed line, ignored as rsync ignores it: `{shown}` has no `=`"));
+        }
     }
 }
 
@@ -138,9 +160,17 @@ fn unknown(name: &[u8], at: u32, findings: &mut Findings) {
     let shown = Escaped(name);
     match parameters::nearest(name) {
         Some(near) if near.limits_access() => {
-            findings.error(at, format!("unknown parameter `{shown}`: did you mean `{}`? Without that the module is open", near.name));
+            findings.error(
+                at,
+                format!(
+                    "unknown parameter `{shown}`: did you mean `{}`? Without that more clients get in",
+                    near.name
+                ),
+            );
         }
-        Some(near) => findings.warn(at, format!("unknown parameter `{shown}`, ignored: did you mean `{}`?", near.name)),
+        Some(near) => {
+            findings.warn(at, format!("unknown parameter `{shown}`, ignored: did you mean `{}`?", near.name));
+        }
         None => findings.warn(at, format!("unknown parameter `{shown}`, ignored")),
     }
 }
@@ -156,20 +186,29 @@ impl Bad {
     }
 }
 
-fn read(parameter: &Parameter, value: &[u8]) -> Result<Value, Bad> {
+/// `before` is the setting that this one takes the place of.
+fn read(parameter: &Parameter, value: &[u8], before: Option<&Setting>) -> Result<Value, Bad> {
     let shown = Escaped(value);
     match parameter.kind {
-        Kind::Flag(if_bad) => flag(value).map(|flag| Value::Flag(Some(flag))).ok_or_else(|| bad_flag(value, if_bad)),
+        Kind::Flag(if_bad) => {
+            flag(value).map(|flag| Value::Flag(Some(flag))).ok_or_else(|| bad_flag(value, if_bad, before))
+        }
         Kind::Tri(if_bad) => match value.to_ascii_lowercase().as_slice() {
             b"unset" | b"-1" => Ok(Value::Flag(None)),
-            _ => flag(value).map(|flag| Value::Flag(Some(flag))).ok_or_else(|| bad_flag(value, if_bad)),
+            _ => {
+                flag(value).map(|flag| Value::Flag(Some(flag))).ok_or_else(|| bad_flag(value, if_bad, before))
+            }
         },
         Kind::Number => {
             let number = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
-            number.map(Value::Number).ok_or_else(|| Bad::error(format!("`{shown}` is not a whole number (rsync would take it for another)")))
+            number.map(Value::Number).ok_or_else(|| {
+                Bad::error(format!("`{shown}` is not a whole number (rsync would take it for another)"))
+            })
         }
         Kind::Path => path(parameter, value).map(Value::Path),
-        Kind::Text if parameter.name == "comment" => Ok(Value::Text(String::from_utf8_lossy(value).into_owned())),
+        Kind::Text if parameter.name == "comment" => {
+            Ok(Value::Text(String::from_utf8_lossy(value).into_owned()))
+        }
         Kind::Text => {
             refuse_variables(parameter, value)?;
             let text = String::from_utf8(value.to_vec());
@@ -186,14 +225,19 @@ fn flag(value: &[u8]) -> Option<bool> {
     }
 }
 
-fn bad_flag(value: &[u8], if_bad: IfBad) -> Bad {
+fn bad_flag(value: &[u8], if_bad: IfBad, before: Option<&Setting>) -> Bad {
     let shown = Escaped(value);
-    match if_bad {
-        IfBad::Keep => Bad {
+    match (if_bad, before) {
+        // A global `read only = no` would stay in force where somebody meant to end it.
+        (IfBad::Keep, Some(before)) => Bad::error(format!(
+            "badly formed boolean `{shown}`: write yes or no (rsync would stay with line {})",
+            before.line
+        )),
+        (IfBad::Keep, None) => Bad {
             severity: Severity::Warning,
             text: format!("badly formed boolean `{shown}`, ignored as rsync ignores it: write yes or no"),
         },
-        IfBad::Refuse => Bad::error(format!("badly formed boolean `{shown}`: write yes or no")),
+        (IfBad::Refuse, _) => Bad::error(format!("badly formed boolean `{shown}`: write yes or no")),
     }
 }
 

@@ -152,7 +152,8 @@ mod tests {
             ("&merge = /x", &[(1, Item::Directive("&merge = /x".into()))]),
         ];
         for (text, want) in cases {
-            let got: Vec<_> = parse(text.as_bytes()).into_iter().map(|line| (line.number, line.item)).collect();
+            let got: Vec<_> =
+                parse(text.as_bytes()).into_iter().map(|line| (line.number, line.item)).collect();
             assert_eq!(&got, want, "{text:?}");
         }
     }

@@ -15,6 +15,8 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use driftless_proto::model::path::Escaped;
+
 use crate::module::Module;
 use crate::named;
 use draft::{Layer, Value};
@@ -98,7 +100,11 @@ impl Config {
         let mut findings = Findings::new(path);
         // Whoever can write to it can make the daemon serve anything as root.
         if contents.mode & 0o002 != 0 {
-            findings.add(None, Severity::Error, format!("every user may write to it (mode {:o})", contents.mode));
+            findings.add(
+                None,
+                Severity::Error,
+                format!("every user may write to it (mode {:o})", contents.mode),
+            );
         }
         Ok(Self::understand(&contents.bytes, findings))
     }
@@ -159,14 +165,20 @@ impl Config {
     ///
     /// # Errors
     /// Plaintext anywhere but on loopback, as one line.
-    pub(crate) fn listen(&self, address: Option<IpAddr>, port: Option<u16>) -> Result<Vec<SocketAddr>, String> {
+    pub(crate) fn listen(
+        &self,
+        address: Option<IpAddr>,
+        port: Option<u16>,
+    ) -> Result<Vec<SocketAddr>, String> {
         let port = port.unwrap_or(self.port);
         let mut addresses = address.map_or_else(|| self.addresses.clone(), |one| vec![one]);
         if addresses.is_empty() {
             addresses.push(Ipv6Addr::UNSPECIFIED.into());
         }
         if let Some(open) = addresses.iter().find(|one| self.plaintext && !one.to_canonical().is_loopback()) {
-            return Err(format!("plaintext is allowed on a loopback address only, not on {open}: set address = 127.0.0.1"));
+            return Err(format!(
+                "plaintext is allowed on a loopback address only, not on {open}: set address = 127.0.0.1"
+            ));
         }
         Ok(addresses.into_iter().map(|one| SocketAddr::new(one, port)).collect())
     }
@@ -265,15 +277,17 @@ impl Findings {
         Self { file: file.to_owned(), notes: Vec::new() }
     }
 
-    fn add(&mut self, line: Option<u32>, severity: Severity, text: impl Into<String>) {
-        self.notes.push(Note { file: self.file.clone(), line, severity, text: text.into() });
+    /// Much of a text is quoted from the file, so no control character gets out of here, into a log or a terminal.
+    fn add(&mut self, line: Option<u32>, severity: Severity, text: impl AsRef<str>) {
+        let text = Escaped(text.as_ref().as_bytes()).to_string();
+        self.notes.push(Note { file: self.file.clone(), line, severity, text });
     }
 
-    fn error(&mut self, line: u32, text: impl Into<String>) {
+    fn error(&mut self, line: u32, text: impl AsRef<str>) {
         self.add(Some(line), Severity::Error, text);
     }
 
-    fn warn(&mut self, line: u32, text: impl Into<String>) {
+    fn warn(&mut self, line: u32, text: impl AsRef<str>) {
         self.add(Some(line), Severity::Warning, text);
     }
 

@@ -21,6 +21,7 @@ pub(super) fn build(draft: &Draft, certificates: bool, findings: &mut Findings) 
 }
 
 fn module(section: &Section, reader: &Reader<'_>, certificates: bool, findings: &mut Findings) -> Module {
+    // What it promises, that no path leads out of the module, holds either way (`openat2(2)`); only `numeric ids` asks.
     let use_chroot = reader.flag("use chroot").unwrap_or_else(|| rustix::process::geteuid().is_root());
     let module = Module {
         name: section.name.clone(),
@@ -30,7 +31,6 @@ fn module(section: &Section, reader: &Reader<'_>, certificates: bool, findings: 
         read_only: reader.flag("read only").unwrap_or(true),
         write_only: reader.flag("write only").unwrap_or(false),
         identity: identity(section, reader, findings),
-        use_chroot,
         numeric_ids: reader.flag("numeric ids").unwrap_or(use_chroot),
         max_connections: reader.number("max connections").map_or(0, |(number, _)| number),
         lock_file: reader.path("lock file").unwrap_or_else(|| PathBuf::from("/var/run/rsyncd.lock")),
@@ -58,10 +58,14 @@ fn contradictions(module: &Module, section: &Section, certificates: bool, findin
         findings.warn(section.line, format!("[{name}] is both read only and write only: nobody can use it"));
     }
     if module.auth.is_anonymous() && module.secrets_file.is_some() {
-        findings.warn(section.line, format!("[{name}] has a `secrets file` but no `auth users`: no password is asked"));
+        findings.warn(
+            section.line,
+            format!("[{name}] has a `secrets file` but no `auth users`: no password is asked"),
+        );
     }
     if !module.auth.is_anonymous() && module.secrets_file.is_none() && !certificates {
-        findings.warn(section.line, format!("[{name}] has `auth users` but no `secrets file`: nobody gets in"));
+        findings
+            .warn(section.line, format!("[{name}] has `auth users` but no `secrets file`: nobody gets in"));
     }
 }
 

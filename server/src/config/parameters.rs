@@ -45,7 +45,7 @@ pub(crate) enum Kind {
 /// What a boolean that cannot be read means. rsync keeps the value from before and goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum IfBad {
-    /// The value from before is the safer of the two readings: a warning will do.
+    /// The default is the safer of the two readings: a warning will do, unless the file has set another value before.
     Keep,
     /// It is not: the file is refused.
     Refuse,
@@ -78,16 +78,24 @@ pub(crate) fn find(name: &[u8]) -> Option<&'static Parameter> {
 
 /// The row that a misspelled name was most likely meant to be: at most two letters away.
 pub(crate) fn nearest(name: &[u8]) -> Option<&'static Parameter> {
-    let name: Vec<u8> = grammar::bare(name).collect();
-    let near = TABLE.iter().map(|row| (edits(&name, &grammar::bare(row.name.as_bytes()).collect::<Vec<_>>()), row));
-    near.filter(|(edits, row)| *edits <= 2 && row.name.len() > 5).min_by_key(|(edits, _)| *edits).map(|(_, row)| row)
+    let name = plain(name);
+    let near =
+        TABLE.iter().map(|row| (edits(&name, &grammar::bare(row.name.as_bytes()).collect::<Vec<_>>()), row));
+    near.filter(|(edits, row)| *edits <= 2 && row.name.len() > 5)
+        .min_by_key(|(edits, _)| *edits)
+        .map(|(_, row)| row)
 }
 
 /// The row that a line without `=` begins with, if its loss would let somebody in.
 pub(crate) fn lost_guard(line: &[u8]) -> Option<&'static Parameter> {
-    let line: Vec<u8> = grammar::bare(line).collect();
+    let line = plain(line);
     let begins = |row: &&Parameter| line.starts_with(&grammar::bare(row.name.as_bytes()).collect::<Vec<_>>());
     TABLE.iter().filter(|row| row.limits_access()).find(begins)
+}
+
+/// A name less what an editor or an input method puts into it unseen: a byte order mark, a no-break or a wide space.
+fn plain(name: &[u8]) -> Vec<u8> {
+    grammar::bare(name).filter(u8::is_ascii).collect()
 }
 
 /// Levenshtein's distance, one row of its table at a time.
@@ -125,20 +133,28 @@ static TABLE: &[Parameter] = &[
     global("motd file", Text, Ignored("only a greeting")),
     global("pid file", Path, Served),
     global("port", Number, Served),
-    global("address", Text, Served),
+    global("address", Text, Guards),
     global("socket options", Text, Ignored("only tuning")),
     global("listen backlog", Number, Ignored("only tuning")),
     global("daemon chroot", Text, Refused(LISTENER)),
     global("daemon uid", Text, Refused(LISTENER)),
     global("daemon gid", Text, Refused(LISTENER)),
-    global("proxy protocol", Flag(Refuse), Refused("every client would seem to come from the proxy's address")),
+    global(
+        "proxy protocol",
+        Flag(Refuse),
+        Refused("every client would seem to come from the proxy's address"),
+    ),
     global("proxy protocol hosts", Text, Ignored("it means nothing without `proxy protocol`")),
     module("comment", Text, Served),
     module("path", Path, Served),
     module("use chroot", Tri(Keep), Served),
     module("numeric ids", Tri(Keep), Served),
     module("name converter", Text, Ignored("names are looked up in the system's own tables")),
-    module("munge symlinks", Tri(Refuse), Refused("other programs could follow links that it makes harmless")),
+    module(
+        "munge symlinks",
+        Tri(Refuse),
+        Refused("other programs could follow links that it makes harmless"),
+    ),
     module("insecure links", Flag(Keep), Ignored("a link is never followed out of a module")),
     module("charset", Text, Ignored("names are kept byte for byte")),
     module("max connections", Number, Served),
@@ -167,8 +183,16 @@ static TABLE: &[Parameter] = &[
     module("strict modes", Flag(Keep), Served),
     module("hosts allow", Text, Guards),
     module("hosts deny", Text, Guards),
-    module("reverse lookup", Flag(Keep), Ignored("addresses alone decide, and names in the lists are refused")),
-    module("forward lookup", Flag(Keep), Ignored("addresses alone decide, and names in the lists are refused")),
+    module(
+        "reverse lookup",
+        Flag(Keep),
+        Ignored("addresses alone decide, and names in the lists are refused"),
+    ),
+    module(
+        "forward lookup",
+        Flag(Keep),
+        Ignored("addresses alone decide, and names in the lists are refused"),
+    ),
     module("ignore errors", Flag(Keep), Served),
     module("ignore nonreadable", Flag(Keep), Ignored("a file that cannot be read is reported instead")),
     module("transfer logging", Flag(Keep), Ignored("only what is logged")),
