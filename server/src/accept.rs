@@ -98,7 +98,10 @@ fn greet(
     logs: &Arc<Logs>,
 ) {
     let Ok(permit) = Arc::clone(anonymous).try_acquire_owned() else {
-        logs.daemon(format_args!("too many connections without a login, closed {}", address.ip().to_canonical()));
+        logs.daemon(format_args!(
+            "too many connections without a login, closed {}",
+            address.ip().to_canonical()
+        ));
         return;
     };
     let logs = Arc::clone(logs);
@@ -118,7 +121,10 @@ fn greet(
                     return;
                 }
                 Err(_) => {
-                    logs.daemon(format_args!("TLS with {}: no handshake in time", address.ip().to_canonical()));
+                    logs.daemon(format_args!(
+                        "TLS with {}: no handshake in time",
+                        address.ip().to_canonical()
+                    ));
                     return;
                 }
             },

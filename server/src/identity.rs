@@ -48,7 +48,10 @@ impl Identity {
         }
         let groups = gid.map(|list| groups(list, rustix::process::geteuid().as_raw())).transpose()?;
         if groups.is_some_and(|groups| groups != [rustix::process::getegid().as_raw()]) {
-            return Err(IdentityError::Gid(format!("only root can serve as group `{}`", gid.unwrap_or_default())));
+            return Err(IdentityError::Gid(format!(
+                "only root can serve as group `{}`",
+                gid.unwrap_or_default()
+            )));
         }
         Ok(None)
     }
@@ -110,7 +113,8 @@ fn group(name: &str) -> Result<u32, IdentityError> {
 
 /// Every group of a user, that of his passwd entry first.
 fn all_groups(user: u32) -> Result<Vec<u32>, IdentityError> {
-    let unknown = |error: &dyn std::fmt::Display| IdentityError::Gid(format!("invalid gid *: user {user}: {error}"));
+    let unknown =
+        |error: &dyn std::fmt::Display| IdentityError::Gid(format!("invalid gid *: user {user}: {error}"));
     let entry = User::from_uid(Uid::from_raw(user)).map_err(|error| unknown(&error))?;
     let entry = entry.ok_or_else(|| unknown(&"no such user"))?;
     let list = group_list(&entry).map_err(|error| unknown(&error))?;

@@ -72,7 +72,10 @@ impl Log {
         };
         let log = Self { path: path.map(Path::to_owned), file: Mutex::new(file) };
         if let (Some(error), Some(path)) = (error, path) {
-            log.line(format_args!("cannot open log file {}: {error}; logging to standard error", path.display()));
+            log.line(format_args!(
+                "cannot open log file {}: {error}; logging to standard error",
+                path.display()
+            ));
         }
         log
     }
@@ -124,7 +127,10 @@ mod tests {
         let (stamp, rest) = line.split_at(19);
         let shape: String = stamp.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
         assert_eq!(shape, "0000/00/00 00:00:00");
-        assert!(rest.starts_with(&format!(" [{}] auth failed for x\\#0122026/01/01", std::process::id())), "{rest}");
+        assert!(
+            rest.starts_with(&format!(" [{}] auth failed for x\\#0122026/01/01", std::process::id())),
+            "{rest}"
+        );
         assert_eq!(line.lines().count(), 1);
     }
 
@@ -143,7 +149,8 @@ mod tests {
         rustix::fs::rename(&path, dir.path().join("log.1")).expect("rename");
         logs.reopen();
         logs.daemon("two");
-        let text = |name| String::from_utf8(named::read(&dir.path().join(name)).expect("read").bytes).expect("text");
+        let text =
+            |name| String::from_utf8(named::read(&dir.path().join(name)).expect("read").bytes).expect("text");
         assert!(text("log.1").ends_with("] one\n"));
         assert!(text("log").ends_with("] two\n"));
     }

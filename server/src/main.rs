@@ -31,7 +31,10 @@ use clap::{Args, Parser, Subcommand};
 
 /// The Driftless server.
 #[derive(Parser)]
-#[command(version, about = "Serves modules to Driftless agents, with the config and the rules of an rsync daemon")]
+#[command(
+    version,
+    about = "Serves modules to Driftless agents, with the config and the rules of an rsync daemon"
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

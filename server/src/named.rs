@@ -106,7 +106,8 @@ impl Place {
                 return Err(Errno::LOOP.into());
             }
             if !ours(&stat) {
-                let text = format!("the symlink {} on its path belongs to another user", Path::new(&name).display());
+                let text =
+                    format!("the symlink {} on its path belongs to another user", Path::new(&name).display());
                 return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
             }
             // Its text is no path ("pipe:[7]"): only the kernel can follow it.

@@ -75,7 +75,10 @@ pub(crate) fn hash(password: impl AsRef<[u8]>) -> Result<String, String> {
     let (memory, passes, lanes) = COST;
     let params = Params::new(memory, passes, lanes, None).map_err(|error| error.to_string())?;
     let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
-    argon2.hash_password(password.as_ref(), &salt).map(|hash| hash.to_string()).map_err(|error| error.to_string())
+    argon2
+        .hash_password(password.as_ref(), &salt)
+        .map(|hash| hash.to_string())
+        .map_err(|error| error.to_string())
 }
 
 /// The file with the user's first line replaced, or with the line at its end.

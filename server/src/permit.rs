@@ -107,7 +107,8 @@ impl Gate {
 
     /// The module of this very name, if this address may know of it.
     fn find(&self, peer: Peer<'_>, name: &str) -> Result<&Arc<Module>, Denied> {
-        let unknown = |log| denied(RefusalReason::Access, format!("@ERROR: Unknown module '{}'", Name(name)), log);
+        let unknown =
+            |log| denied(RefusalReason::Access, format!("@ERROR: Unknown module '{}'", Name(name)), log);
         let Some(module) = self.modules.iter().find(|module| module.name == name) else {
             return Err(unknown(format!("unknown module '{}' tried from {peer}", Name(name))));
         };
@@ -118,7 +119,11 @@ impl Gate {
         if !module.list {
             return Err(unknown(log));
         }
-        Err(denied(RefusalReason::Access, format!("@ERROR: access denied to {} from {peer}", Name(name)), log))
+        Err(denied(
+            RefusalReason::Access,
+            format!("@ERROR: access denied to {} from {peer}", Name(name)),
+            log,
+        ))
     }
 }
 

@@ -45,7 +45,10 @@ pub(crate) fn run(
     let module = Arc::clone(permit.module());
     let place = hello.places.first().ok_or(Misbehaved::Missing("destination"))?.clone();
     let who = Who::new(permit.user(), &caller.address);
-    service.logs.module(&module, format_args!("rsync to {}/{} from {who}", Escaped(module.name.as_bytes()), shown(&place.path)));
+    service.logs.module(
+        &module,
+        format_args!("rsync to {}/{} from {who}", Escaped(module.name.as_bytes()), shown(&place.path)),
+    );
     let key = Key { agent: hello.agent_id, module: module.name.clone(), path: place.path.clone() };
     let mut options = hello.options;
     options.ignore_errors = module.ignore_errors;
@@ -78,10 +81,14 @@ pub(crate) fn run(
     let ended = receiver::run(config, link, observer);
     let (received, sent) = caller.wire.bytes();
     match &ended {
-        Ok((totals, _)) => service.logs.module(&module, format_args!(
-            "sent {sent} bytes  received {received} bytes  total size {}", totals.size_bytes
-        )),
-        Err(why) => service.logs.module(&module, format_args!("push to {} by {who} ended: {why}", Escaped(module.name.as_bytes()))),
+        Ok((totals, _)) => service.logs.module(
+            &module,
+            format_args!("sent {sent} bytes  received {received} bytes  total size {}", totals.size_bytes),
+        ),
+        Err(why) => service.logs.module(
+            &module,
+            format_args!("push to {} by {who} ended: {why}", Escaped(module.name.as_bytes())),
+        ),
     }
     ended.map(drop)
 }

@@ -29,11 +29,15 @@ pub(crate) fn run(
     let module = Arc::clone(permit.module());
     let who = Who::new(permit.user(), &caller.address);
     for place in &hello.places {
-        service.logs.module(&module, format_args!("rsync on {}/{} from {who}", Escaped(module.name.as_bytes()), shown(&place.path)));
+        service.logs.module(
+            &module,
+            format_args!("rsync on {}/{} from {who}", Escaped(module.name.as_bytes()), shown(&place.path)),
+        );
     }
     let theirs = hello.keeps.ok_or(Misbehaved::Missing("keeps"))?;
     let keeps = Keeps { numeric_ids: module.numeric_ids, ..theirs };
-    let sources = Sources::open(base, &hello).inspect_err(|refusal| service.logs.module(&module, &refusal.text))?;
+    let sources =
+        Sources::open(base, &hello).inspect_err(|refusal| service.logs.module(&module, &refusal.text))?;
     let welcome = Welcome {
         version: Version::V1 as u32,
         module_id: service.state.module_id(&module),
@@ -62,10 +66,14 @@ pub(crate) fn run(
     let ended = sender::run_once(config, link, observer);
     let (received, sent) = caller.wire.bytes();
     match &ended {
-        Ok((totals, _)) => service.logs.module(&module, format_args!(
-            "sent {sent} bytes  received {received} bytes  total size {}", totals.size_bytes
-        )),
-        Err(why) => service.logs.module(&module, format_args!("pull from {} by {who} ended: {why}", Escaped(module.name.as_bytes()))),
+        Ok((totals, _)) => service.logs.module(
+            &module,
+            format_args!("sent {sent} bytes  received {received} bytes  total size {}", totals.size_bytes),
+        ),
+        Err(why) => service.logs.module(
+            &module,
+            format_args!("pull from {} by {who} ended: {why}", Escaped(module.name.as_bytes())),
+        ),
     }
     ended.map(drop)
 }
@@ -97,8 +105,8 @@ impl Sources {
             return Err(Refusal::new(RefusalReason::Source, text));
         }
         if let ([mount], [_]) = (&mut *sources.mounts, &*hello.places) {
-            let single = !mount.to.is_root()
-                && mount.root.found(&mount.from).is_ok_and(|found| !found.entry.is_dir());
+            let single =
+                !mount.to.is_root() && mount.root.found(&mount.from).is_ok_and(|found| !found.entry.is_dir());
             if single {
                 let name = hello.single_name.clone().unwrap_or_else(|| mount.to.name().into());
                 mount.to = RelPath::root().child(&name).unwrap_or_else(|_| mount.to.clone());

@@ -59,9 +59,10 @@ fn try_run(serve: &Serve) -> Result<(), String> {
     let addresses = config.listen(serve.address, serve.port)?;
     // Modes are given explicitly; what a client leaves open follows the umask the operator started us with.
     let umask = rustix::process::umask(rustix::fs::Mode::empty()).as_raw_mode();
-    let pid_file = config.pid_file.as_deref().map(|path| {
-        PidFile::claim(path).map_err(|error| format!("pid file {}: {error}", path.display()))
-    });
+    let pid_file = config
+        .pid_file
+        .as_deref()
+        .map(|path| PidFile::claim(path).map_err(|error| format!("pid file {}: {error}", path.display())));
     let _pid_file = pid_file.transpose()?;
     let state = State::open(&config.state_dir)
         .map_err(|error| format!("state dir {}: {error}", config.state_dir.display()))?;
@@ -92,7 +93,10 @@ async fn listen_and_serve(
     } else {
         let identity = Identity::load(config).map_err(|error| error.to_string())?;
         if identity.self_signed {
-            logs.daemon(format_args!("self-signed certificate; agents take it with --fingerprint {}", identity.fingerprint()));
+            logs.daemon(format_args!(
+                "self-signed certificate; agents take it with --fingerprint {}",
+                identity.fingerprint()
+            ));
         }
         let tls = identity.server_config(config).map_err(|error| error.to_string())?;
         Some(tokio_rustls::TlsAcceptor::from(tls))

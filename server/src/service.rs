@@ -81,11 +81,17 @@ impl Driftless for Service {
     type PushStream = Reply<ReceiverFrame>;
     type PullStream = Reply<SenderFrame>;
 
-    async fn push(&self, request: Request<Streaming<SenderFrame>>) -> Result<Response<Self::PushStream>, Status> {
+    async fn push(
+        &self,
+        request: Request<Streaming<SenderFrame>>,
+    ) -> Result<Response<Self::PushStream>, Status> {
         Ok(self.converse::<FromReceiver, FromSender>(request, Rights::Write))
     }
 
-    async fn pull(&self, request: Request<Streaming<ReceiverFrame>>) -> Result<Response<Self::PullStream>, Status> {
+    async fn pull(
+        &self,
+        request: Request<Streaming<ReceiverFrame>>,
+    ) -> Result<Response<Self::PullStream>, Status> {
         Ok(self.converse::<FromSender, FromReceiver>(request, Rights::Read))
     }
 
@@ -169,7 +175,11 @@ impl Direction for FromSender {
 
 impl Service {
     /// Answers at once with a stream, and does the rest behind it: a refusal then travels in band.
-    fn converse<Out, In>(&self, request: Request<Streaming<In::Frame>>, rights: Rights) -> Response<Reply<Out::Frame>>
+    fn converse<Out, In>(
+        &self,
+        request: Request<Streaming<In::Frame>>,
+        rights: Rights,
+    ) -> Response<Reply<Out::Frame>>
     where
         Out: Direction<Peer = In> + Unpin,
         In: Framed,
@@ -236,16 +246,15 @@ impl Service {
         let (service, admitted) = (self.clone(), Admitted { permit, hello, caller: caller.clone() });
         let module = Arc::clone(admitted.permit.module());
         let spawned = crate::worker::spawn(&module, &self.logs, move |root| {
-            let ended = root.map_err(Ended::Refused).and_then(|root| Out::run(&service, admitted, root, link));
+            let ended =
+                root.map_err(Ended::Refused).and_then(|root| Out::run(&service, admitted, root, link));
             let _gone = done.send(ended);
         });
         spawned.map_err(|error| Ended::fault("start a thread", error))?;
         let mut stopped = claim.as_ref().map(crate::sessions::Claim::stopped);
         let told = async {
             match &mut stopped {
-                Some(stopped) => {
-                    while !*stopped.borrow() && stopped.changed().await.is_ok() {}
-                }
+                Some(stopped) => while !*stopped.borrow() && stopped.changed().await.is_ok() {},
                 None => std::future::pending().await,
             }
         };
@@ -292,11 +301,7 @@ impl Service {
         Ok(admitted?)
     }
 
-    async fn claim(
-        &self,
-        permit: &Permit,
-        hello: &Hello,
-    ) -> Result<Option<crate::sessions::Claim>, Ended> {
+    async fn claim(&self, permit: &Permit, hello: &Hello) -> Result<Option<crate::sessions::Claim>, Ended> {
         if !hello.watch {
             return Ok(None);
         }
@@ -308,7 +313,11 @@ impl Service {
         };
         let claim = self.sessions.claim(key, hello.epoch, hello.options.delete).await;
         claim.map(Some).map_err(|refusal| {
-            self.logs.daemon(format_args!("watch on module {}: {}", Escaped(hello.module.as_bytes()), refusal.text));
+            self.logs.daemon(format_args!(
+                "watch on module {}: {}",
+                Escaped(hello.module.as_bytes()),
+                refusal.text
+            ));
             refusal.into()
         })
     }

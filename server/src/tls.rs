@@ -53,13 +53,17 @@ impl Identity {
         }
     }
 
-    fn read(certificate: &std::path::Path, key: &std::path::Path, self_signed: bool) -> Result<Self, TlsError> {
-        let contents = |path: &std::path::Path| {
-            named::read(path).map_err(|error| TlsError::new(path.display(), error))
-        };
-        let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&contents(certificate)?.bytes)
-            .collect::<Result<_, _>>()
-            .map_err(|error| TlsError::new(certificate.display(), error))?;
+    fn read(
+        certificate: &std::path::Path,
+        key: &std::path::Path,
+        self_signed: bool,
+    ) -> Result<Self, TlsError> {
+        let contents =
+            |path: &std::path::Path| named::read(path).map_err(|error| TlsError::new(path.display(), error));
+        let chain: Vec<CertificateDer<'static>> =
+            CertificateDer::pem_slice_iter(&contents(certificate)?.bytes)
+                .collect::<Result<_, _>>()
+                .map_err(|error| TlsError::new(certificate.display(), error))?;
         if chain.is_empty() {
             return Err(TlsError::new(certificate.display(), "holds no certificate in PEM form"));
         }
@@ -84,10 +88,8 @@ impl Identity {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])
                     .map_err(|error| TlsError::new("self-signed certificate", error))?;
-                let files = [
-                    (&key, made.signing_key.serialize_pem(), 0o600),
-                    (&certificate, made.cert.pem(), 0o644),
-                ];
+                let files =
+                    [(&key, made.signing_key.serialize_pem(), 0o600), (&certificate, made.cert.pem(), 0o644)];
                 for (path, text, mode) in files {
                     named::Place::find(path)
                         .and_then(|place| place.replace(text.as_bytes(), mode, None))

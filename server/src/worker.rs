@@ -32,7 +32,10 @@ pub(crate) fn spawn(
     let enter = move || {
         let root = open(&module, &logs)?;
         module.identity.as_ref().map_or(Ok(()), assume).map_err(|error| {
-            logs.daemon(format_args!("become the user of module {}: {error}", Escaped(module.name.as_bytes())));
+            logs.daemon(format_args!(
+                "become the user of module {}: {error}",
+                Escaped(module.name.as_bytes())
+            ));
             Refusal::new(RefusalReason::Access, "@ERROR: setuid failed")
         })?;
         Ok(root)

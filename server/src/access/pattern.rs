@@ -36,7 +36,9 @@ pub(super) enum PatternError {
     Scope(String, String),
     #[error("`{0}` is a host name to rsync, and names are not supported yet: write *")]
     All(String),
-    #[error("`{0}` excludes nothing: rsync has no EXCEPT and no `!`; list the address under the other of hosts allow, hosts deny")]
+    #[error(
+        "`{0}` excludes nothing: rsync has no EXCEPT and no `!`; list the address under the other of hosts allow, hosts deny"
+    )]
     Except(String),
     #[error("`{0}`: host names and netgroups are not supported yet: write addresses")]
     Name(String),
@@ -48,7 +50,8 @@ impl Pattern {
         if word == "*" {
             return Ok(Self::Any);
         }
-        let (address, mask) = word.split_once('/').map_or((word, None), |(address, mask)| (address, Some(mask)));
+        let (address, mask) =
+            word.split_once('/').map_or((word, None), |(address, mask)| (address, Some(mask)));
         let Ok(ip) = address.parse::<IpAddr>() else { return Err(not_an_address(word, address)) };
         let mask = match mask {
             None => prefix(ip, bits(ip)),
@@ -137,7 +140,8 @@ fn not_an_address(word: &str, address: &str) -> PatternError {
         let written = word.replacen(&format!("%{scope}"), "", 1);
         return PatternError::Scope(word, written);
     }
-    let numeric = !address.is_empty() && address.bytes().all(|byte| byte.is_ascii_digit() || b".*".contains(&byte));
+    let numeric =
+        !address.is_empty() && address.bytes().all(|byte| byte.is_ascii_digit() || b".*".contains(&byte));
     if !numeric {
         return PatternError::Name(word);
     }
@@ -163,7 +167,8 @@ fn not_an_address(word: &str, address: &str) -> PatternError {
 
 /// The network that someone who wrote `192.168.0.`, `192.168.0.*`, `192.168.0/24` or `192.168.0/0/24` had in mind.
 fn meant(word: &str) -> Option<String> {
-    let (address, masks) = word.split_once('/').map_or((word, None), |(address, masks)| (address, Some(masks)));
+    let (address, masks) =
+        word.split_once('/').map_or((word, None), |(address, masks)| (address, Some(masks)));
     let given: Vec<&str> = address.split('.').take_while(|part| !part.is_empty() && *part != "*").collect();
     let known: Vec<u8> = given.iter().map_while(|part| part.parse().ok()).collect();
     if known.is_empty() || known.len() > 4 || known.len() < given.len() {

@@ -30,7 +30,10 @@ fn wherever_a_list_is_accepted_the_decision_is_rsyncs() {
         };
         let (list, remarks) = parse(between("allow=["), between("deny=["));
         if remarks.iter().any(|remark| remark.fatal) {
-            assert!(!admits(&list, "192.168.0.50") && !admits(&list, "10.9.9.9"), "{name}: a refused list is shut");
+            assert!(
+                !admits(&list, "192.168.0.50") && !admits(&list, "10.9.9.9"),
+                "{name}: a refused list is shut"
+            );
             continue;
         }
         accepted.push(name);
@@ -105,7 +108,8 @@ fn every_pattern_that_means_nothing_is_refused_with_its_fix() {
 fn the_tutorials_pair_is_refused_with_both_lines_and_the_intended_form() {
     let (list, remarks) = parse(Some("192.168.0/0/24"), Some("0.0.0.0/32"));
     assert!(!admits(&list, "192.168.0.50") && !admits(&list, "203.0.113.9"));
-    let texts: Vec<_> = remarks.iter().map(|remark| (remark.which, remark.fatal, remark.text.as_str())).collect();
+    let texts: Vec<_> =
+        remarks.iter().map(|remark| (remark.which, remark.fatal, remark.text.as_str())).collect();
     let deny = "`0.0.0.0/32` matches no client, with `hosts allow` (line 1) that admits everybody; \
                 write `hosts allow = 192.168.0.0/24` alone, or with `hosts deny = *`";
     let allow = "malformed mask in `192.168.0/0/24`: did you mean 192.168.0.0/24?";
@@ -116,7 +120,10 @@ fn the_tutorials_pair_is_refused_with_both_lines_and_the_intended_form() {
 fn a_deny_list_that_matches_nobody_is_refused() {
     for deny in ["0.0.0.0", "0.0.0.0/32", "::/128", "::, 0.0.0.0", "0.0.0.0/255.255.255.255"] {
         let (_, remarks) = parse(None, Some(deny));
-        assert!(remarks.iter().any(|remark| remark.fatal && remark.text.contains("matches no client")), "{deny}");
+        assert!(
+            remarks.iter().any(|remark| remark.fatal && remark.text.contains("matches no client")),
+            "{deny}"
+        );
     }
     assert!(admits(&accepted(None, Some("0.0.0.0 10.0.0.1")), "10.0.0.2"));
 }
@@ -136,7 +143,10 @@ fn a_door_left_open_is_pointed_out() {
     for (allow, deny, want) in cases {
         let (_, remarks) = parse(allow, deny);
         match want {
-            Some(want) => assert!(remarks.len() == 1 && !remarks[0].fatal && remarks[0].text.contains(want), "{remarks:?}"),
+            Some(want) => assert!(
+                remarks.len() == 1 && !remarks[0].fatal && remarks[0].text.contains(want),
+                "{remarks:?}"
+            ),
             None => assert_eq!(remarks, [], "{allow:?} {deny:?}"),
         }
     }

@@ -110,15 +110,21 @@ impl AuthRules {
         let mut remarks = Vec::new();
         let mut rules = Vec::new();
         for word in words(value) {
-            let (pattern, option) = word.split_once(':').map_or((word, None), |(name, option)| (name, Some(option)));
+            let (pattern, option) =
+                word.split_once(':').map_or((word, None), |(name, option)| (name, Some(option)));
             let (group, name) = pattern.strip_prefix('@').map_or((false, pattern), |name| (true, name));
             let Some(wildcard) = Wildcard::parse(name) else {
-                remarks.push(Remark { fatal: true, text: format!("`{word}` has a `[` without its `]`: it would match nobody") });
+                remarks.push(Remark {
+                    fatal: true,
+                    text: format!("`{word}` has a `[` without its `]`: it would match nobody"),
+                });
                 continue;
             };
             let says = option.and_then(says);
             if option.is_some() && says.is_none() {
-                let text = format!("`{word}`: unknown option, ignored as rsync ignores it: deny, ro and rw are known");
+                let text = format!(
+                    "`{word}`: unknown option, ignored as rsync ignores it: deny, ro and rw are known"
+                );
                 remarks.push(Remark { fatal: false, text });
             }
             let who = if group { Who::Group(wildcard) } else { Who::User(wildcard) };
@@ -186,7 +192,8 @@ pub(crate) fn login(
     if module.auth.is_anonymous() {
         return Ok(Session { user: None, read_only: module.read_only });
     }
-    let user = credentials.map(|sent| sent.user.as_str()).or_else(|| certificate_users.first().map(String::as_str));
+    let user =
+        credentials.map(|sent| sent.user.as_str()).or_else(|| certificate_users.first().map(String::as_str));
     let user = user.ok_or(AuthFailure::NoCredentials)?;
     let password = credentials.map_or(&[][..], |sent| &sent.password);
     let certified = certificate_users.iter().any(|name| name == user);

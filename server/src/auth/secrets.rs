@@ -26,7 +26,8 @@ impl Secrets {
     /// Opens and judges the file.
     pub(super) fn read(path: Option<&Path>, strict_modes: bool) -> Result<Self, AuthFailure> {
         let path = path.ok_or(AuthFailure::NoSecretsFile)?;
-        let contents = named::read(path).map_err(|error| AuthFailure::SecretsRefused(format!("cannot open it: {error}")))?;
+        let contents = named::read(path)
+            .map_err(|error| AuthFailure::SecretsRefused(format!("cannot open it: {error}")))?;
         if strict_modes {
             judge(&contents).map_err(AuthFailure::SecretsRefused)?;
         }
@@ -50,7 +51,9 @@ impl Secrets {
 
     /// Takes as long as a check of somebody's password would.
     pub(super) fn verify_nobody(&self, password: &[u8]) {
-        if let Some(hash) = self.lines().map(|(_, stored)| stored).find(|stored| matches!(stored, Stored::Hash(_))) {
+        if let Some(hash) =
+            self.lines().map(|(_, stored)| stored).find(|stored| matches!(stored, Stored::Hash(_)))
+        {
             hash.verify(password);
         }
     }
@@ -71,7 +74,8 @@ fn split_line(line: &[u8]) -> Option<(&[u8], Stored<'_>)> {
     if name.starts_with(b"#") {
         return None;
     }
-    let hash = secret.starts_with(ARGON2ID.as_bytes()).then(|| std::str::from_utf8(secret).unwrap_or_default());
+    let hash =
+        secret.starts_with(ARGON2ID.as_bytes()).then(|| std::str::from_utf8(secret).unwrap_or_default());
     Some((name, hash.map_or(Stored::Plain(secret), Stored::Hash)))
 }
 
@@ -106,7 +110,10 @@ impl Stored<'_> {
 /// What is wrong, in brackets behind rsync's words.
 pub(crate) fn judge(contents: &Contents) -> Result<(), String> {
     if contents.mode & 0o006 != 0 {
-        return Err(format!("other users may read or write it: mode {:o}, see `strict modes`", contents.mode));
+        return Err(format!(
+            "other users may read or write it: mode {:o}, see `strict modes`",
+            contents.mode
+        ));
     }
     if rustix::process::geteuid().is_root() && contents.uid != 0 {
         return Err("it must belong to root, since the daemon runs as root: see `strict modes`".into());

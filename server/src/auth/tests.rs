@@ -36,7 +36,8 @@ fn sent(user: &str, password: &str) -> Credentials {
     Credentials { user: user.into(), password: password.into() }
 }
 
-const SECRETS: &str = "# joe:comment\n indented:x\njoe:pa:ss \nsusan:two\r\n@root:grouped\nroot:mine\nsusan:three\nempty:\n";
+const SECRETS: &str =
+    "# joe:comment\n indented:x\njoe:pa:ss \nsusan:two\r\n@root:grouped\nroot:mine\nsusan:three\nempty:\n";
 
 #[test]
 fn the_first_rule_about_a_user_decides_alone() {
@@ -115,7 +116,9 @@ fn where_hashes_are_kept_an_unknown_user_costs_as_much_as_a_known_one() {
         (0..3).map(|_| run()).min().expect("three runs")
     };
     let known = time("*", "joe");
-    for (rules, user) in [("*", "nobody-here"), ("joe", "mallory"), ("*", "plain"), ("joe:deny", "joe"), ("*", "@x")] {
+    for (rules, user) in
+        [("*", "nobody-here"), ("joe", "mallory"), ("*", "plain"), ("joe:deny", "joe"), ("*", "@x")]
+    {
         // A login without a hash is hundreds of times as quick; a busy machine makes one hash a few times as slow.
         assert!(time(rules, user) * 20 > known, "{rules} {user}");
     }
@@ -127,7 +130,8 @@ fn the_mode_of_the_secrets_file_is_judged_at_every_login() {
         let text = format!("other users may read or write it: mode {mode}, see `strict modes`");
         Err(AuthFailure::SecretsRefused(text))
     };
-    let modes = [(0o600, Ok(())), (0o640, Ok(())), (0o660, Ok(())), (0o644, refused("644")), (0o602, refused("602"))];
+    let modes =
+        [(0o600, Ok(())), (0o640, Ok(())), (0o660, Ok(())), (0o644, refused("644")), (0o602, refused("602"))];
     let world = World::new("joe:x\n", 0o600);
     for (mode, want) in modes {
         Place::find(&world.file()).expect("place").replace(b"joe:x\n", mode, None).expect("write");
@@ -149,7 +153,10 @@ fn a_secrets_file_of_another_user_is_refused_by_a_daemon_of_root() {
         return;
     }
     let world = World::new("joe:x\n", 0o600);
-    Place::find(&world.file()).expect("place").replace(b"joe:x\n", 0o600, Some((65533, 65533))).expect("write");
+    Place::find(&world.file())
+        .expect("place")
+        .replace(b"joe:x\n", 0o600, Some((65533, 65533)))
+        .expect("write");
     let text = world.login("joe", "joe", "x").expect_err("foreign").to_string();
     assert!(text.starts_with("ignoring secrets file (it must belong to root"), "{text}");
 }

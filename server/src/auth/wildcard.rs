@@ -86,7 +86,9 @@ impl Token {
     fn takes(&self, c: char) -> bool {
         match self {
             Self::Any(slash) => *slash || c != '/',
-            Self::Class { negated, members } => c != '/' && members.iter().any(|member| member.has(c)) != *negated,
+            Self::Class { negated, members } => {
+                c != '/' && members.iter().any(|member| member.has(c)) != *negated
+            }
             Self::Exact(exact) => c == *exact,
             Self::One => c != '/',
         }

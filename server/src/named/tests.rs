@@ -34,7 +34,8 @@ fn a_link_of_another_user_is_refused_at_any_depth() {
     for (link, path) in [("mid", "mid/file"), ("leaf", "leaf")] {
         symlink(if link == "mid" { "real" } else { "real/file" }, at(link)).expect("link");
         let other = Some(Uid::from_raw(65533));
-        rustix::fs::chownat(rustix::fs::CWD, at(link), other, None, AtFlags::SYMLINK_NOFOLLOW).expect("chown");
+        rustix::fs::chownat(rustix::fs::CWD, at(link), other, None, AtFlags::SYMLINK_NOFOLLOW)
+            .expect("chown");
         for result in [read(&at(path)).map(drop), append(&at(path)).map(drop)] {
             assert_eq!(result.expect_err(path).kind(), io::ErrorKind::PermissionDenied);
         }
