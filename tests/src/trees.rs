@@ -318,7 +318,7 @@ pub fn differences(a: &Path, b: &Path) -> Vec<String> {
             (Some(_), None) => found.push(format!("{name:?} is missing")),
             (None, Some(_)) => found.push(format!("{name:?} is too many")),
             (Some(one), Some(other)) if !alike(one, other) => {
-                found.push(format!("{name:?}: {one:?} became {other:?}"))
+                found.push(format!("{name:?}: {one:?} became {other:?}"));
             }
             (Some(one), _) if one.kind == "file" && !same_content(&a.join(path), &b.join(path)) => {
                 found.push(format!("{name:?}: other content"));

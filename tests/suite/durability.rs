@@ -104,7 +104,7 @@ fn real_disk() -> Option<PathBuf> {
     const BTRFS: i64 = 0x9123_683E;
     let target = workspace().join("target");
     let found = [Path::new("/var/tmp"), &target].into_iter().find(|dir| {
-        rustix::fs::statfs(*dir).is_ok_and(|fs| [EXT, XFS, BTRFS].contains(&i64::from(fs.f_type)))
+        rustix::fs::statfs(*dir).is_ok_and(|fs| [EXT, XFS, BTRFS].contains(&fs.f_type))
     });
     if found.is_none() {
         skip("no ext4, xfs or btrfs at hand");

@@ -133,10 +133,10 @@ impl AccessList {
         match self.unlisted() {
             Unlisted::None => {}
             Unlisted::Ipv4 => {
-                remarks.push(says(false, "every IPv4 client gets in: add 0.0.0.0/0, or write *".into()))
+                remarks.push(says(false, "every IPv4 client gets in: add 0.0.0.0/0, or write *".into()));
             }
             Unlisted::Ipv6 => {
-                remarks.push(says(false, "every IPv6 client gets in: add ::/0, or write *".into()))
+                remarks.push(says(false, "every IPv6 client gets in: add ::/0, or write *".into()));
             }
             Unlisted::Both if self.allow.is_some() => {
                 let text = "clients that neither list names get in: to admit only the allow list, drop `hosts deny` or write *";
