@@ -69,7 +69,6 @@ impl Console {
         &self,
         ended: Result<(SenderTotals, ReceiverTotals), Ended>,
         wire: Wire,
-        missing: u64,
     ) -> Exit {
         let (sender, receiver) = match ended {
             Ok(totals) => totals,
@@ -84,7 +83,7 @@ impl Console {
         self.report.finish(&sender, &receiver, wire, self.started.elapsed());
         if receiver.disk_full > 0 {
             Exit::File
-        } else if sender.problems + receiver.problems + missing > 0 {
+        } else if sender.problems + receiver.problems > 0 {
             Exit::Partial
         } else if sender.vanished > 0 {
             Exit::Vanished

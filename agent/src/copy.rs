@@ -27,7 +27,7 @@ fn try_run(invocation: &Invocation, console: &Arc<Console>) -> Result<Exit, Conn
         return Err(ConnectError::TrustFile("no destination".into()));
     };
     let mut sources = Sources::open(&invocation.sources, invocation.options.recursive, console);
-    if sources.missing == invocation.sources.len() as u64 {
+    if sources.missing.len() == invocation.sources.len() {
         return Ok(Exit::Partial);
     }
     let mut options = invocation.options.clone();
@@ -53,7 +53,7 @@ fn try_run(invocation: &Invocation, console: &Arc<Console>) -> Result<Exit, Conn
         rules: invocation.rules.clone(),
         empty: landing.empty && !options.partial,
         record: false,
-        problems: 0,
+        missing: sources.missing,
     };
     let receiver = receiver::Config {
         root: landing.root,
@@ -74,5 +74,5 @@ fn try_run(invocation: &Invocation, console: &Arc<Console>) -> Result<Exit, Conn
         (Err(Ended::Broken(_)), Err(why)) | (Err(why), _) => Err(why),
         (Ok(_), sent) => sent,
     };
-    Ok(console.finish(ended, Wire { sent_bytes: 0, received_bytes: 0 }, sources.missing))
+    Ok(console.finish(ended, Wire { sent_bytes: 0, received_bytes: 0 }))
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use driftless_proto::disk::{Root, Style};
 use driftless_proto::model::path::{Escaped, RelPath};
-use driftless_proto::model::problem::{Refusal, RefusalReason};
+use driftless_proto::model::problem::{Problem, ProblemClass, Refusal, RefusalReason};
 use driftless_proto::transfer::destination::{self, Destination};
 use driftless_proto::transfer::view::{Mount, View};
 use driftless_proto::wire::message::Place as WirePlace;
@@ -21,13 +21,13 @@ pub(crate) struct Sources {
     /// The name of the only source, when it is not a directory.
     pub(crate) single_name: Option<Box<[u8]>>,
     /// Sources that are not there.
-    pub(crate) missing: u64,
+    pub(crate) missing: Vec<Problem>,
 }
 
 impl Sources {
     /// Opens every source by rsync's operand rules; says which are missing, and which are directories without `-r`.
     pub(crate) fn open(places: &[Place], recursive: bool, console: &Console) -> Self {
-        let mut missing = 0;
+        let mut missing = Vec::new();
         let mut mounts = Vec::new();
         let mut single_name = None;
         for place in places {
@@ -35,8 +35,9 @@ impl Sources {
             let name = Escaped(local.path.as_os_str().as_bytes());
             match mount(local) {
                 Err(error) => {
-                    missing += 1;
-                    console.report.problem(&format!("link_stat \"{name}\" failed: {error}"));
+                    let text = format!("link_stat \"{name}\" failed: {error}");
+                    console.report.problem(&text);
+                    missing.push(Problem { path: RelPath::root(), text, class: ProblemClass::Path });
                 }
                 Ok((_, true)) if !recursive => {
                     let name = local.path.file_name().unwrap_or_default();

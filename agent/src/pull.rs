@@ -44,7 +44,8 @@ fn try_run(invocation: &Invocation, console: &Arc<Console>, handle: &Handle) -> 
             .err()
             .unwrap_or(ConnectError::TrustFile("no destination".into())));
     };
-    let mut hello = hello(invocation, places.clone(), wanted_name(dest, &places))?;
+    let wanted = wanted_name(dest, &places);
+    let mut hello = hello(invocation, places.clone(), wanted.clone())?;
     // The server tells us nothing: it is we who make the changes.
     hello.options.report = false;
     hello.keeps = Some(keeps(dest)?);
@@ -57,11 +58,11 @@ fn try_run(invocation: &Invocation, console: &Arc<Console>, handle: &Handle) -> 
     if landing.created {
         console.report.created_directory(dest.path.as_os_str().as_bytes());
     }
-    let config = config(invocation, &session, landing, &places);
-    guard(handle, &session.wire, session.stop.clone(), invocation.timeout);
+    let config = config(invocation, &session, landing, &places, wanted);
+    guard(handle, &session, invocation.timeout);
     let ended = receiver::run(config, session.link, Arc::clone(console) as _);
     let (sent_bytes, received_bytes) = session.wire.bytes();
-    let exit = console.finish(ended, Wire { sent_bytes, received_bytes }, 0);
+    let exit = console.finish(ended, Wire { sent_bytes, received_bytes });
     Ok(ended_by_us(&session.wire, exit))
 }
 
@@ -70,6 +71,7 @@ fn config<Out, In>(
     session: &Session<Out, In>,
     landing: Destination,
     places: &[Place],
+    wanted: Option<Box<[u8]>>,
 ) -> Config {
     let partials: Arc<dyn Partials> =
         if invocation.options.partial { Arc::new(Beside(landing.root.clone())) } else { Arc::new(Forget) };
@@ -77,7 +79,7 @@ fn config<Out, In>(
     options.report = false;
     Config {
         terms: Terms::new(&options, &session.welcome.keeps),
-        expected: expected(places, session.welcome.single_name.as_deref()),
+        expected: expected(places, wanted),
         root: landing.root,
         options,
         rules: invocation.rules.clone(),
@@ -86,14 +88,14 @@ fn config<Out, In>(
     }
 }
 
-/// The names that may appear at the top of what comes: those that were asked for, or any where the content of a
-/// directory was.
-fn expected(places: &[Place], single_name: Option<&[u8]>) -> Option<HashSet<Box<[u8]>>> {
+/// The names that may appear at the top of what comes: those that were asked for, under the name that was asked for
+/// if one was, or any where the content of a directory was. Never a name that the server chose.
+fn expected(places: &[Place], wanted: Option<Box<[u8]>>) -> Option<HashSet<Box<[u8]>>> {
     if places.iter().any(|place| place.slash || place.path.is_root()) {
         return None;
     }
     let names = places.iter().map(|place| place.path.name().into());
-    Some(names.chain(single_name.map(Into::into)).collect())
+    Some(names.chain(wanted).collect())
 }
 
 /// DEST names what a single source is to become.

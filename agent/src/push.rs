@@ -28,7 +28,7 @@ fn try_run(invocation: &Invocation, console: &Arc<Console>, handle: &Handle) -> 
     let remote = remote(invocation.dest.as_ref())?;
     let server = server(invocation, remote)?;
     let mut sources = Sources::open(&invocation.sources, invocation.options.recursive, console);
-    if sources.missing == invocation.sources.len() as u64 {
+    if sources.missing.len() == invocation.sources.len() {
         return Ok(Exit::Partial);
     }
     let hello = hello(invocation, vec![place(remote)], sources.single_name.clone())?;
@@ -47,12 +47,12 @@ fn try_run(invocation: &Invocation, console: &Arc<Console>, handle: &Handle) -> 
         rules: invocation.rules.clone(),
         empty: session.welcome.empty,
         record: false,
-        problems: 0,
+        missing: sources.missing,
     };
-    guard(handle, &session.wire, session.stop.clone(), invocation.timeout);
+    guard(handle, &session, invocation.timeout);
     let ended = sender::run_once(config, session.link, Arc::clone(console) as _);
     let (sent_bytes, received_bytes) = session.wire.bytes();
-    let exit = console.finish(ended, Wire { sent_bytes, received_bytes }, sources.missing);
+    let exit = console.finish(ended, Wire { sent_bytes, received_bytes });
     Ok(ended_by_us(&session.wire, exit))
 }
 

@@ -1,7 +1,7 @@
 //! What an invocation sets in motion, and how it ends.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use driftless_proto::model::problem::{Refusal, RefusalReason};
 use driftless_proto::transfer::link::Ended;
@@ -19,6 +19,7 @@ use crate::{copy, list, pull, push, watch};
 #[must_use]
 pub fn run(invocation: Invocation) -> Exit {
     crate::local::umask();
+    raise_descriptor_limit();
     let console = Arc::new(Console::new(&invocation));
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
@@ -82,19 +83,19 @@ pub(crate) async fn open<D: Direction>(
     D::open(server, hello).await
 }
 
-/// Ends the stream on SIGINT, SIGTERM and SIGHUP, and when nothing crosses the socket for the operator's `--timeout`.
-/// The reason is noted, so that the run ends with its exit code.
-pub(crate) fn guard(
+/// Ends the stream on SIGINT, SIGTERM and SIGHUP, and when nothing crosses it for the operator's `--timeout`. The reason
+/// is noted, so that the run ends with its exit code.
+pub(crate) fn guard<Out, In>(
     handle: &tokio::runtime::Handle,
-    wire: &Arc<Wire>,
-    stop: tokio::task::AbortHandle,
+    session: &Session<Out, In>,
     timeout: Option<Duration>,
 ) {
-    let wire = Arc::clone(wire);
+    let (wire, activity) = (Arc::clone(&session.wire), Arc::clone(&session.activity));
+    let stop = session.stop.clone();
     handle.spawn(async move {
         let why = tokio::select! {
             () = signalled() => std::io::ErrorKind::Interrupted,
-            () = idle(&wire, timeout) => std::io::ErrorKind::TimedOut,
+            () = activity.idle(timeout) => std::io::ErrorKind::TimedOut,
         };
         wire.note(why);
         stop.abort();
@@ -115,19 +116,6 @@ pub(crate) async fn signalled() {
     }
 }
 
-async fn idle(wire: &Wire, limit: Option<Duration>) {
-    let Some(limit) = limit else { return std::future::pending().await };
-    let (mut last, mut since) = (wire.bytes(), Instant::now());
-    loop {
-        tokio::time::sleep((limit / 4).max(Duration::from_millis(50))).await;
-        if wire.bytes() != last {
-            (last, since) = (wire.bytes(), Instant::now());
-        } else if since.elapsed() >= limit {
-            return;
-        }
-    }
-}
-
 /// The exit code of a run that was ended from this side, else the one it would have had.
 pub(crate) fn ended_by_us(wire: &Wire, exit: Exit) -> Exit {
     match wire.noted() {
@@ -135,4 +123,13 @@ pub(crate) fn ended_by_us(wire: &Wire, exit: Exit) -> Exit {
         Some(_) => Exit::Signal,
         None => exit,
     }
+}
+
+/// Lets us open as many files as the hard limit allows: a transfer holds some hundreds.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // With the old limit a path may fail, and says so.
+    let _kept = setrlimit(Resource::Nofile, limit);
 }

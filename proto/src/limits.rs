@@ -15,9 +15,9 @@ pub const TARGET_LEN: usize = 4095;
 /// enough that the peer starts on it early.
 pub const FRAME_SOFT: usize = 256 * 1024;
 
-/// Largest message accepted from a peer. A frame is closed at [`FRAME_SOFT`] and one item may overshoot it by
-/// [`INLINE_MAX`] or [`CHUNK_LEN`] and its entry, so nothing honest comes near.
-pub const FRAME_MAX: usize = 4 * 1024 * 1024;
+/// Largest message accepted from a peer. A frame is closed at [`FRAME_SOFT`] and its last item may overshoot it by as
+/// much and by [`INLINE_MAX`], so nothing honest comes near.
+pub const FRAME_MAX: usize = 1024 * 1024;
 
 /// Frames that wait between a role and the socket, each way. Bounds the memory of a stream whose peer is slow:
 /// frames in flight times [`FRAME_MAX`].
@@ -45,8 +45,8 @@ pub const SOURCES_MAX: usize = 1024;
 /// directory is 2 KiB: 2 MiB in flight), and the most listings a receiver must remember.
 pub const OPENS_IN_FLIGHT: usize = 1024;
 
-/// Files the receiver has asked for and not yet had.
-pub const WANTS_IN_FLIGHT: usize = 1024;
+/// Files the receiver has asked for and not yet had. Each may hold an open basis.
+pub const WANTS_IN_FLIGHT: usize = 512;
 
 /// Bytes of file content the receiver has asked for and not yet had, beyond which it asks for no more. A file
 /// larger than this is asked for alone. 32 MiB fill 1 Gbit/s at 100 ms twice over.

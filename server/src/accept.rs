@@ -48,6 +48,11 @@ impl Wire {
     pub(crate) fn bytes(&self) -> (u64, u64) {
         (self.received.load(Ordering::Relaxed), self.sent.load(Ordering::Relaxed))
     }
+
+    /// Ends the connection: its next read or write, a ping at the latest, fails.
+    pub(crate) fn cut(&self) {
+        self.cut.store(true, Ordering::Relaxed);
+    }
 }
 
 impl Caller {
@@ -135,11 +140,13 @@ fn greet(
             wire,
             anonymous: Arc::new(Mutex::new(Some(permit))),
         };
-        let watched = caller.clone();
+        // Weak: a connection that has ended must not count any longer.
+        let (anonymous, wire) = (Arc::downgrade(&caller.anonymous), Arc::clone(&caller.wire));
         let _closed = ready.send(Ok(Connection { io, caller })).await;
         tokio::time::sleep(ANONYMOUS_LIFE).await;
-        if watched.anonymous.lock().unwrap_or_else(PoisonError::into_inner).take().is_some() {
-            watched.wire.cut.store(true, Ordering::Relaxed);
+        let still = anonymous.upgrade();
+        if still.is_some_and(|a| a.lock().unwrap_or_else(PoisonError::into_inner).take().is_some()) {
+            wire.cut();
         }
     });
 }
@@ -204,7 +211,7 @@ struct Counted {
 impl Counted {
     fn check(&self) -> io::Result<()> {
         if self.wire.cut.load(Ordering::Relaxed) {
-            return Err(io::Error::new(io::ErrorKind::TimedOut, "no login in time"));
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "cut off"));
         }
         Ok(())
     }

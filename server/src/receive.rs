@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use driftless_proto::disk::Root;
+use driftless_proto::limits;
 use driftless_proto::model::options::Terms;
 use driftless_proto::model::path::Escaped;
 use driftless_proto::model::problem::{Misbehaved, Problem};
@@ -26,9 +27,25 @@ pub(crate) struct Kept(Mutex<HashMap<Key, Arc<Held>>>);
 
 impl Kept {
     fn of(&self, key: Key) -> Arc<Held> {
+        let (files, bytes) = self.expire();
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.retain(|_, held| Arc::strong_count(held) > 1 || held.expire().0 > 0);
+        // The bounds hold for the server as a whole, since an agent may name as many destinations as it likes.
+        if files >= limits::PARTIALS_MAX || bytes >= limits::PARTIAL_BYTES_MAX {
+            kept.retain(|held_for, held| *held_for == key || Arc::strong_count(held) > 1);
+        }
         Arc::clone(kept.entry(key).or_default())
+    }
+
+    /// Lets go of what was held too long. Returns how many files and bytes are still held.
+    pub(crate) fn expire(&self) -> (usize, u64) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut total = (0, 0);
+        kept.retain(|_, held| {
+            let (files, bytes) = held.expire();
+            total = (total.0 + files, total.1 + bytes);
+            files > 0 || Arc::strong_count(held) > 1
+        });
+        total
     }
 }
 

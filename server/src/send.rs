@@ -51,7 +51,6 @@ pub(crate) fn run(
     say_first(&link, FromSender::Welcome(welcome))?;
     for problem in &sources.missing {
         service.logs.module(&module, problem);
-        say_first(&link, FromSender::Problem(problem.clone()))?;
     }
     let config = Config {
         view: View::new(sources.mounts),
@@ -60,7 +59,7 @@ pub(crate) fn run(
         rules: hello.rules,
         empty: hello.empty,
         record: false,
-        problems: sources.missing.len() as u64,
+        missing: sources.missing,
     };
     let observer = Arc::new(Logged { logs: Arc::clone(&service.logs), module: Arc::clone(&module) });
     let ended = sender::run_once(config, link, observer);

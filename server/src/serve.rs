@@ -18,10 +18,14 @@ use crate::config::Config;
 use crate::log::Logs;
 use crate::permit::Gate;
 use crate::pidfile::PidFile;
+use crate::receive::Kept;
 use crate::service::Service;
 use crate::sessions::Sessions;
 use crate::state::State;
 use crate::tls::Identity;
+
+/// Streams of one connection. Agents open one; tools that look around open a few.
+const STREAMS: u32 = 8;
 
 /// How long a stop waits for pushes and pulls that are under way. Watches are told to end at once: they go on with the
 /// next server where they were.
@@ -66,11 +70,13 @@ fn try_run(serve: &Serve) -> Result<(), String> {
     let _pid_file = pid_file.transpose()?;
     let state = State::open(&config.state_dir)
         .map_err(|error| format!("state dir {}: {error}", config.state_dir.display()))?;
+    raise_descriptor_limit();
+    let partials = Arc::<Kept>::default();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| format!("start: {error}"))?;
-    let served = runtime.block_on(listen_and_serve(&config, &addresses, logs, state, umask));
+    let served = runtime.block_on(listen_and_serve(&config, &addresses, logs, state, partials, umask));
     // Whoever still holds a thread here is one that DRAIN did not wait for.
     runtime.shutdown_timeout(Duration::from_millis(500));
     served
@@ -81,8 +87,10 @@ async fn listen_and_serve(
     addresses: &[SocketAddr],
     logs: Arc<Logs>,
     state: State,
+    partials: Arc<Kept>,
     umask: u32,
 ) -> Result<(), String> {
+    tokio::spawn(forget_old(Arc::clone(&partials)));
     let mut listeners = Vec::new();
     for address in addresses {
         let listener = bind(*address).await.map_err(|error| format!("listen on {address}: {error}"))?;
@@ -107,7 +115,7 @@ async fn listen_and_serve(
         logs: Arc::clone(&logs),
         state,
         sessions: Sessions::default(),
-        partials: Arc::default(),
+        partials,
         umask,
         running: Arc::clone(&running),
     };
@@ -133,6 +141,7 @@ async fn listen_and_serve(
     let _untold = sd_notify::notify(false, &[sd_notify::NotifyState::Ready]);
     let transfer = DriftlessServer::new(service).max_decoding_message_size(limits::FRAME_MAX);
     let server = Server::builder()
+        .max_concurrent_streams(STREAMS)
         .initial_stream_window_size(limits::WINDOW)
         .initial_connection_window_size(limits::WINDOW)
         .http2_keepalive_interval(Some(limits::KEEPALIVE_EVERY))
@@ -157,7 +166,26 @@ async fn listen_and_serve(
     if tokio::time::timeout(DRAIN, drained).await.is_err() {
         logs.daemon("stopped with transfers under way");
     }
+    // The last acks are still on their way to the sockets.
+    tokio::time::sleep(Duration::from_millis(200)).await;
     Ok(())
+}
+
+/// Lets go of what cut uploads left, in time, whether or not anybody comes back.
+async fn forget_old(partials: Arc<Kept>) {
+    loop {
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        partials.expire();
+    }
+}
+
+/// Lets us open as many files as the hard limit allows: each transfer holds some hundreds.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // With the old limit fewer clients fit; each that does not is told.
+    let _kept = setrlimit(Resource::Nofile, limit);
 }
 
 /// Binds an address. A host without IPv6 gets every IPv4 address where every address was meant.

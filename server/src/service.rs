@@ -1,9 +1,9 @@
 //! The gRPC service: who calls, may they, and which role answers. No file is touched here.
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use base64::Engine;
 use driftless_proto::disk::Root;
@@ -11,7 +11,7 @@ use driftless_proto::limits;
 use driftless_proto::model::path::Escaped;
 use driftless_proto::model::problem::{Misbehaved, Refusal, RefusalReason};
 use driftless_proto::transfer::link::{Ended, Link};
-use driftless_proto::transfer::pump::{self, Outgoing};
+use driftless_proto::transfer::pump::{self, Activity, Outgoing};
 use driftless_proto::wire::frame::Framed;
 use driftless_proto::wire::generated::driftless_server::Driftless;
 use driftless_proto::wire::generated::{
@@ -50,6 +50,17 @@ pub(crate) struct Admitted {
     pub(crate) permit: Permit,
     pub(crate) hello: Hello,
     pub(crate) caller: Caller,
+}
+
+/// How long a role that was told to end may take until its connection is cut.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// What the two directions of one stream share.
+#[derive(Default)]
+struct Life {
+    /// Set once it is known whether frames are to be compressed.
+    compress: Arc<OnceLock<bool>>,
+    activity: Arc<Activity>,
 }
 
 type Reply<F> = Pin<Box<dyn Stream<Item = Result<F, Status>> + Send>>;
@@ -189,10 +200,10 @@ impl Service {
         let (out, frames) = mpsc::channel(limits::FRAMES_QUEUED);
         let (end, ended) = oneshot::channel::<Status>();
         let service = self.clone();
-        let compress = Arc::new(std::sync::OnceLock::new());
-        let wanted = Arc::clone(&compress);
+        let life = Life::default();
+        let frames = Outgoing::new(frames, Arc::clone(&life.compress), Arc::clone(&life.activity));
         tokio::spawn(async move {
-            if let Err(failure) = service.answer::<Out, In>(request, rights, &out, &wanted).await {
+            if let Err(failure) = service.answer::<Out, In>(request, rights, &out, &life).await {
                 let status = match failure {
                     Ended::Refused(refusal) => {
                         let _gone = out.send(vec![Out::refused(refusal)]).await;
@@ -205,7 +216,7 @@ impl Service {
                 let _gone = end.send(status);
             }
         });
-        Response::new(Box::pin(Frames { frames: Outgoing::new(frames, compress), ended: Some(ended) }))
+        Response::new(Box::pin(Frames { frames, ended: Some(ended) }))
     }
 
     async fn answer<Out, In>(
@@ -213,7 +224,7 @@ impl Service {
         request: Request<Streaming<In::Frame>>,
         rights: Rights,
         out: &mpsc::Sender<Vec<Out>>,
-        compress: &std::sync::OnceLock<bool>,
+        life: &Life,
     ) -> Result<(), Ended>
     where
         Out: Direction<Peer = In>,
@@ -234,13 +245,16 @@ impl Service {
             let text = format!("this server speaks protocol versions {:?} only", Version::SPOKEN);
             return Err(Refusal::new(RefusalReason::Unsupported, text).into());
         }
-        let _set = compress.set(hello.options.compress);
+        let _set = life.compress.set(hello.options.compress);
+        if hello.watch && rights == Rights::Read {
+            return Err(Misbehaved::Unexpected("a watch that pulls").into());
+        }
         let permit = self.admit(&caller, &hello, credentials, rights).await?;
         caller.is_known();
         let claim = self.claim(&permit, &hello).await?;
         let running = (!hello.watch).then(|| Arc::clone(&self.running));
         let (timeout, watch) = (permit.module().timeout, hello.watch);
-        let (inbox, pumping) = pump::inbox::<In>(stream);
+        let (inbox, pumping) = pump::inbox::<In>(stream, Arc::clone(&life.activity));
         let (done, finished) = oneshot::channel();
         let link = Link { out: out.clone(), inbox };
         let (service, admitted) = (self.clone(), Admitted { permit, hello, caller: caller.clone() });
@@ -260,22 +274,23 @@ impl Service {
         };
         let mut finished = finished;
         let ended = tokio::select! {
-            ended = &mut finished => ended,
-            () = told => {
-                // The role ends when nothing more arrives; what it has landed by then stays.
-                pumping.abort();
-                let _ended = finished.await;
-                return Err(Ended::Stopped);
-            }
-            () = idle(&caller, timeout.filter(|_| !watch)) => {
-                pumping.abort();
-                let _ended = finished.await;
-                self.logs.daemon(format_args!("timeout: nothing from {} for too long", caller.address.ip().to_canonical()));
-                return Err(Ended::Stopped);
+            ended = &mut finished => ended.ok(),
+            () = told => None,
+            () = life.activity.idle(timeout.filter(|_| !watch)) => {
+                let who = caller.address.ip().to_canonical();
+                self.logs.daemon(format_args!("timeout: nothing from {who} for too long"));
+                None
             }
         };
+        // The role ends when nothing more arrives; what it has landed by then stays. One that waits for a peer that
+        // takes nothing is cut loose.
+        pumping.abort();
+        if ended.is_none() && tokio::time::timeout(GRACE, &mut finished).await.is_err() {
+            caller.wire.cut();
+            let _ended = finished.await;
+        }
         drop((claim, running));
-        ended.unwrap_or_else(|_| Err(Ended::fault("transfer", std::io::Error::other("its thread failed"))))
+        ended.unwrap_or(Err(Ended::Stopped))
     }
 
     async fn admit(
@@ -320,21 +335,6 @@ impl Service {
             ));
             refusal.into()
         })
-    }
-}
-
-/// Returns once nothing has crossed the socket for so long; never without a limit.
-async fn idle(caller: &Caller, limit: Option<Duration>) {
-    let Some(limit) = limit else { return std::future::pending().await };
-    let (mut last, mut since) = (caller.wire.bytes(), Instant::now());
-    loop {
-        tokio::time::sleep((limit / 4).max(Duration::from_millis(100))).await;
-        let now = caller.wire.bytes();
-        if now != last {
-            (last, since) = (now, Instant::now());
-        } else if since.elapsed() >= limit {
-            return;
-        }
     }
 }
 

@@ -16,7 +16,7 @@ use base64::Engine;
 use driftless_proto::limits;
 use driftless_proto::model::problem::{Misbehaved, Refusal, RefusalReason};
 use driftless_proto::transfer::link::{Ended, Link};
-use driftless_proto::transfer::pump::{self, Outgoing};
+use driftless_proto::transfer::pump::{self, Activity, Outgoing};
 use driftless_proto::wire::generated::driftless_client::DriftlessClient;
 use driftless_proto::wire::generated::{ModulesReply, ModulesRequest};
 use driftless_proto::wire::message::{FromReceiver, FromSender, Hello, Welcome};
@@ -136,6 +136,8 @@ pub struct Session<Out, In> {
     pub welcome: Welcome,
     /// What crosses the socket.
     pub wire: Arc<Wire>,
+    /// What crosses the stream.
+    pub activity: Arc<Activity>,
     /// Ends the stream from this side.
     pub stop: tokio::task::AbortHandle,
 }
@@ -286,15 +288,16 @@ macro_rules! direction {
                 let (out, frames) = mpsc::channel(limits::FRAMES_QUEUED);
                 let first = out.send(vec![Self::Hello(hello)]).await;
                 first.map_err(|_| Ended::Broken("the stream was closed".into()))?;
-                let request = server.request(Outgoing::new(frames, compress))?;
+                let activity = Arc::new(Activity::default());
+                let request = server.request(Outgoing::new(frames, compress, Arc::clone(&activity)))?;
                 let mut client = DriftlessClient::new(channel).max_decoding_message_size(limits::FRAME_MAX);
                 let mut stream =
                     client.$method(request).await.map_err(|status| broken(&status))?.into_inner();
                 match pump::first::<$hears>(&mut stream).await? {
                     $hears::Welcome(welcome) => {
-                        let (inbox, task) = pump::inbox(stream);
+                        let (inbox, task) = pump::inbox(stream, Arc::clone(&activity));
                         let link = Link { out, inbox };
-                        Ok(Session { link, welcome, wire, stop: task.abort_handle() })
+                        Ok(Session { link, welcome, wire, activity, stop: task.abort_handle() })
                     }
                     $hears::Refused(refusal) => Err(Ended::Refused(refusal).into()),
                     _ => Err(Ended::from(Misbehaved::Unexpected("something before welcome")).into()),

@@ -202,7 +202,7 @@ impl Trunk<'_, '_> {
             rules: self.watch.invocation.rules.clone(),
             empty: session.welcome.empty,
             record: true,
-            problems: 0,
+            missing: Vec::new(),
         };
         let desk = Arc::clone(&self.watch.desk);
         let link = session.link;

@@ -122,7 +122,7 @@ impl<T: Framed> Outbox<T> {
             return Ok(());
         }
         if let Some(pace) = &mut self.pace {
-            pace.wait(self.weight as u64);
+            pace.wait(self.weight as u64, || self.out.is_closed());
         }
         self.weight = 0;
         self.out
@@ -139,11 +139,15 @@ struct Pace {
 }
 
 impl Pace {
-    fn wait(&mut self, bytes: u64) {
+    /// Waits, in steps, until the peer is gone at the latest.
+    fn wait(&mut self, bytes: u64, gone: impl Fn() -> bool) {
         let due = Duration::from_secs_f64(self.sent as f64 / self.rate as f64);
         let elapsed = self.from.elapsed();
-        if let Some(ahead) = due.checked_sub(elapsed) {
-            std::thread::sleep(ahead);
+        if due > elapsed {
+            while !gone() {
+                let Some(ahead) = due.checked_sub(self.from.elapsed()) else { break };
+                std::thread::sleep(ahead.min(Duration::from_secs(1)));
+            }
         } else if elapsed - due > Duration::from_secs(1) {
             // Idle time is not saved up for a burst later.
             self.from = Instant::now();

@@ -67,7 +67,7 @@ fn run(
         rules: rules.clone(),
         empty,
         record: false,
-        problems: 0,
+        missing: Vec::new(),
     };
     let receiving = std::thread::spawn(move || receiver::run(receiver, theirs, Arc::new(Silent)));
     let sent = sender::run_once(sender, ours, Arc::new(Silent));

@@ -139,8 +139,17 @@ impl View {
             } else {
                 continue;
             };
-            if outcome.is_err() {
-                outcome = added;
+            match added {
+                Ok(()) => outcome = Ok(()),
+                // What one source cannot show must not count as absent because another shows the rest.
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    let again = io::Error::new(error.kind(), error.to_string());
+                    listing.failed.push((Box::default(), again));
+                    if outcome.is_err() {
+                        outcome = Err(error);
+                    }
+                }
+                Err(_) => {}
             }
         }
         outcome.map(|()| listing)

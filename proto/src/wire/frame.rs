@@ -24,6 +24,9 @@ pub trait Framed: Sized + Send + 'static {
     /// Packs items into a frame.
     fn pack(items: Vec<Self>, compress: bool) -> Self::Frame;
 
+    /// Whether a frame is compressed.
+    fn is_compressed(frame: &Self::Frame) -> bool;
+
     /// Unpacks what a peer sent.
     ///
     /// # Errors
@@ -61,6 +64,10 @@ macro_rules! framed {
                     Some(zstd) => g::$frame { items: Vec::new(), zstd },
                     None => plain,
                 }
+            }
+
+            fn is_compressed(frame: &g::$frame) -> bool {
+                !frame.zstd.is_empty()
             }
 
             fn unpack(mut frame: g::$frame) -> Result<Vec<Self>, Misbehaved> {

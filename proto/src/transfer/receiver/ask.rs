@@ -66,10 +66,11 @@ impl Asker {
             match ask {
                 Ask::Open { id, dir, all } => self.opens.push_back((id, dir, all)),
                 Ask::Want { id, whole } => self.wants.push_back((id, whole)),
-                Ask::Opened => self.opens_in_flight -= 1,
+                // The peer makes these come: one too many must not wrap the count.
+                Ask::Opened => self.opens_in_flight = self.opens_in_flight.saturating_sub(1),
                 Ask::Had { bytes } => {
-                    self.wants_in_flight -= 1;
-                    self.bytes_in_flight -= bytes;
+                    self.wants_in_flight = self.wants_in_flight.saturating_sub(1);
+                    self.bytes_in_flight = self.bytes_in_flight.saturating_sub(bytes);
                 }
                 Ask::Stop => return,
             }
@@ -88,6 +89,7 @@ impl Asker {
                 break;
             }
             self.wants.pop_front();
+            self.context.with_want(id, |want| want.asked = true);
             self.wants_in_flight += 1;
             self.bytes_in_flight += size;
             self.send_want(id, whole);

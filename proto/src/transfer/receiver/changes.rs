@@ -8,6 +8,7 @@ use super::land::{BasisFrom, Job};
 use crate::disk::apply;
 use crate::disk::walk;
 use crate::disk::{Found, Root};
+use crate::limits;
 use crate::model::change::Action;
 use crate::model::digest::Digest;
 use crate::model::entry::{Entry, Kind};
@@ -31,7 +32,8 @@ impl Receiver {
             Some(difference) if !difference.kind && !difference.content => {
                 if self.context.options.dry_run {
                     let action = Action::Updated(difference);
-                    return self.commit(Commit::Made { path, kind: entry.kind, action });
+                    self.commit(Commit::Made { path, kind: entry.kind, action })?;
+                    return self.commit(Commit::Ack { tickets });
                 }
                 let commit = Commit::Describe { path: path.clone(), entry, difference, tickets };
                 self.pass(&path, commit)
@@ -41,7 +43,8 @@ impl Receiver {
                     return Ok(());
                 }
                 if self.context.options.dry_run {
-                    return self.would_bring(path, &entry, own.as_ref());
+                    self.would_bring(path, &entry, own.as_ref())?;
+                    return self.commit(Commit::Ack { tickets });
                 }
                 if let Kind::File { size } = entry.kind {
                     self.context.want(path, size, false, tickets);
@@ -108,13 +111,15 @@ impl Receiver {
     /// Removes what stands at a path, excluded names and what holds them excepted.
     pub(super) fn delete(&mut self, path: RelPath, own: &Found, tickets: Vec<Ticket>) -> Result<(), Ended> {
         if self.context.options.dry_run {
-            return self.would_delete(&path, own);
+            self.would_delete(&path, own)?;
+            return self.commit(Commit::Ack { tickets });
         }
         if !own.entry.is_dir() {
             let kind = own.entry.kind.clone();
             return self.pass(&path, Commit::Remove { path: path.clone(), kind, tickets });
         }
         self.barrier()?;
+        self.deferred.retain(|dir, _| !dir.is_within(&path));
         let mut removed = Vec::new();
         let rules = &self.context.rules;
         let below = |name: &[u8]| RelPath::parse(name).and_then(|name| path.join(&name));
@@ -181,11 +186,12 @@ impl Receiver {
         let entry = self.context.localise(entry);
         let mut tickets = vec![Ticket::new(seq, 1)];
         let mut basis = BasisFrom::Nothing;
+        if self.context.options.dry_run && !matches!(content, Content::None) {
+            return Err(Misbehaved::Unexpected("content in a dry run").into());
+        }
         if want != 0 {
-            let answered = self.context.had(want).ok_or(Misbehaved::AnswerToUnknown(want))?;
-            if answered.path != path {
-                return Err(Misbehaved::Unexpected("another file than was asked for").into());
-            }
+            let streamed = matches!(content, Content::Stream(_));
+            let answered = self.context.answered(want, &path, !streamed)?;
             tickets.extend(answered.tickets);
             basis = answered.basis.map_or(BasisFrom::Nothing, BasisFrom::Want);
         }
@@ -196,6 +202,7 @@ impl Receiver {
                 let own = self.context.root.found(&path).ok();
                 if self.clear_the_way(&path, &entry, own.as_ref(), &tickets)? {
                     self.observe_whole(&path, content.bytes.len());
+                    self.landing.insert(path.clone());
                     self.job(lander, Job::Whole { path, entry, content, tickets })?;
                 }
                 self.settle_comparison()
@@ -205,7 +212,11 @@ impl Receiver {
                     basis = BasisFrom::Named(named);
                 }
                 self.context.observer.file_started(&path, entry.size());
-                self.streams.insert(seq, lander);
+                if !self.streams.is_empty() {
+                    return Err(Misbehaved::Unexpected("a content within a content").into());
+                }
+                self.streams.insert(seq, (lander, want));
+                self.landing.insert(path.clone());
                 self.job(lander, Job::Begin { seq, path, entry, basis, tickets })
             }
         }
@@ -213,22 +224,32 @@ impl Receiver {
 
     /// An entry without content: a directory, a link, a special, or a file's metadata.
     fn put_entry(&mut self, path: RelPath, entry: Entry, tickets: Vec<Ticket>) -> Result<(), Ended> {
+        self.settle_path(&path)?;
         let own = self.context.root.found(&path).ok();
         if !entry.is_dir() {
             return self.bring(path, entry, own, tickets);
         }
-        if self.directory(&path, &entry, own.as_ref())? == Made::Not {
-            // Told already.
-            return self.commit(Commit::Ack { tickets });
+        if let Made::Not(problem) = self.directory(&path, &entry, own.as_ref())? {
+            return self.commit(Commit::GivenUp { problem, tickets });
         }
         self.deferred_tickets.extend(tickets);
         Ok(())
     }
 
+    /// Waits until what stands at a path is what was sent last: an older content still on its way would be mistaken for
+    /// what is there.
+    fn settle_path(&mut self, path: &RelPath) -> Result<(), Ended> {
+        if self.landing.contains(path) || self.landing.len() > limits::REQUESTS_MAX {
+            return self.barrier();
+        }
+        Ok(())
+    }
+
     pub(super) fn put_failed(&mut self, seq: Seq, want: RequestId, again: bool) -> Result<(), Ended> {
-        if let Some(lander) = self.streams.remove(&seq) {
+        if let Some((lander, _)) = self.streams.remove(&seq) {
             self.job(lander, Job::Abandon { seq, again })?;
-        } else if want != 0 {
+        }
+        if want != 0 && !again {
             let unanswered = self.context.had(want).ok_or(Misbehaved::AnswerToUnknown(want))?;
             let problem = Problem {
                 path: unanswered.path,
@@ -251,10 +272,10 @@ impl Receiver {
         self.context.admit(&path, entry.is_dir())?;
         let entry = self.context.localise(entry);
         let tickets = vec![Ticket::new(seq, 1)];
+        self.settle_path(&path)?;
         let own = self.context.root.found(&path).ok();
         if self.context.options.dry_run {
-            self.bring(path, entry, own, Vec::new())?;
-            return self.commit(Commit::Ack { tickets });
+            return self.bring(path, entry, own, tickets);
         }
         let difference = own.as_ref().map(|own| self.context.terms.difference(&entry, &own.entry));
         match (digest, difference, own) {
@@ -289,7 +310,7 @@ impl Receiver {
         self.context.admit(&from, false)?;
         self.context.admit(&to, false)?;
         let tickets = vec![Ticket::new(seq, 1)];
-        if !self.context.may_delete() || to.is_within(&from) {
+        if !self.context.may_delete() || self.context.options.dry_run || to.is_within(&from) {
             return self.not_renamed(to, "a rename that is not to be repeated", tickets);
         }
         self.barrier()?;
@@ -304,6 +325,13 @@ impl Receiver {
             Ok(renamed) => renamed,
             Err(error) => return self.not_renamed(to, &error.to_string(), tickets),
         };
+        let moved: Vec<RelPath> = self.deferred.keys().filter(|dir| dir.is_within(&from)).cloned().collect();
+        for old in moved {
+            let new = old.below(&from).and_then(|rest| to.join(&rest).ok());
+            if let (Some(entry), Some(new)) = (self.deferred.remove(&old), new) {
+                self.deferred.insert(new, entry);
+            }
+        }
         for (path, dir) in [(&from, from_time), (&to, to_time)] {
             let parent = path.parent().unwrap_or_else(RelPath::root);
             if self.context.options.times {

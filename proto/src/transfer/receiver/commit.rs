@@ -200,7 +200,9 @@ impl Committer {
         let mut first = None;
         for (path, entry) in dirs {
             let outcome = self.describe_dir(&path, &entry);
-            if let Err(error) = outcome {
+            // One that went away since has a word of its own.
+            let gone = [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory];
+            if let Err(error) = outcome && !gone.contains(&error.kind()) {
                 let problem = problem_of(&path, "set attributes", &error);
                 first.get_or_insert_with(|| problem.clone());
                 self.problem(problem);

@@ -6,13 +6,13 @@ use super::commit::Commit;
 use super::context::{Ticket, problem_of};
 use super::land::Job;
 use super::{Comparison, Listed, Opening, Receiver};
-use crate::disk::Found;
+use crate::disk::{Dir, Found};
 use crate::disk::{ids::Names, reserved, walk};
 use crate::model::change::Action;
 use crate::model::digest::Digest;
 use crate::model::entry::{Entry, Kind};
 use crate::model::path::RelPath;
-use crate::model::problem::Misbehaved;
+use crate::model::problem::{Misbehaved, Problem};
 use crate::model::tree::Seed;
 use crate::transfer::link::Ended;
 use crate::transfer::receiver::ask::Ask;
@@ -32,15 +32,24 @@ impl Receiver {
         self.context.admit(&dir, true)?;
         // What was sent before is part of what is compared.
         self.barrier()?;
-        self.comparison = Some(Comparison { seq, summary: None });
+        self.comparison = Some(Comparison { seq, summary: None, failed: None });
+        let entry = entry.map(|entry| self.context.localise(entry));
         let mut all = digest.is_none();
         if !dir.is_root() {
-            let entry = entry.clone().ok_or(Misbehaved::Missing("entry"))?;
+            let entry = entry.ok_or(Misbehaved::Missing("entry"))?;
             let old = self.context.root.found(&dir).ok();
             match self.directory(&dir, &entry, old.as_ref())? {
                 Made::Was => {}
                 Made::New => all = true,
-                Made::Not => return self.settle_comparison(),
+                Made::Not(problem) => {
+                    self.comparison = Some(Comparison { seq, summary: None, failed: Some(problem) });
+                    if digest.is_none() {
+                        // What follows unasked is passed over.
+                        self.opens.insert(0, Opening { dir, all });
+                        return Ok(());
+                    }
+                    return self.settle_comparison();
+                }
             }
         } else if let Some(entry) = entry {
             self.defer(&dir, entry);
@@ -100,8 +109,12 @@ impl Receiver {
         if !self.comparison_is_settled() {
             return Ok(());
         }
-        if let Some(comparison) = self.comparison.take() {
-            self.deferred_tickets.push(Ticket::new(comparison.seq, 1));
+        let Some(comparison) = self.comparison.take() else { return Ok(()) };
+        let ticket = Ticket::new(comparison.seq, 1);
+        if let Some(problem) = comparison.failed {
+            self.commit(Commit::GivenUp { problem, tickets: vec![ticket] })?;
+        } else {
+            self.deferred_tickets.push(ticket);
         }
         self.flush_deferred()
     }
@@ -143,6 +156,8 @@ impl Receiver {
         if self.current.as_ref().is_some_and(|c| c.open == open && c.dir == *dir) {
             return Ok(());
         }
+        // Whatever the opening allowed: the sender names this directory, and everything in it lies beneath.
+        self.context.admit(dir, true)?;
         let nothing_here = all && self.context.options.dry_run;
         let own = if nothing_here {
             Ok(HashMap::new())
@@ -153,13 +168,12 @@ impl Receiver {
                 .and_then(|d| walk::list(&d))
                 .map(|listing| listing.entries.into_iter().map(|l| (l.name, l.found)).collect())
         };
-        let unusable = own.is_err();
-        let own = match own {
-            Ok(own) => own,
+        let (own, unusable) = match own {
+            Ok(own) => (own, None),
             Err(error) => {
                 let problem = problem_of(dir, "open directory", &error);
-                self.commit(Commit::Failed { problem, tickets: Vec::new() })?;
-                HashMap::new()
+                self.commit(Commit::Failed { problem: problem.clone(), tickets: Vec::new() })?;
+                (HashMap::new(), Some(problem))
             }
         };
         self.current = Some(Listed { open, dir: dir.clone(), own, unusable });
@@ -172,20 +186,23 @@ impl Receiver {
         let entry = self.context.localise(entry);
         let Some(current) = &mut self.current else { return Ok(()) };
         let own = current.own.remove(path.name());
-        let skip = current.unusable || !self.context.terms.takes(&entry.kind);
-        if skip {
-            if content.is_some() {
-                self.commit(Commit::Ack { tickets: vec![ticket.clone()] })?;
-            }
-            return Ok(());
+        let tickets = if content.is_some() { vec![ticket.clone()] } else { Vec::new() };
+        if let Some(problem) = current.unusable.clone() {
+            return self.commit(Commit::GivenUp { problem, tickets });
+        }
+        if !self.context.terms.takes(&entry.kind) {
+            return self.commit(Commit::Ack { tickets });
+        }
+        if self.context.options.dry_run && content.is_some() {
+            return Err(Misbehaved::Unexpected("content in a dry run").into());
         }
         if entry.is_dir() {
             return self.listed_directory(path, &entry, own.as_ref(), digest, all);
         }
-        let tickets = if content.is_some() { vec![ticket.clone()] } else { Vec::new() };
         match content {
             Some(content) if self.clear_the_way(&path, &entry, own.as_ref(), &tickets)? => {
                 self.observe_whole(&path, content.bytes.len());
+                self.landing.insert(path.clone());
                 self.job(self.lander_of(&path), Job::Whole { path, entry, content, tickets })
             }
             Some(_) => Ok(()),
@@ -204,7 +221,7 @@ impl Receiver {
         all: bool,
     ) -> Result<(), Ended> {
         let made = self.directory(&path, entry, own)?;
-        if all || made == Made::Not {
+        if all || matches!(made, Made::Not(_)) {
             return Ok(());
         }
         let summary = self.comparison.as_ref().and_then(|c| c.summary.as_ref());
@@ -234,7 +251,7 @@ impl Receiver {
         }
         let made = self.context.root.parent_of(path).and_then(|dir| {
             if own.is_some() {
-                crate::disk::apply::remove(&dir, path.name())?;
+                self.give_way(&dir, path)?;
             }
             crate::disk::apply::make_dir(&dir, path.name(), entry, &self.context.placement)
         });
@@ -250,15 +267,27 @@ impl Receiver {
             }
             Err(error) => {
                 let problem = problem_of(path, "make directory", &error);
-                self.commit(Commit::Failed { problem, tickets: Vec::new() })?;
-                Ok(Made::Not)
+                self.commit(Commit::Failed { problem: problem.clone(), tickets: Vec::new() })?;
+                Ok(Made::Not(problem))
             }
         }
     }
 
+    /// What is no directory makes way for one: a restore keeps it beside.
+    fn give_way(&self, dir: &Dir, path: &RelPath) -> std::io::Result<()> {
+        if !self.context.options.keep_replaced {
+            return crate::disk::apply::remove(dir, path.name());
+        }
+        let kept = crate::disk::apply::keep_aside(dir, path.name())?;
+        if let Ok(kept) = path.parent().unwrap_or_else(RelPath::root).child(&kept) {
+            self.context.observer.kept_aside(path, &kept);
+        }
+        Ok(())
+    }
+
+    /// Puts off the metadata of a directory, whose ids are ours already.
     fn defer(&mut self, path: &RelPath, entry: Entry) {
         if !self.context.options.dry_run {
-            let entry = self.context.localise(entry);
             self.deferred.insert(path.clone(), entry);
         }
     }
@@ -267,7 +296,7 @@ impl Receiver {
     fn delete_left_over(&mut self, dir: &RelPath) -> Result<(), Ended> {
         let Some(current) = self.current.take() else { return Ok(()) };
         let stop = self.read_errors && !self.context.options.ignore_errors;
-        if !self.context.may_delete() || stop || current.unusable {
+        if !self.context.may_delete() || stop || current.unusable.is_some() {
             return Ok(());
         }
         let mut names: Vec<_> = current.own.into_iter().collect();
@@ -284,12 +313,12 @@ impl Receiver {
 }
 
 /// What came of making a directory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Made {
     /// It was there.
     Was,
     /// It is new.
     New,
-    /// It could not be made.
-    Not,
+    /// It could not be made, which has been told.
+    Not(Problem),
 }

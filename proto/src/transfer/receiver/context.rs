@@ -63,6 +63,14 @@ pub(super) struct Want {
     pub(super) tickets: Vec<Ticket>,
     /// Expected size, as booked against the bound on bytes in flight.
     pub(super) size: u64,
+    /// It has been sent: an answer before that is no answer.
+    pub(super) asked: bool,
+}
+
+/// What a want leaves to its answer.
+pub(super) struct Answered {
+    pub(super) basis: Option<File>,
+    pub(super) tickets: Vec<Ticket>,
 }
 
 /// The sender's ids in ours, where ids are matched by name.
@@ -107,6 +115,9 @@ impl Context {
     pub(super) fn admit(&self, path: &RelPath, is_dir: bool) -> Result<(), Misbehaved> {
         if path.components().any(reserved::is_reserved) {
             return Err(Misbehaved::ReservedName(path.clone()));
+        }
+        if self.expected.is_some() && path.is_root() {
+            return Err(Misbehaved::Unexpected("the root, which was not asked for"));
         }
         let top = path.components().next();
         if let (Some(expected), Some(top)) = (&self.expected, top) {
@@ -176,7 +187,7 @@ impl Context {
     /// Asks for a file. `whole`: without sums of what stands here.
     pub(super) fn want(&self, path: RelPath, size: u64, whole: bool, tickets: Vec<Ticket>) {
         let id = self.next_request();
-        lock(&self.wants).insert(id, Want { path, basis: None, tickets, size });
+        lock(&self.wants).insert(id, Want { path, basis: None, tickets, size, asked: false });
         self.ask(Ask::Want { id, whole });
     }
 
@@ -184,9 +195,32 @@ impl Context {
         lock(&self.wants).get_mut(&id).map(f)
     }
 
-    /// A want has been answered.
+    /// The answer to a want begins; `over` when it also ends. A content that streams may have to come again, so its want
+    /// stays open.
+    pub(super) fn answered(
+        &self,
+        id: RequestId,
+        path: &RelPath,
+        over: bool,
+    ) -> Result<Answered, Misbehaved> {
+        let answered = self.with_want(id, |want| {
+            let basis = want.basis.as_ref().and_then(|file| file.try_clone().ok());
+            (want.asked && want.path == *path).then(|| Answered { basis, tickets: want.tickets.clone() })
+        });
+        if over {
+            self.had(id);
+        }
+        answered.flatten().ok_or(Misbehaved::AnswerToUnknown(id))
+    }
+
+    /// A want has been answered to its end.
     pub(super) fn had(&self, id: RequestId) -> Option<Want> {
-        let want = lock(&self.wants).remove(&id)?;
+        let mut wants = lock(&self.wants);
+        if !wants.get(&id)?.asked {
+            return None;
+        }
+        let want = wants.remove(&id)?;
+        drop(wants);
         self.ask(Ask::Had { bytes: want.size });
         Some(want)
     }

@@ -296,11 +296,11 @@ impl Stream {
             let written = match (op, &self.basis) {
                 (Op::Literal(bytes), _) => self.staged.write_all(&bytes),
                 (Op::Copy { offset, len }, Some(basis)) => self.staged.copy_from(basis, offset, len),
-                (Op::Copy { .. }, None) => Err(io::Error::other("a copy without a basis")),
+                (Op::Copy { .. }, None) => Err(io::ErrorKind::UnexpectedEof.into()),
             };
             if let Err(error) = written {
                 self.broken = Some(match error.kind() {
-                    // The basis shrank under us: it is another file now.
+                    // The basis shrank under us, or could not be held: it is another file now.
                     io::ErrorKind::UnexpectedEof => Broken::BasisDiffers,
                     _ => Broken::Failed(error),
                 });

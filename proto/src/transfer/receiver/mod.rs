@@ -30,7 +30,7 @@ use crate::model::entry::Entry;
 use crate::model::filter::Rules;
 use crate::model::options::{Options, Terms};
 use crate::model::path::RelPath;
-use crate::model::problem::{Misbehaved, ProblemClass};
+use crate::model::problem::{Misbehaved, Problem, ProblemClass};
 use crate::wire::message::{FromReceiver, FromSender, RequestId, Seq};
 use ask::Asker;
 use commit::{Commit, Committer};
@@ -106,6 +106,7 @@ pub fn run(
         landers,
         commit,
         streams: HashMap::new(),
+        landing: HashSet::new(),
         opens: HashMap::new(),
         current: None,
         comparison: None,
@@ -130,8 +131,11 @@ struct Receiver {
     context: Arc<Context>,
     landers: Vec<mpsc::SyncSender<Job>>,
     commit: mpsc::SyncSender<Commit>,
-    /// Which lander has the content with this seq.
-    streams: HashMap<Seq, usize>,
+    /// Contents that are coming in: which lander has them, and the want they answer, 0 for none. The want stays open
+    /// until the end of the content, since it may come again from its beginning.
+    streams: HashMap<Seq, (usize, RequestId)>,
+    /// Paths whose content was handed on since the last barrier: what stands there is not yet what will.
+    landing: HashSet<RelPath>,
     /// Directories asked for, and the one that comes unasked as 0.
     opens: HashMap<RequestId, Opening>,
     /// The directory being listed.
@@ -157,14 +161,16 @@ struct Listed {
     dir: RelPath,
     /// What stands here: taken out as the sender names it, so that what is left is ours alone.
     own: HashMap<Box<[u8]>, Found>,
-    /// It cannot be read or made here; its entries are passed over.
-    unusable: bool,
+    /// Why it cannot be read or made here; its entries are passed over.
+    unusable: Option<Problem>,
 }
 
 struct Comparison {
     seq: Seq,
     /// Digests of our side.
     summary: Option<Summary>,
+    /// Why it cannot succeed.
+    failed: Option<Problem>,
 }
 
 impl Receiver {
@@ -195,13 +201,14 @@ impl Receiver {
             FromSender::Opened(id) => self.opened(id),
             FromSender::Put(put) => self.put(put),
             FromSender::Chunk { seq, ops } => {
-                let lander = *self.streams.get(&seq).ok_or(Misbehaved::AnswerToUnknown(seq))?;
+                let (lander, _) = *self.streams.get(&seq).ok_or(Misbehaved::AnswerToUnknown(seq))?;
                 self.context.observer.file_advanced(ops.iter().map(Op::len).sum());
                 self.job(lander, Job::Ops { seq, ops })
             }
             FromSender::PutEnd { seq, digest, entry, unstable: _ } => {
-                let lander = self.streams.remove(&seq).ok_or(Misbehaved::AnswerToUnknown(seq))?;
+                let (lander, want) = self.streams.remove(&seq).ok_or(Misbehaved::AnswerToUnknown(seq))?;
                 self.context.observer.file_done();
+                self.context.had(want);
                 let entry = self.context.localise(entry);
                 self.job(lander, Job::End { seq, digest, entry })?;
                 self.settle_comparison()
@@ -268,6 +275,7 @@ impl Receiver {
         let (done, all) = mpsc::channel();
         self.commit(Commit::Barrier(done))?;
         let _closed = all.recv();
+        self.landing.clear();
         self.context.check()
     }
 

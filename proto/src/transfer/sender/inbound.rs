@@ -1,6 +1,6 @@
 //! The sender's reader: turns what the receiver says into events, and books acks. It never waits for the writer.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 
 use super::outstanding::{Booked, Outstanding};
@@ -17,7 +17,12 @@ pub(super) struct Reader {
     pub(super) outstanding: Arc<Outstanding>,
     pub(super) requests: Arc<AtomicUsize>,
     pub(super) observer: Arc<dyn Observer>,
+    /// Bytes of sums in the queue; the sender counts down.
+    pub(super) sums: Arc<AtomicU64>,
 }
+
+/// Bytes of sums that may wait: two of the largest signatures. An honest receiver asks for one such file at a time.
+const SUMS_QUEUED: u64 = 2 * limits::BLOCKS_MAX * crate::model::delta::SUM_LEN as u64;
 
 /// A want whose sums are still coming.
 struct Summing {
@@ -81,7 +86,8 @@ impl Reader {
             }
             FromReceiver::Done(totals) => {
                 let _late = self.events.send(Event::PeerDone(totals));
-                Ok(())
+                // Nothing may follow; what does is not read.
+                Err(Ended::Stopped)
             }
             FromReceiver::Refused(refusal) => Err(refusal.into()),
             FromReceiver::Hello(_) => Err(Misbehaved::Unexpected("hello").into()),
@@ -116,6 +122,9 @@ impl Reader {
         let Some(mut now) = summing.take().filter(|s| s.id == want) else {
             return Err(Misbehaved::AnswerToUnknown(want).into());
         };
+        if self.sums.fetch_add(sums.len() as u64, Ordering::Relaxed) > SUMS_QUEUED {
+            return Err(Misbehaved::TooManyRequests.into());
+        }
         now.sums.extend_from_slice(sums);
         let blocks = now.basis.size.div_ceil(u64::from(now.basis.block_len));
         if now.sums.len() as u64 > blocks * crate::model::delta::SUM_LEN as u64 {

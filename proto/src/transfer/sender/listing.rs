@@ -161,7 +161,12 @@ impl Sender {
 
 impl Draft {
     fn add(&mut self, listed: Listed, sent: Option<Sent>) {
-        self.weight += listed.content.as_ref().map_or(0, |c| c.bytes.len());
+        let target = match &listed.entry.kind {
+            Kind::Symlink { target } => target.len(),
+            _ => 0,
+        };
+        let content = listed.content.as_ref().map_or(0, |c| c.bytes.len());
+        self.weight += 64 + listed.path.name().len() + target + content;
         self.entries.push(listed);
         self.contents.extend(sent);
     }

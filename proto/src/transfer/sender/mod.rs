@@ -11,7 +11,7 @@ mod listing;
 mod outstanding;
 
 use std::collections::{HashSet, VecDeque};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 
 use super::link::{Ended, Link, Outbox};
@@ -45,8 +45,9 @@ pub struct Config {
     pub empty: bool,
     /// Keep what the journal needs of each content sent.
     pub record: bool,
-    /// Sources that were missing from the start: they count.
-    pub problems: u64,
+    /// Sources that were missing from the start, told already on this side: they count, and nothing is deleted on
+    /// their account.
+    pub missing: Vec<Problem>,
 }
 
 /// Work from the sender's own side.
@@ -168,11 +169,13 @@ pub fn run(
     let Queue { tasks, events } = queue;
     let outstanding = Arc::new(Outstanding::default());
     let requests = Arc::new(AtomicUsize::new(0));
+    let sums = Arc::new(AtomicU64::new(0));
     let reader = inbound::Reader {
         events: tasks,
         outstanding: Arc::clone(&outstanding),
         requests: Arc::clone(&requests),
         observer: Arc::clone(&observer),
+        sums: Arc::clone(&sums),
     };
     std::thread::Builder::new()
         .name("sender-read".into())
@@ -185,7 +188,8 @@ pub fn run(
         observer,
         outstanding,
         requests,
-        totals: SenderTotals { problems: config.problems, ..SenderTotals::default() },
+        sums,
+        totals: SenderTotals::default(),
         summary: None,
         comparing: false,
         comparisons: VecDeque::new(),
@@ -195,6 +199,10 @@ pub fn run(
         finished: false,
         config,
     };
+    for problem in std::mem::take(&mut sender.config.missing) {
+        sender.totals.problems += 1;
+        sender.out.push(FromSender::Problem(problem))?;
+    }
     sender.work(&events)
 }
 
@@ -207,6 +215,8 @@ struct Sender {
     outstanding: Arc<Outstanding>,
     /// Requests in the queue; the reader counts up, this thread down.
     requests: Arc<AtomicUsize>,
+    /// Bytes of sums in the queue, likewise.
+    sums: Arc<AtomicU64>,
     totals: SenderTotals,
     /// Digests of the directory last compared, beneath that directory.
     summary: Option<Summary>,
@@ -278,7 +288,11 @@ impl Sender {
     fn answer(&mut self, request: Request) -> Result<(), Ended> {
         match request {
             Request::Open { id, dir, all } => self.answer_open(id, dir, all),
-            Request::Want { id, path, basis } => self.answer_want(id, &path, basis),
+            Request::Want { id, path, basis } => {
+                let queued = basis.as_ref().map_or(0, |(_, sums)| sums.len() as u64);
+                self.sums.fetch_sub(queued, Ordering::Relaxed);
+                self.answer_want(id, &path, basis)
+            }
         }
     }
 
