@@ -338,19 +338,41 @@ fn signal() -> impl Strategy<Value = Signal> {
     ]
 }
 
+/// Each was once found by the property below.
+#[test]
+fn exchanged_directories_end_equal() {
+    use Step::{Exchange, Mkdir, Move, Wait, Write};
+    let cases = [
+        vec![Mkdir(p("c")), Mkdir(p("b")), Wait(5), Move(p("c"), p("a")), Mkdir(p("b/a")), Mkdir(p("a/a")),
+            Exchange(p("a"), p("b"))],
+        vec![Mkdir(p("a")), Wait(5), Mkdir(p("b")), Write(p("b/a"), 0), Exchange(p("b"), p("a"))],
+        vec![Mkdir(p("a")), Write(p("a/f"), 1), Mkdir(p("b")), Wait(30), Exchange(p("b"), p("a"))],
+    ];
+    for steps in cases {
+        let world = end_of(&steps);
+        assert_eq!(world.source, world.copy, "{steps:?}");
+    }
+}
+
+/// The world after these steps, once everything has settled.
+fn end_of(steps: &[Step]) -> World {
+    let mut world = World { source: Tree::new(), copy: Tree::new(), pending: Pending::new(), now: Instant::now() };
+    for step in steps {
+        world.step(step);
+    }
+    for _ in 0..40 {
+        world.step(&Step::Wait(50));
+    }
+    assert!(world.pending.is_empty());
+    world
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn the_copy_ends_equal(steps in prop::collection::vec(step(), 1..60)) {
-        let mut world = World { source: Tree::new(), copy: Tree::new(), pending: Pending::new(), now: Instant::now() };
-        for step in &steps {
-            world.step(step);
-        }
-        for _ in 0..40 {
-            world.step(&Step::Wait(50));
-        }
-        prop_assert!(world.pending.is_empty());
+        let world = end_of(&steps);
         prop_assert_eq!(world.source, world.copy);
     }
 

@@ -111,6 +111,13 @@ impl Dir {
     }
 }
 
+/// For the calls that this room has no method for, such as watching it.
+impl AsFd for Dir {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd()
+    }
+}
+
 /// Guards against a caller that passes a path for a name; what a peer sent was judged by `RelPath`.
 pub(super) fn check(name: &[u8]) {
     debug_assert!(!name.is_empty() && !name.contains(&b'/'), "a single name");
