@@ -50,8 +50,8 @@ pub struct Dirty {
     pub subtree: bool,
 }
 
-/// A rename that the server may repeat instead of being sent content. A hint: where it cannot be repeated, both
-/// names are to be compared (with what is beneath them, if `dir`).
+/// A rename that the server may repeat instead of being sent content. A hint: it is to be left undone where something
+/// else than a file stands at the new name, or nothing of that kind at the old one; see [`Batch::instead_of`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rename {
     /// The old name.
@@ -76,13 +76,23 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Every path of this batch, both names of each rename among them: what to fail back when the batch was lost
-    /// as a whole.
+    /// What to compare when the rename with this index was left undone: both its names, or what later renames of
+    /// this batch have made of them. To be done after all of those.
+    #[must_use]
+    pub fn instead_of(&self, index: usize) -> Vec<Dirty> {
+        let Some(rename) = self.renames.get(index) else { return Vec::new() };
+        let ends = [&rename.from, &rename.to].map(|end| {
+            let later = self.renames[index + 1..].iter().map(|rename| (&rename.from, &rename.to));
+            let path = renames::follow(end, later);
+            Dirty { subtree: rename.dir || path.is_none(), path: path.unwrap_or_else(RelPath::root) }
+        });
+        ends.into()
+    }
+
+    /// Every path of this batch: what to fail back when the batch was lost as a whole.
     #[must_use]
     pub fn paths(&self) -> Vec<Dirty> {
-        let ends = self.renames.iter().flat_map(|r| {
-            [&r.from, &r.to].map(|path| Dirty { path: path.clone(), subtree: r.dir })
-        });
+        let ends = (0..self.renames.len()).flat_map(|index| self.instead_of(index));
         ends.chain(self.dirty.iter().cloned()).collect()
     }
 }
