@@ -108,10 +108,14 @@ fn judge(evidence: &Evidence, path: &str) -> Verdict {
         return hold("is not the directory it was: it was moved, replaced or mounted over".into());
     }
     if recorded.is_some_and(|recorded| !same(&recorded, held)) {
-        return hold("is not the directory that was backed up: another file system is mounted, or none".into());
+        return hold(
+            "is not the directory that was backed up: another file system is mounted, or none".into(),
+        );
     }
     match empty {
-        Some(Ok(true)) if *entries > 0 => hold(format!("is empty, and {entries} entries were backed up from it")),
+        Some(Ok(true)) if *entries > 0 => {
+            hold(format!("is empty, and {entries} entries were backed up from it"))
+        }
         Some(Err(error)) => hold(format!("cannot be read: {error}")),
         _ => Verdict::Go,
     }
@@ -136,7 +140,13 @@ mod tests {
     const HERE: Identity = Identity { dev: 1, ino: 2, fsid: 3 };
 
     fn evidence() -> Evidence {
-        Evidence { recorded: Some(HERE), entries: 10, held: Ok(HERE), named: Ok(HERE), empty: Some(Ok(false)) }
+        Evidence {
+            recorded: Some(HERE),
+            entries: 10,
+            held: Ok(HERE),
+            named: Ok(HERE),
+            empty: Some(Ok(false)),
+        }
     }
 
     #[test]
@@ -145,21 +155,53 @@ mod tests {
         let cases = [
             ("all is well", evidence(), None),
             ("nothing is recorded yet", Evidence { recorded: None, ..evidence() }, None),
-            ("a reboot gave another device number",
-                Evidence { recorded: Some(Identity { dev: 9, ..HERE }), ..evidence() }, None),
+            (
+                "a reboot gave another device number",
+                Evidence { recorded: Some(Identity { dev: 9, ..HERE }), ..evidence() },
+                None,
+            ),
             ("empty, as it always was", Evidence { entries: 0, empty: Some(Ok(true)), ..evidence() }, None),
             ("emptied before our eyes", Evidence { empty: None, ..evidence() }, None),
-            ("emptied meanwhile", Evidence { empty: Some(Ok(true)), ..evidence() }, Some("is empty, and 10 entries")),
-            ("another disk with the same numbers",
-                Evidence { recorded: Some(Identity { fsid: 4, ..HERE }), ..evidence() }, Some("another file system")),
-            ("the bare mount point",
-                Evidence { recorded: Some(Identity { ino: 7, ..HERE }), ..evidence() }, Some("another file system")),
-            ("no ids: another device",
-                Evidence { recorded: Some(Identity { fsid: 0, dev: 9, ino: 2 }), ..evidence() }, Some("another file system")),
-            ("moved away", Evidence { named: Err(error(io::ErrorKind::NotFound)), ..evidence() }, Some("has vanished")),
-            ("replaced", Evidence { named: Ok(Identity { ino: 8, ..HERE }), ..evidence() }, Some("moved, replaced")),
-            ("no way in", Evidence { named: Err(error(io::ErrorKind::PermissionDenied)), ..evidence() }, Some("cannot be opened")),
-            ("a dying disk", Evidence { empty: Some(Err(error(io::ErrorKind::Other))), ..evidence() }, Some("cannot be read")),
+            (
+                "emptied meanwhile",
+                Evidence { empty: Some(Ok(true)), ..evidence() },
+                Some("is empty, and 10 entries"),
+            ),
+            (
+                "another disk with the same numbers",
+                Evidence { recorded: Some(Identity { fsid: 4, ..HERE }), ..evidence() },
+                Some("another file system"),
+            ),
+            (
+                "the bare mount point",
+                Evidence { recorded: Some(Identity { ino: 7, ..HERE }), ..evidence() },
+                Some("another file system"),
+            ),
+            (
+                "no ids: another device",
+                Evidence { recorded: Some(Identity { fsid: 0, dev: 9, ino: 2 }), ..evidence() },
+                Some("another file system"),
+            ),
+            (
+                "moved away",
+                Evidence { named: Err(error(io::ErrorKind::NotFound)), ..evidence() },
+                Some("has vanished"),
+            ),
+            (
+                "replaced",
+                Evidence { named: Ok(Identity { ino: 8, ..HERE }), ..evidence() },
+                Some("moved, replaced"),
+            ),
+            (
+                "no way in",
+                Evidence { named: Err(error(io::ErrorKind::PermissionDenied)), ..evidence() },
+                Some("cannot be opened"),
+            ),
+            (
+                "a dying disk",
+                Evidence { empty: Some(Err(error(io::ErrorKind::Other))), ..evidence() },
+                Some("cannot be read"),
+            ),
         ];
         for (name, evidence, want) in cases {
             match (judge(&evidence, "/src"), want) {

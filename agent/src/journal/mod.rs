@@ -101,7 +101,12 @@ impl Journal {
     ///
     /// # Errors
     /// [`JournalError::Busy`] when another process has it open; `Disk` for everything else.
-    pub fn open(state_dir: &Path, source: &Path, module_id: &[u8], path: &RelPath) -> Result<Self, JournalError> {
+    pub fn open(
+        state_dir: &Path,
+        source: &Path,
+        module_id: &[u8],
+        path: &RelPath,
+    ) -> Result<Self, JournalError> {
         let dir = state_dir.join("journal");
         let file = dir.join(file_name([source.as_os_str().as_bytes(), module_id, path.as_bytes()]));
         DirBuilder::new().recursive(true).mode(0o700).create(&dir).map_err(|error| at(&dir, error))?;
@@ -109,7 +114,8 @@ impl Journal {
             Err(JournalError::Disk { error, .. }) if is_damage(&error) => {
                 let mut aside = file.clone().into_os_string();
                 aside.push(".damaged");
-                rustix::fs::renameat(CWD, &file, CWD, &aside).map_err(|error| at(&file, io::Error::from(error)))?;
+                rustix::fs::renameat(CWD, &file, CWD, &aside)
+                    .map_err(|error| at(&file, io::Error::from(error)))?;
                 Self::open_file(&file)
             }
             opened => opened,
@@ -396,7 +402,9 @@ fn at(path: &Path, error: impl Into<redb::Error>) -> JournalError {
 fn is_damage(error: &redb::Error) -> bool {
     use redb::Error::{Corrupted, Io, RepairAborted, TableIsMultimap, TableTypeMismatch, UpgradeRequired};
     match error {
-        Corrupted(_) | RepairAborted | TableIsMultimap(_) | TableTypeMismatch { .. } | UpgradeRequired(_) => true,
+        Corrupted(_) | RepairAborted | TableIsMultimap(_) | TableTypeMismatch { .. } | UpgradeRequired(_) => {
+            true
+        }
         Io(error) => matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof),
         _ => false,
     }

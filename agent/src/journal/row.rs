@@ -86,7 +86,8 @@ pub(super) fn encode_server(server: &ServerSeen) -> Vec<u8> {
 
 pub(super) fn decode_server(bytes: &[u8]) -> Option<ServerSeen> {
     let mut rest = Reader(bytes);
-    let (module_id, boot_epoch) = usize::try_from(rest.u64()?).ok().and_then(|len| rest.0.split_at_checked(len))?;
+    let (module_id, boot_epoch) =
+        usize::try_from(rest.u64()?).ok().and_then(|len| rest.0.split_at_checked(len))?;
     Some(ServerSeen { module_id: module_id.to_vec(), boot_epoch: boot_epoch.to_vec() })
 }
 

@@ -40,7 +40,9 @@ fn what_was_recorded_is_there_after_a_restart() {
     {
         let journal = open(&dir);
         assert_eq!(journal.root_identity().expect("meta"), None);
-        journal.record(&[(p("a"), record(1)), (p("b"), large.clone()), (RelPath::root(), record(3))]).expect("record");
+        journal
+            .record(&[(p("a"), record(1)), (p("b"), large.clone()), (RelPath::root(), record(3))])
+            .expect("record");
         journal.set_root_identity(&identity).expect("meta");
         journal.set_server_seen(&server).expect("meta");
         journal.remove(&p("a")).expect("remove");
@@ -92,7 +94,8 @@ fn a_second_agent_is_refused() {
     let dir = tempfile::tempdir().expect("tempdir");
     let held = open(&dir);
     assert!(matches!(try_open(dir.path()), Err(JournalError::Busy(_))));
-    Journal::open(dir.path(), Path::new("/src"), b"module", &p("a")).expect("another path is another journal");
+    Journal::open(dir.path(), Path::new("/src"), b"module", &p("a"))
+        .expect("another path is another journal");
     drop(held);
     try_open(dir.path()).expect("free again");
 }

@@ -64,16 +64,32 @@ fn each_change_rests_as_long_as_it_should() {
         ("a new name waits for a rename", &[(0, dirty("f", Created)), (1, dirty("f", Closed))], &["6: f"]),
         ("a new directory too", &[(0, dir("d", Created))], &["5: d"]),
         ("a move-in ships at once", &[(3, Signal::Rescan(p("d")))], &["3: d/"]),
-        ("an open writer ships when quiet", &[(0, dirty("f", Touched)), (15, dirty("f", Touched))], &["35: f"]),
+        (
+            "an open writer ships when quiet",
+            &[(0, dirty("f", Touched)), (15, dirty("f", Touched))],
+            &["35: f"],
+        ),
         ("a removal waits longest", &[(0, dirty("f", Gone))], &["50: f"]),
-        ("a subtree absorbs what is narrower",
-            &[(0, dirty("d/a", Touched)), (1, Signal::Rescan(p("d"))), (1, dirty("d/b/c", Gone))], &["1: d/"]),
-        ("a removed tree is one mark",
-            &[(0, dirty("d/a", Gone)), (1, dirty("d/b", Gone)), (2, dir("d", Gone))], &["52: d/"]),
-        ("loss covers everything",
-            &[(0, dirty("a", Gone)), (0, mv("x", "y")), (1, Signal::Lost), (1, dirty("b/c", Closed))], &["1: ./"]),
-        ("paths come in canonical order",
-            &[(0, dirty("a.b", Closed)), (0, dirty("a/z", Closed)), (0, dirty("a", Closed))], &["0: a a/z a.b"]),
+        (
+            "a subtree absorbs what is narrower",
+            &[(0, dirty("d/a", Touched)), (1, Signal::Rescan(p("d"))), (1, dirty("d/b/c", Gone))],
+            &["1: d/"],
+        ),
+        (
+            "a removed tree is one mark",
+            &[(0, dirty("d/a", Gone)), (1, dirty("d/b", Gone)), (2, dir("d", Gone))],
+            &["52: d/"],
+        ),
+        (
+            "loss covers everything",
+            &[(0, dirty("a", Gone)), (0, mv("x", "y")), (1, Signal::Lost), (1, dirty("b/c", Closed))],
+            &["1: ./"],
+        ),
+        (
+            "paths come in canonical order",
+            &[(0, dirty("a.b", Closed)), (0, dirty("a/z", Closed)), (0, dirty("a", Closed))],
+            &["0: a a/z a.b"],
+        ),
     ];
     for (name, signals, want) in cases {
         assert_eq!(play(signals), *want, "{name}");
@@ -90,29 +106,61 @@ fn a_file_that_never_rests_ships_within_the_bound() {
 fn an_editors_save_ends_as_one_change() {
     use Why::{Closed, Created, Gone, Touched};
     let cases: &[Case<'_>] = &[
-        ("vim: backup by rename, new file, slow sync, backup removed",
-            &[(0, dirty("4913", Created)), (0, dirty("4913", Closed)), (1, dirty("4913", Gone)),
-              (1, mv("f", "f~")), (1, dirty("f", Created)), (2, dirty("f", Touched)), (19, dirty("f", Closed)),
-              (20, dirty("f~", Gone))],
-            &["19: f", "51: 4913", "70: f~"]),
-        ("sed -i and every atomic save: temporary file renamed over",
+        (
+            "vim: backup by rename, new file, slow sync, backup removed",
+            &[
+                (0, dirty("4913", Created)),
+                (0, dirty("4913", Closed)),
+                (1, dirty("4913", Gone)),
+                (1, mv("f", "f~")),
+                (1, dirty("f", Created)),
+                (2, dirty("f", Touched)),
+                (19, dirty("f", Closed)),
+                (20, dirty("f~", Gone)),
+            ],
+            &["19: f", "51: 4913", "70: f~"],
+        ),
+        (
+            "sed -i and every atomic save: temporary file renamed over",
             &[(0, dirty("sedX", Created)), (1, dirty("sedX", Closed)), (2, mv("sedX", "f"))],
-            &["2: f", "52: sedX"]),
-        ("gio: old content moved aside, new content renamed in",
-            &[(0, dirty(".out", Created)), (1, dirty(".out", Closed)), (1, mv("f", "f~")), (2, mv(".out", "f"))],
-            &["2: f", "52: .out f~"]),
-        ("delete and recreate",
-            &[(0, dirty("f", Gone)), (4, dirty("f", Created)), (5, dirty("f", Closed))], &["5: f"]),
-        ("a temporary file that lived long is renamed, not sent again",
+            &["2: f", "52: sedX"],
+        ),
+        (
+            "gio: old content moved aside, new content renamed in",
+            &[
+                (0, dirty(".out", Created)),
+                (1, dirty(".out", Closed)),
+                (1, mv("f", "f~")),
+                (2, mv(".out", "f")),
+            ],
+            &["2: f", "52: .out f~"],
+        ),
+        (
+            "delete and recreate",
+            &[(0, dirty("f", Gone)), (4, dirty("f", Created)), (5, dirty("f", Closed))],
+            &["5: f"],
+        ),
+        (
+            "a temporary file that lived long is renamed, not sent again",
             &[(0, dirty("tmp", Created)), (1, dirty("tmp", Closed)), (30, mv("tmp", "f"))],
-            &["6: tmp", "35: tmp>f f", "80: tmp"]),
-        ("a chain of renames is one",
-            &[(0, mv("a", "b")), (1, mv("b", "c")), (2, mv("c", "d"))], &["7: a>d d", "50: a", "51: b", "52: c"]),
+            &["6: tmp", "35: tmp>f f", "80: tmp"],
+        ),
+        (
+            "a chain of renames is one",
+            &[(0, mv("a", "b")), (1, mv("b", "c")), (2, mv("c", "d"))],
+            &["7: a>d d", "50: a", "51: b", "52: c"],
+        ),
         ("there and back is no rename", &[(0, mv("a", "b")), (1, mv("b", "a"))], &["0: b", "51: a"]),
-        ("what was dirty follows its directory",
-            &[(0, dirty("d/f", Touched)), (1, mvdir("d", "e"))], &["6: d>e e", "20: e/f", "51: d"]),
-        ("what closes under a fresh name waits for the rename",
-            &[(0, mvdir("d", "e")), (1, dirty("e/f", Closed))], &["5: d>e e e/f", "50: d"]),
+        (
+            "what was dirty follows its directory",
+            &[(0, dirty("d/f", Touched)), (1, mvdir("d", "e"))],
+            &["6: d>e e", "20: e/f", "51: d"],
+        ),
+        (
+            "what closes under a fresh name waits for the rename",
+            &[(0, mvdir("d", "e")), (1, dirty("e/f", Closed))],
+            &["5: d>e e e/f", "50: d"],
+        ),
     ];
     for (name, signals, want) in cases {
         if *name == "there and back is no rename" {
@@ -207,17 +255,25 @@ impl World {
     fn step(&mut self, step: &Step) {
         match step {
             Step::Write(path, content) => {
-                if !Self::is_dir(&self.source, &path.parent().expect("below")) || Self::is_dir(&self.source, path) {
+                if !Self::is_dir(&self.source, &path.parent().expect("below"))
+                    || Self::is_dir(&self.source, path)
+                {
                     return;
                 }
                 let new = self.source.insert(path.clone(), Some(*content)).is_none();
-                let whys: &[Why] = if new { &[Why::Created, Why::Touched, Why::Closed] } else { &[Why::Touched, Why::Closed] };
+                let whys: &[Why] = if new {
+                    &[Why::Created, Why::Touched, Why::Closed]
+                } else {
+                    &[Why::Touched, Why::Closed]
+                };
                 for &why in whys {
                     self.note(Signal::Dirty { path: path.clone(), why, dir: false });
                 }
             }
             Step::Mkdir(path) => {
-                if Self::is_dir(&self.source, &path.parent().expect("below")) && !self.source.contains_key(path) {
+                if Self::is_dir(&self.source, &path.parent().expect("below"))
+                    && !self.source.contains_key(path)
+                {
                     self.source.insert(path.clone(), None);
                     self.note(Signal::Dirty { path: path.clone(), why: Why::Created, dir: true });
                 }
@@ -313,7 +369,8 @@ impl World {
 }
 
 fn path() -> impl Strategy<Value = RelPath> {
-    prop::collection::vec(prop::sample::select(&["a", "b", "c"][..]), 1..=3).prop_map(|names| p(&names.join("/")))
+    prop::collection::vec(prop::sample::select(&["a", "b", "c"][..]), 1..=3)
+        .prop_map(|names| p(&names.join("/")))
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -343,14 +400,36 @@ fn signal() -> impl Strategy<Value = Signal> {
 fn hard_cases_end_equal() {
     use Step::{Exchange, Mkdir, Move, Remove, Wait, Write};
     let cases = [
-        vec![Mkdir(p("c")), Mkdir(p("b")), Wait(5), Move(p("c"), p("a")), Mkdir(p("b/a")), Mkdir(p("a/a")),
-            Exchange(p("a"), p("b"))],
+        vec![
+            Mkdir(p("c")),
+            Mkdir(p("b")),
+            Wait(5),
+            Move(p("c"), p("a")),
+            Mkdir(p("b/a")),
+            Mkdir(p("a/a")),
+            Exchange(p("a"), p("b")),
+        ],
         vec![Mkdir(p("a")), Wait(5), Mkdir(p("b")), Write(p("b/a"), 0), Exchange(p("b"), p("a"))],
         vec![Mkdir(p("a")), Write(p("a/f"), 1), Mkdir(p("b")), Wait(30), Exchange(p("b"), p("a"))],
-        vec![Mkdir(p("a")), Write(p("a/a"), 0), Wait(5), Remove(p("a")), Write(p("a"), 0), Move(p("a"), p("b")),
-            Mkdir(p("a"))],
-        vec![Mkdir(p("a")), Mkdir(p("b")), Mkdir(p("a/a")), Mkdir(p("c")), Mkdir(p("c/a")), Wait(5),
-            Move(p("c"), p("a/a")), Move(p("a"), p("b/a"))],
+        vec![
+            Mkdir(p("a")),
+            Write(p("a/a"), 0),
+            Wait(5),
+            Remove(p("a")),
+            Write(p("a"), 0),
+            Move(p("a"), p("b")),
+            Mkdir(p("a")),
+        ],
+        vec![
+            Mkdir(p("a")),
+            Mkdir(p("b")),
+            Mkdir(p("a/a")),
+            Mkdir(p("c")),
+            Mkdir(p("c/a")),
+            Wait(5),
+            Move(p("c"), p("a/a")),
+            Move(p("a"), p("b/a")),
+        ],
     ];
     for steps in cases {
         let world = end_of(&steps);
@@ -360,7 +439,8 @@ fn hard_cases_end_equal() {
 
 /// The world after these steps, once everything has settled.
 fn end_of(steps: &[Step]) -> World {
-    let mut world = World { source: Tree::new(), copy: Tree::new(), pending: Pending::new(), now: Instant::now() };
+    let mut world =
+        World { source: Tree::new(), copy: Tree::new(), pending: Pending::new(), now: Instant::now() };
     for step in steps {
         world.step(step);
     }

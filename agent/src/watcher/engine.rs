@@ -197,7 +197,8 @@ impl Engine {
                 Ok(events) => events,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     // Everything queued so far has been handled, whatever our count of its bytes says.
-                    self.position = self.waiting.back().map_or(self.position, |(at, _)| self.position.max(*at));
+                    self.position =
+                        self.waiting.back().map_or(self.position, |(at, _)| self.position.max(*at));
                     return Ok(true);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -241,7 +242,8 @@ impl Engine {
     fn rebuild(&mut self, now: Instant) {
         self.rebuild.due = None;
         let calm = now >= self.rebuild.not_before + REBUILD_CALM;
-        self.rebuild.pause = if calm { REBUILD_AFTER } else { (self.rebuild.pause * 2).min(REBUILD_AFTER_MAX) };
+        self.rebuild.pause =
+            if calm { REBUILD_AFTER } else { (self.rebuild.pause * 2).min(REBUILD_AFTER_MAX) };
         self.rebuild.not_before = now + self.rebuild.pause;
         let planted = kernel::instance().and_then(|inotify| {
             let (tree, above) = plant(&self.root, &inotify)?;
@@ -264,7 +266,8 @@ impl Engine {
         // Those arrivals are over, and their numbers mean nothing any more.
         (self.arrivals, self.arrived) = channel();
         self.displaced = None;
-        self.ready = VecDeque::from([Task::Scan { wd: self.tree.root(), mode: Mode::Arm, arrival: None, tries: 0 }]);
+        self.ready =
+            VecDeque::from([Task::Scan { wd: self.tree.root(), mode: Mode::Arm, arrival: None, tries: 0 }]);
     }
 
     fn next_task(&mut self) -> Option<Task> {

@@ -60,9 +60,8 @@ impl Watcher {
         let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         let stopped = Arc::clone(&stop);
         let (armed, wait) = sync_channel(1);
-        let thread = std::thread::Builder::new()
-            .name("watcher".into())
-            .spawn(move || engine.run(&stopped, &armed))?;
+        let thread =
+            std::thread::Builder::new().name("watcher".into()).spawn(move || engine.run(&stopped, &armed))?;
         // An error means that the thread ended first: the root went away, which has been reported.
         wait.recv().ok();
         Ok(Self { stop, thread: Some(thread) })

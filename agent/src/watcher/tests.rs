@@ -255,7 +255,10 @@ fn a_renamed_directory_goes_on_under_its_new_name() {
     assert!(signals.contains(&renamed("a", "b", true)), "{signals:?}");
     assert!(covers(&signals, "b/x/y/f"), "{signals:?}");
     assert!(!signals.iter().any(|s| matches!(s, Signal::Dirty { path, .. } if path.is_within(&p("a")))));
-    assert!(!signals.iter().any(|s| matches!(s, Signal::Rescan(_))), "one rename, nothing to compare: {signals:?}");
+    assert!(
+        !signals.iter().any(|s| matches!(s, Signal::Rescan(_))),
+        "one rename, nothing to compare: {signals:?}"
+    );
     assert_eq!(world.watches(), 4);
 }
 
@@ -290,6 +293,22 @@ fn renames_from_many_threads_pair_rightly() {
         (0..200).map(move |i| (format!("t{t}/from/{i}"), format!("t{}/to/{t}.{i}", (t + 1) % 8)))
     });
     assert_eq!(pairs, want.collect());
+}
+
+#[test]
+fn an_exchange_of_directories_is_two_renames_and_nothing_is_compared() {
+    let mut world = World::with(&[], |tree| {
+        ["a/in_a", "b/in_b"].iter().for_each(|dir| fs::create_dir_all(tree.join(dir)).expect("dir"));
+    });
+    let signals = world.hear(|world| {
+        let cwd = rustix::fs::CWD;
+        let exchange = rustix::fs::RenameFlags::EXCHANGE;
+        rustix::fs::renameat_with(cwd, world.at("a"), cwd, world.at("b"), exchange).expect("exchange");
+        fs::write(world.at("b/in_a/f"), "").expect("f");
+    });
+    assert_eq!(signals[..2], [renamed("a", "b", true), renamed("b", "a", true)]);
+    assert!(signals[2..].iter().all(|signal| concerns(signal, "b/in_a/f")), "{signals:?}");
+    assert_eq!(world.watches(), 5);
 }
 
 #[test]
@@ -372,7 +391,10 @@ fn whatever_happened_every_directory_ends_up_watched_under_its_name() {
         for dir in &want {
             let file = format!("{dir}/file");
             let signals = world.hear(|world| fs::write(world.at(&file), "").expect("f"));
-            assert!(signals.iter().any(|s| is_dirty(s, &file, Why::Closed)), "seed {seed}: {file}: {signals:?}");
+            assert!(
+                signals.iter().any(|s| is_dirty(s, &file, Why::Closed)),
+                "seed {seed}: {file}: {signals:?}"
+            );
         }
     }
 }
@@ -400,6 +422,19 @@ fn a_removed_directory_that_somebody_holds_open_is_given_up() {
     fs::remove_dir(world.at("d")).expect("rmdir");
     world.until_watches(1);
     drop(held);
+}
+
+#[test]
+fn the_late_end_of_a_watch_does_not_end_its_successor_at_the_same_path() {
+    let mut world = World::with(&[], |tree| fs::create_dir(tree.join("d")).expect("d"));
+    fs::rename(world.at("d"), world.outside("d")).expect("move out");
+    fs::create_dir(world.at("d")).expect("mkdir");
+    // The old watch is ended once no second half of the rename has come; the kernel then says so.
+    world.until("the departure", |signals| signals.iter().any(|s| is_dirty(s, "d", Why::Gone)));
+    world.until_watches(2);
+    let signals = world.hear(|world| fs::write(world.at("d/f"), "").expect("f"));
+    assert!(covers(&signals, "d/f"), "{signals:?}");
+    assert_eq!(world.watches(), 2);
 }
 
 #[test]
@@ -469,7 +504,8 @@ fn an_excluded_directory_costs_no_watch() {
 
 #[test]
 fn a_rule_on_paths_is_asked_again_when_a_directory_above_is_renamed() {
-    let mut world = World::with(&["/top/deep"], |tree| fs::create_dir_all(tree.join("top/deep/er")).expect("dir"));
+    let mut world =
+        World::with(&["/top/deep"], |tree| fs::create_dir_all(tree.join("top/deep/er")).expect("dir"));
     assert_eq!(world.watches(), 2);
     fs::rename(world.at("top"), world.at("other")).expect("rename");
     world.until("the comparison", |signals| signals.contains(&Signal::Rescan(p("other"))));
@@ -519,5 +555,10 @@ fn dropping_the_watcher_stops_it() {
     let world = World::new();
     drop(world.watcher);
     // The thread held the only sender.
-    assert!(world.heard.recv_timeout(DEADLINE).is_err_and(|e| e == std::sync::mpsc::RecvTimeoutError::Disconnected));
+    assert!(
+        world
+            .heard
+            .recv_timeout(DEADLINE)
+            .is_err_and(|e| e == std::sync::mpsc::RecvTimeoutError::Disconnected)
+    );
 }
