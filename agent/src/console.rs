@@ -50,7 +50,7 @@ impl Console {
     }
 
     /// Says in one line what ended the run and with which code.
-    fn tell(&self, why: &dyn std::fmt::Display, exit: Exit) -> Exit {
+    pub fn tell(&self, why: &dyn std::fmt::Display, exit: Exit) -> Exit {
         self.report.problem(&format!("{why} (code {})", exit.code()));
         self.told.store(true, Ordering::Relaxed);
         exit
@@ -65,11 +65,7 @@ impl Console {
     }
 
     /// Prints the totals, or in one line why there are none, and says how the run ends.
-    pub fn finish(
-        &self,
-        ended: Result<(SenderTotals, ReceiverTotals), Ended>,
-        wire: Wire,
-    ) -> Exit {
+    pub fn finish(&self, ended: Result<(SenderTotals, ReceiverTotals), Ended>, wire: Wire) -> Exit {
         let (sender, receiver) = match ended {
             Ok(totals) => totals,
             Err(ended) => {

@@ -62,8 +62,10 @@ fn try_run(invocation: &Invocation, console: &Arc<Console>, handle: &Handle) -> 
     guard(handle, &session, invocation.timeout);
     let ended = receiver::run(config, session.link, Arc::clone(console) as _);
     let (sent_bytes, received_bytes) = session.wire.bytes();
-    let exit = console.finish(ended, Wire { sent_bytes, received_bytes });
-    Ok(ended_by_us(&session.wire, exit))
+    if let Some((why, exit)) = ended_by_us(&session.wire) {
+        return Ok(console.tell(&why, exit));
+    }
+    Ok(console.finish(ended, Wire { sent_bytes, received_bytes }))
 }
 
 fn config<Out, In>(
@@ -79,6 +81,7 @@ fn config<Out, In>(
     options.report = false;
     Config {
         terms: Terms::new(&options, &session.welcome.keeps),
+        live: false,
         expected: expected(places, wanted),
         root: landing.root,
         options,

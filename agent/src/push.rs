@@ -52,8 +52,10 @@ fn try_run(invocation: &Invocation, console: &Arc<Console>, handle: &Handle) -> 
     guard(handle, &session, invocation.timeout);
     let ended = sender::run_once(config, session.link, Arc::clone(console) as _);
     let (sent_bytes, received_bytes) = session.wire.bytes();
-    let exit = console.finish(ended, Wire { sent_bytes, received_bytes });
-    Ok(ended_by_us(&session.wire, exit))
+    if let Some((why, exit)) = ended_by_us(&session.wire) {
+        return Ok(console.tell(&why, exit));
+    }
+    Ok(console.finish(ended, Wire { sent_bytes, received_bytes }))
 }
 
 /// A remote operand as the protocol names it.

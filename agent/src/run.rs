@@ -116,13 +116,12 @@ pub(crate) async fn signalled() {
     }
 }
 
-/// The exit code of a run that was ended from this side, else the one it would have had.
-pub(crate) fn ended_by_us(wire: &Wire, exit: Exit) -> Exit {
-    match wire.noted() {
-        Some(std::io::ErrorKind::TimedOut) => Exit::Timeout,
-        Some(_) => Exit::Signal,
-        None => exit,
-    }
+/// Why a run was ended from this side, if it was: what to say, and how it ends.
+pub(crate) fn ended_by_us(wire: &Wire) -> Option<(&'static str, Exit)> {
+    wire.noted().map(|why| match why {
+        std::io::ErrorKind::TimedOut => ("nothing arrived for as long as --timeout allows", Exit::Timeout),
+        _ => ("stopped by a signal", Exit::Signal),
+    })
 }
 
 /// Lets us open as many files as the hard limit allows: a transfer holds some hundreds.

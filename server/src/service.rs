@@ -28,7 +28,7 @@ use crate::accept::Caller;
 use crate::auth::Credentials;
 use crate::log::Logs;
 use crate::permit::{Gate, Peer, Permit, Rights};
-use crate::sessions::{Key, Sessions};
+use crate::sessions::{Key, Sessions, Stop};
 use crate::state::State;
 use crate::{receive, send};
 
@@ -267,15 +267,20 @@ impl Service {
         spawned.map_err(|error| Ended::fault("start a thread", error))?;
         let mut stopped = claim.as_ref().map(crate::sessions::Claim::stopped);
         let told = async {
-            match &mut stopped {
-                Some(stopped) => while !*stopped.borrow() && stopped.changed().await.is_ok() {},
-                None => std::future::pending().await,
+            let Some(stopped) = &mut stopped else { return std::future::pending().await };
+            match stopped.wait_for(Option::is_some).await {
+                Ok(why) => *why,
+                Err(_) => None,
             }
         };
         let mut finished = finished;
+        let mut superseded = false;
         let ended = tokio::select! {
-            ended = &mut finished => ended.ok(),
-            () = told => None,
+            ended = &mut finished => Some(ended.unwrap_or_else(|_| Err(thread_failed()))),
+            why = told => {
+                superseded = why == Some(Stop::Superseded);
+                None
+            }
             () = life.activity.idle(timeout.filter(|_| !watch)) => {
                 let who = caller.address.ip().to_canonical();
                 self.logs.daemon(format_args!("timeout: nothing from {who} for too long"));
@@ -290,6 +295,10 @@ impl Service {
             let _ended = finished.await;
         }
         drop((claim, running));
+        if superseded {
+            let text = "a newer watch of this agent took over this destination";
+            return Err(Refusal::new(RefusalReason::Superseded, text).into());
+        }
         ended.unwrap_or(Err(Ended::Stopped))
     }
 
@@ -336,6 +345,11 @@ impl Service {
             refusal.into()
         })
     }
+}
+
+/// A role's thread ended without a word: it panicked, which the panic itself has reported.
+fn thread_failed() -> Ended {
+    Ended::fault("transfer", std::io::Error::other("its thread failed"))
 }
 
 /// User and password as HTTP's basic scheme (RFC 7617) carries them: what standard gRPC tools can send too.

@@ -23,6 +23,15 @@ pub(crate) struct Key {
     pub(crate) path: RelPath,
 }
 
+/// Why a watch is to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// The server stops.
+    Stopping,
+    /// A newer stream of the same agent took over.
+    Superseded,
+}
+
 /// All watches that run.
 #[derive(Clone, Default)]
 pub(crate) struct Sessions(Arc<Mutex<HashMap<Key, Running>>>);
@@ -30,7 +39,7 @@ pub(crate) struct Sessions(Arc<Mutex<HashMap<Key, Running>>>);
 struct Running {
     epoch: u64,
     deletes: bool,
-    stop: Arc<watch::Sender<bool>>,
+    stop: Arc<watch::Sender<Option<Stop>>>,
     /// Closed when the stream has ended.
     ended: watch::Receiver<()>,
 }
@@ -40,7 +49,7 @@ pub(crate) struct Claim {
     sessions: Sessions,
     key: Key,
     epoch: u64,
-    stopped: watch::Receiver<bool>,
+    stopped: watch::Receiver<Option<Stop>>,
     _ended: watch::Sender<()>,
 }
 
@@ -68,11 +77,11 @@ impl Sessions {
                         ));
                     }
                     Some(r) => {
-                        let _gone = r.stop.send(true);
+                        let _gone = r.stop.send(Some(Stop::Superseded));
                         r.ended.clone()
                     }
                     None => {
-                        let (stop, stopped) = watch::channel(false);
+                        let (stop, stopped) = watch::channel(None);
                         let (end, ended) = watch::channel(());
                         let stop = Arc::new(stop);
                         running.insert(key.clone(), Running { epoch, deletes, stop, ended });
@@ -96,7 +105,7 @@ impl Sessions {
     /// Tells every watch to end.
     pub(crate) fn stop_all(&self) {
         for running in self.0.lock().unwrap_or_else(PoisonError::into_inner).values() {
-            let _gone = running.stop.send(true);
+            let _gone = running.stop.send(Some(Stop::Stopping));
         }
     }
 }
@@ -108,7 +117,7 @@ fn overlap(a: &Key, b: &Key) -> bool {
 
 impl Claim {
     /// Told when the stream is to end.
-    pub(crate) fn stopped(&self) -> watch::Receiver<bool> {
+    pub(crate) fn stopped(&self) -> watch::Receiver<Option<Stop>> {
         self.stopped.clone()
     }
 }

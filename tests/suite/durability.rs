@@ -103,9 +103,9 @@ fn real_disk() -> Option<PathBuf> {
     const XFS: i64 = 0x5846_5342;
     const BTRFS: i64 = 0x9123_683E;
     let target = workspace().join("target");
-    let found = [Path::new("/var/tmp"), &target].into_iter().find(|dir| {
-        rustix::fs::statfs(*dir).is_ok_and(|fs| [EXT, XFS, BTRFS].contains(&fs.f_type))
-    });
+    let found = [Path::new("/var/tmp"), &target]
+        .into_iter()
+        .find(|dir| rustix::fs::statfs(*dir).is_ok_and(|fs| [EXT, XFS, BTRFS].contains(&fs.f_type)));
     if found.is_none() {
         skip("no ext4, xfs or btrfs at hand");
     }

@@ -33,10 +33,10 @@ impl Lookout {
             let mut looks = 0;
             while !flag.load(Ordering::SeqCst) {
                 looks += 1;
-                if let Ok(meta) = fs::symlink_metadata(&file) {
-                    if !lengths.contains(&meta.len()) {
-                        return Err(meta.len());
-                    }
+                if let Ok(meta) = fs::symlink_metadata(&file)
+                    && !lengths.contains(&meta.len())
+                {
+                    return Err(meta.len());
                 }
                 std::thread::sleep(std::time::Duration::from_micros(200));
             }

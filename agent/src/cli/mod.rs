@@ -51,9 +51,9 @@ pub struct Invocation {
     pub rules: Rules,
     /// How often `-v` was given; -1 with `-q`, which silences everything but problems.
     pub verbosity: i8,
-    /// `--progress` or `-P`; of a watch, that of its first reconcile. Never with `-q`.
+    /// `--progress` or `-P`. Never with `-q`, nor of a watch.
     pub progress: bool,
-    /// `--stats`; of a watch, those of its first reconcile. Never with `-q`.
+    /// `--stats`. Never with `-q`, nor of a watch.
     pub stats: bool,
     /// `--port`; an operand's own port goes before it: see [`Invocation::port_of`].
     pub port: Option<u16>,
@@ -254,6 +254,12 @@ fn invocation(name: &str, matches: &ArgMatches) -> Result<Invocation, Usage> {
     }
     if command == Command::Watch && options.dry_run {
         return Err(bad("--dry-run (-n) makes no sense with watch; try it with push"));
+    }
+    let ends = output.progress || output.stats || options::given(matches, "P");
+    if command == Command::Watch && (ends || connection.timeout.is_some_and(|seconds| seconds > 0)) {
+        let text =
+            "--progress, --stats and --timeout are for runs that end; a watch shows its state by itself";
+        return Err(Usage::new(Exit::Unsupported, text));
     }
     if command == Command::Watch && !options.recursive {
         return Err(bad("watch needs --recursive (-r), as in -a"));

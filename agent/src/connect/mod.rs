@@ -35,6 +35,9 @@ use crate::password::{PasswordError, Passwords};
 /// How long a server may take to accept a connection and finish the TLS handshake.
 const CONNECT: Duration = Duration::from_secs(30);
 
+/// How long a server may take from there to its welcome: a newer watch waits for the older one's last changes.
+const WELCOME: Duration = Duration::from_secs(90);
+
 /// Why there is no stream.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -57,7 +60,7 @@ pub enum ConnectError {
     #[error("--plaintext is allowed to a server on this host only, not to {0}")]
     Plaintext(SocketAddr),
     /// Nobody answered in time.
-    #[error("{0} did not answer within {n} seconds", n = CONNECT.as_secs())]
+    #[error("{0} did not answer in time")]
     Timeout(String),
     /// The server could not prove who it is, or the two ends cannot agree on TLS.
     #[error("TLS with {address}: {reason}")]
@@ -291,9 +294,15 @@ macro_rules! direction {
                 let activity = Arc::new(Activity::default());
                 let request = server.request(Outgoing::new(frames, compress, Arc::clone(&activity)))?;
                 let mut client = DriftlessClient::new(channel).max_decoding_message_size(limits::FRAME_MAX);
-                let mut stream =
-                    client.$method(request).await.map_err(|status| broken(&status))?.into_inner();
-                match pump::first::<$hears>(&mut stream).await? {
+                let welcome = async {
+                    let answer = client.$method(request).await.map_err(|status| broken(&status))?;
+                    let mut stream = answer.into_inner();
+                    let first = pump::first::<$hears>(&mut stream).await?;
+                    Ok::<_, ConnectError>((stream, first))
+                };
+                let answered = tokio::time::timeout(WELCOME, welcome).await;
+                let (stream, first) = answered.map_err(|_| ConnectError::Timeout(server.address()))??;
+                match first {
                     $hears::Welcome(welcome) => {
                         let (inbox, task) = pump::inbox(stream, Arc::clone(&activity));
                         let link = Link { out, inbox };

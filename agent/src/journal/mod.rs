@@ -133,6 +133,12 @@ impl Journal {
         }
     }
 
+    /// The file it lies in, for messages.
+    #[must_use]
+    pub fn file(&self) -> &Path {
+        &self.path
+    }
+
     fn open_file(path: &Path) -> Result<Self, JournalError> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(CWD, path, flags, Mode::RUSR | Mode::WUSR)

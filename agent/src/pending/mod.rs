@@ -54,8 +54,8 @@ pub struct Dirty {
     pub subtree: bool,
 }
 
-/// A rename that the server may repeat instead of being sent content. A hint: where it cannot be repeated, both
-/// names are to be compared (with what is beneath them, if `dir`).
+/// A rename that the server may repeat instead of being sent content. A hint: it is to be left undone where something
+/// else than a file stands at the new name, or nothing of that kind at the old one; see [`Batch::instead_of`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rename {
     /// The old name.
@@ -80,14 +80,23 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Every path of this batch, both names of each rename among them: what to fail back when the batch was lost
-    /// as a whole.
+    /// What to compare when the rename with this index was left undone: both its names, or what later renames of
+    /// this batch have made of them. To be done after all of those.
+    #[must_use]
+    pub fn instead_of(&self, index: usize) -> Vec<Dirty> {
+        let Some(rename) = self.renames.get(index) else { return Vec::new() };
+        let ends = [&rename.from, &rename.to].map(|end| {
+            let later = self.renames[index + 1..].iter().map(|rename| (&rename.from, &rename.to));
+            let path = renames::follow(end, later);
+            Dirty { subtree: rename.dir || path.is_none(), path: path.unwrap_or_else(RelPath::root) }
+        });
+        ends.into()
+    }
+
+    /// Every path of this batch: what to fail back when the batch was lost as a whole.
     #[must_use]
     pub fn paths(&self) -> Vec<Dirty> {
-        let ends = self
-            .renames
-            .iter()
-            .flat_map(|r| [&r.from, &r.to].map(|path| Dirty { path: path.clone(), subtree: r.dir }));
+        let ends = (0..self.renames.len()).flat_map(|index| self.instead_of(index));
         ends.chain(self.dirty.iter().cloned()).collect()
     }
 }
@@ -115,6 +124,13 @@ impl Mark {
     }
 }
 
+/// A path that failed.
+#[derive(Clone, Copy, Debug)]
+struct Later {
+    due: Instant,
+    subtree: bool,
+}
+
 /// The dirty set.
 ///
 /// Invariant: no mark lies strictly beneath one that has `subtree`; `subtrees` counts those; `wake` is no later
@@ -123,6 +139,8 @@ impl Mark {
 pub struct Pending {
     marks: BTreeMap<RelPath, Mark>,
     subtrees: usize,
+    /// What failed, and when it is to be looked at again.
+    later: BTreeMap<RelPath, Later>,
     held: Held,
     wake: Option<Instant>,
     next_id: u64,
@@ -138,7 +156,7 @@ impl Pending {
     /// Marks and renames that wait.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.marks.len() + self.held.len()
+        self.marks.len() + self.held.len() + self.later.len()
     }
 
     /// Whether nothing waits.
@@ -174,12 +192,13 @@ impl Pending {
         if self.wake.is_none_or(|wake| now < wake) {
             return None;
         }
+        self.promote(now);
         let overdue = self.marks.values().any(|mark| mark.due <= now && mark.first + STALE_MAX <= now);
         let (renames, since_renames) = self.held.release(now, overdue);
         let blocked = self.held.names();
         let mut dirty = Vec::new();
         let mut since = since_renames.unwrap_or(now);
-        let mut wake = self.held.due();
+        let mut wake = self.held.due().into_iter().chain(self.later.values().map(|later| later.due)).min();
         let mut subtrees = 0;
         self.marks.retain(|path, mark| {
             let waits = mark.due > now || renames::concern(&blocked, path, mark.subtree);
@@ -215,35 +234,46 @@ impl Pending {
     /// them. Where they, or a directory above, were renamed since the batch was taken, the new name is marked.
     pub fn fail_back(&mut self, batch: u64, paths: Vec<Dirty>, delay: Duration, now: Instant) {
         for Dirty { path, subtree } in paths {
-            let mut mark = Mark { due: now + delay, subtree, ..Mark::new(now) };
-            let path = match self.held.follow(batch, &path) {
-                Some(path) => path,
+            let dirty = match self.held.follow(batch, &path) {
+                Some(path) => Dirty { path, subtree },
                 // Nobody can tell where it is by now: the Root covers it.
-                None => {
-                    mark.subtree = true;
-                    RelPath::root()
-                }
+                None => Dirty { path: RelPath::root(), subtree: true },
             };
-            if let Some(waiting) = self.marks.get(&path) {
-                mark.due = mark.due.min(waiting.due);
-            }
-            if mark.subtree {
-                self.cover(path, mark);
-            } else {
-                self.put(path, mark);
-            }
+            self.look_again(dirty, delay, now);
         }
         self.done(batch);
     }
 
-    /// Marks a path that belongs to no batch: it is looked at after `delay`.
+    /// Marks a path that belongs to no batch, once `delay` has passed. Until then nothing is marked, so that what
+    /// happens there meanwhile is looked at in its own time.
     pub fn look_again(&mut self, dirty: Dirty, delay: Duration, now: Instant) {
         let Dirty { path, subtree } = dirty;
-        let mark = Mark { due: now + delay, subtree, ..Mark::new(now) };
+        if delay.is_zero() {
+            return self.mark(path, subtree, now);
+        }
+        let due = now + delay;
+        let later = self.later.entry(path).or_insert(Later { due, subtree });
+        later.due = due;
+        later.subtree |= subtree;
+        self.wake_at(due);
+    }
+
+    fn mark(&mut self, path: RelPath, subtree: bool, now: Instant) {
+        let mark = Mark { subtree, ..Mark::new(now) };
         if subtree {
             self.cover(path, mark);
         } else {
             self.put(path, mark);
+        }
+    }
+
+    /// Marks what was put off until now.
+    fn promote(&mut self, now: Instant) {
+        let due = self.later.iter().filter(|(_, later)| later.due <= now);
+        let due: Vec<(RelPath, bool)> = due.map(|(path, later)| (path.clone(), later.subtree)).collect();
+        for (path, subtree) in due {
+            self.later.remove(&path);
+            self.mark(path, subtree, now);
         }
     }
 
@@ -300,6 +330,7 @@ impl Pending {
 
     fn lost(&mut self, now: Instant) {
         self.marks.clear();
+        self.later.clear();
         self.subtrees = 0;
         self.held.clear();
         self.put(RelPath::root(), Mark { subtree: true, ..Mark::new(now) });

@@ -13,8 +13,6 @@ use crate::watcher::Why;
 #[derive(Debug)]
 struct Waiting {
     rename: Rename,
-    /// The names that a chain of renames has been through; its first and last are in `rename`.
-    passed: Vec<RelPath>,
     first: Instant,
     due: Instant,
 }
@@ -59,25 +57,17 @@ impl Held {
         ends.cloned().collect()
     }
 
-    /// Adds a rename. A chain (`a` to `b`, `b` to `c`) becomes one. One that comes back to a name it has been at
-    /// looks the same as two names that were exchanged: then all its names are returned, to be compared, and the
-    /// chain is forgotten.
-    fn add(&mut self, rename: Rename, now: Instant) -> Vec<RelPath> {
+    /// Adds a rename. A chain (`a` to `b`, `b` to `c`) becomes one, and nothing when it ends where it began.
+    fn add(&mut self, rename: Rename, now: Instant) {
         let chained = |last: &&mut Waiting| last.rename.to == rename.from && now < last.first + STALE_MAX;
-        let Some(last) = self.waiting.back_mut().filter(chained) else {
-            self.waiting.push_back(Waiting { rename, passed: Vec::new(), first: now, due: now + NEW_NAME });
-            return Vec::new();
-        };
-        let returns = last.rename.from == rename.to || last.passed.contains(&rename.to);
-        last.passed.push(std::mem::replace(&mut last.rename.to, rename.to));
-        last.due = (now + NEW_NAME).min(last.first + STALE_MAX);
-        if !returns {
-            return Vec::new();
+        match self.waiting.back_mut().filter(chained) {
+            Some(last) if last.rename.from == rename.to => drop(self.waiting.pop_back()),
+            Some(last) => {
+                last.rename.to = rename.to;
+                last.due = (now + NEW_NAME).min(last.first + STALE_MAX);
+            }
+            None => self.waiting.push_back(Waiting { rename, first: now, due: now + NEW_NAME }),
         }
-        self.waiting.pop_back().map_or(Vec::new(), |chain| {
-            let ends = [chain.rename.from, chain.rename.to];
-            chain.passed.into_iter().chain(ends).collect()
-        })
     }
 
     /// Takes out the rename of a file away from this name, if it is not yet due and no later one has to do with
@@ -131,16 +121,24 @@ impl Held {
 
     /// Where a path of this batch is by now; `None` when nobody can tell.
     pub(super) fn follow(&self, batch: u64, path: &RelPath) -> Option<RelPath> {
-        let mut path = path.clone();
         let start = (*self.flying.get(&batch)?)?;
         let skip = usize::try_from(start - self.log_start).unwrap_or(usize::MAX);
-        for (from, to) in self.log.iter().skip(skip) {
-            if let Some(rest) = path.below(from) {
-                path = to.join(&rest).ok()?;
-            }
-        }
-        Some(path)
+        follow(path, self.log.iter().skip(skip).map(|(from, to)| (from, to)))
     }
+}
+
+/// What renames, each from and to, have made of a path; `None` when it has become too long to be named.
+pub(super) fn follow<'a>(
+    path: &RelPath,
+    renames: impl Iterator<Item = (&'a RelPath, &'a RelPath)>,
+) -> Option<RelPath> {
+    let mut path = path.clone();
+    for (from, to) in renames {
+        if let Some(rest) = path.below(from) {
+            path = to.join(&rest).ok()?;
+        }
+    }
+    Some(path)
 }
 
 /// Whether a mark must wait for renames that wait: it is one of their names, lies beneath one, or covers one.
@@ -172,6 +170,13 @@ impl Pending {
             self.cover(from, Mark::new(now));
             return self.cover(to, Mark::new(now));
         }
+        let moved: Vec<RelPath> = self.later.keys().filter(|path| path.is_within(&from)).cloned().collect();
+        for old in moved {
+            let new = old.below(&from).and_then(|rest| to.join(&rest).ok());
+            if let (Some(later), Some(new)) = (self.later.remove(&old), new) {
+                self.later.insert(new, later);
+            }
+        }
         self.held.log(&from, &to);
         // A directory that comes to a name with a mark may be one half of an exchange; then what was marked beneath
         // either name could be beneath the other by now.
@@ -193,21 +198,14 @@ impl Pending {
             }
             return;
         }
-        let exchanged = self.held.add(Rename { from: from.clone(), to: to.clone(), dir }, now);
+        self.held.add(Rename { from: from.clone(), to: to.clone(), dir }, now);
         if let Some(due) = self.held.due() {
             self.wake_at(due);
         }
-        self.dirty(from, Why::Gone, false, now);
+        // What its mark was to find beneath the old name may be there for the server still.
+        self.dirty(from, Why::Gone, mark.is_some_and(|mark| mark.subtree), now);
         let mark = Mark { fresh: false, ..mark.unwrap_or_else(|| Mark::new(now)) };
-        if mark.subtree {
-            self.cover(to, mark);
-        } else {
-            self.put(to, mark);
-        }
-        for name in exchanged {
-            let mark = Mark::new(now);
-            if dir { self.cover(name, mark) } else { self.put(name, mark) }
-        }
+        if mark.subtree { self.cover(to, mark) } else { self.put(to, mark) }
     }
 
     /// Moves every mark beneath `from` to the same place beneath `to`.

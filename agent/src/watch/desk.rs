@@ -1,7 +1,7 @@
 //! The desk: where the watcher, the sender and the trunk leave word for each other. One lock, held for a few
 //! assignments at a time and never across I/O.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -27,16 +27,19 @@ pub(super) struct State {
     pub(super) pending: Pending,
     /// Batches whose tasks are on their way.
     pub(super) batches: HashMap<u64, InFlight>,
-    tasks: HashMap<TaskId, (u64, Dirty)>,
+    tasks: HashMap<TaskId, (u64, Vec<Dirty>)>,
     last_task: TaskId,
     /// Why the sender ended, once it has.
     pub(super) ended: Option<Ended>,
     /// Why the root is no longer what it was.
     pub(super) root_gone: Option<String>,
-    /// Directories that cannot be watched, not yet told.
-    pub(super) unwatched: Vec<String>,
-    /// Events were lost, not yet told.
-    pub(super) overflows: u64,
+    /// What the operator is to be told.
+    pub(super) words: Vec<String>,
+    /// Directories that cannot be watched: they are compared once in a while.
+    unwatched: BTreeSet<RelPath>,
+    unwatched_due: Option<Instant>,
+    /// How the comparison of everything ended, once it has.
+    pub(super) compared: Option<bool>,
     /// The operator wants to stop.
     pub(super) stop: bool,
     /// When something was last acknowledged.
@@ -72,6 +75,9 @@ const RETRY_FULL: (Duration, Duration) = (Duration::from_secs(1), Duration::from
 /// Likewise for a file that changed under the reading, and for a rename that could not be repeated.
 const RETRY_UNSTABLE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(200));
 
+/// How often what cannot be watched is compared.
+const POLL: Duration = Duration::from_secs(60);
+
 /// Readings of a file that changed under each of them, after which it is sent as it is.
 const RESTLESS: u32 = 5;
 
@@ -93,9 +99,20 @@ impl Desk {
         self.leave(|state| {
             for signal in signals {
                 match &signal {
-                    Signal::Lost => state.overflows += 1,
+                    Signal::Lost => {
+                        state.words.push(
+                            "events were lost (the kernel's queue was full); comparing everything".into(),
+                        );
+                    }
                     Signal::RootGone(why) => state.root_gone = Some(why.clone()),
-                    Signal::Unwatched { path, reason } => state.unwatched.push(format!("{path}: {reason}")),
+                    Signal::Unwatched { path, reason } => {
+                        state.unwatched.insert(path.clone());
+                        state.unwatched_due.get_or_insert(now + POLL);
+                        let poll = POLL.as_secs();
+                        state.words.push(format!(
+                            "{path}: {reason}; what changes in it is seen every {poll} s only"
+                        ));
+                    }
                     _ => {}
                 }
                 state.pending.note(signal, now);
@@ -125,12 +142,12 @@ impl State {
         &mut self,
         batch: u64,
         since: Instant,
-        work: impl Iterator<Item = Dirty>,
+        work: impl Iterator<Item = Vec<Dirty>>,
     ) -> Vec<TaskId> {
         let mut ids = Vec::new();
-        for dirty in work {
+        for retry in work {
             self.last_task += 1;
-            self.tasks.insert(self.last_task, (batch, dirty));
+            self.tasks.insert(self.last_task, (batch, retry));
             ids.push(self.last_task);
         }
         if ids.is_empty() {
@@ -143,24 +160,50 @@ impl State {
 
     /// Books the end of a task; the batch's failed paths are pending again once all of it has ended.
     pub(super) fn settled(&mut self, task: TaskId, outcome: &Result<(), Problem>) {
-        let Some((batch, dirty)) = self.tasks.remove(&task) else { return };
+        let Some((batch, retry)) = self.tasks.remove(&task) else { return };
+        if batch == NO_BATCH {
+            self.compared = Some(outcome.is_ok());
+        }
+        match outcome {
+            Ok(()) => {
+                self.last_ack = Some(Instant::now());
+                for dirty in &retry {
+                    self.failures.remove(&dirty.path);
+                }
+            }
+            Err(problem) => {
+                for dirty in &retry {
+                    self.book(&dirty.path, problem.class);
+                }
+            }
+        }
         let Some(flight) = self.batches.get_mut(&batch) else { return };
         flight.left -= 1;
-        if outcome.is_ok() {
-            self.last_ack = Some(Instant::now());
-            self.failures.remove(&dirty.path);
-        } else {
-            flight.failed.push(dirty.clone());
+        if outcome.is_err() {
+            flight.failed.extend(retry);
         }
-        if let Err(problem) = outcome {
-            self.book(&dirty.path, problem.class);
-        }
-        let Some(flight) = self.batches.get(&batch) else { return };
         if flight.left == 0 {
             let failed = self.batches.remove(&batch).map(|flight| flight.failed).unwrap_or_default();
             let delay = failed.iter().map(|dirty| self.delay_of(&dirty.path)).min().unwrap_or(RETRY.0);
             self.pending.fail_back(batch, failed, delay, Instant::now());
         }
+    }
+
+    /// Marks what cannot be watched, when it is time to. Returns when it is next.
+    pub(super) fn poll_unwatched(&mut self, now: Instant) -> Option<Instant> {
+        if self.unwatched_due.is_some_and(|due| due <= now) {
+            for path in &self.unwatched {
+                let dirty = Dirty { path: path.clone(), subtree: true };
+                self.pending.look_again(dirty, Duration::ZERO, now);
+            }
+            self.unwatched_due = Some(now + POLL);
+        }
+        self.unwatched_due
+    }
+
+    /// Paths that failed and have not come through since.
+    pub(super) fn failing(&self) -> usize {
+        self.failures.len()
     }
 
     /// Books a failure; returns whether it is the first in a row.
@@ -186,7 +229,8 @@ impl State {
     pub(super) fn failed(&mut self, path: RelPath, class: ProblemClass) -> bool {
         let first = self.book(&path, class);
         let delay = self.delay_of(&path);
-        self.look_again(Dirty { path, subtree: false }, delay);
+        // What is beneath a directory failed with it.
+        self.look_again(Dirty { path, subtree: true }, delay);
         first
     }
 
@@ -211,8 +255,8 @@ impl State {
         for (batch, flight) in self.batches.drain() {
             lost.entry(batch).or_default().extend(flight.failed);
         }
-        for (_, (batch, dirty)) in self.tasks.drain() {
-            lost.entry(batch).or_default().push(dirty);
+        for (_, (batch, retry)) in self.tasks.drain() {
+            lost.entry(batch).or_default().extend(retry);
         }
         let mut batches: Vec<_> = lost.into_iter().collect();
         batches.sort_by_key(|(batch, _)| *batch);

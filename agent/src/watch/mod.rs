@@ -16,6 +16,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use driftless_proto::disk::{Root, Style};
 use driftless_proto::model::path::RelPath;
+use driftless_proto::model::problem::RefusalReason;
+use driftless_proto::transfer::link::Ended;
 use tokio::runtime::Handle;
 
 use crate::cli::Invocation;
@@ -48,6 +50,8 @@ struct Watch<'a> {
     desk: Arc<Desk>,
     status: Arc<Status>,
     last_epoch: u64,
+    /// The server has let us in once: a refusal from then on may pass.
+    was_connected: bool,
 }
 
 /// How a life of the root ended.
@@ -87,7 +91,19 @@ impl<'a> Watch<'a> {
         };
         let status = Arc::new(Status::new(invocation.verbosity < 0));
         let desk = Arc::new(Desk::default());
-        Ok(Self { invocation, console, handle, server, state, source, prefix, desk, status, last_epoch: 0 })
+        Ok(Self {
+            invocation,
+            console,
+            handle,
+            server,
+            state,
+            source,
+            prefix,
+            desk,
+            status,
+            last_epoch: 0,
+            was_connected: false,
+        })
     }
 
     fn run(&mut self) -> Exit {
@@ -120,6 +136,9 @@ impl<'a> Watch<'a> {
                         "{}: {why}; nothing is deleted on the server, waiting for it to come back",
                         self.source.display()
                     ));
+                    if self.rest(LOOK_FOR_ROOT) {
+                        return Exit::Ok;
+                    }
                 }
             }
         }
@@ -151,12 +170,16 @@ impl<'a> Watch<'a> {
             match end {
                 session::End::Stop => return RootEnd::Stop,
                 session::End::RootGone(why) => return RootEnd::Gone(why),
-                session::End::Again => {
-                    back_off = BACK_OFF.0;
-                    continue;
-                }
-                session::End::Refused(error) if !error.is_passing() && !known.was_connected() => {
+                session::End::Again if connected.elapsed() > BACK_OFF.1 => continue,
+                session::End::Again => {}
+                session::End::Refused(error) if !error.is_passing() && !self.was_connected => {
                     return RootEnd::Failed(self.console.refused(&error));
+                }
+                // Two watches of one host that take a destination from each other in turn would do so for ever.
+                session::End::Ended(Ended::Refused(refusal))
+                    if refusal.reason == RefusalReason::Superseded =>
+                {
+                    return RootEnd::Failed(self.console.refused(&Ended::Refused(refusal).into()));
                 }
                 session::End::Refused(error) => self.status.problem(&error.to_string()),
                 session::End::Ended(ended) => self.status.problem(&ended.to_string()),

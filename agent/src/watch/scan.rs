@@ -23,8 +23,8 @@ pub(super) enum Work {
     Put(RelPath, Option<Known>, Read),
     /// Nothing stands there.
     Remove(RelPath),
-    /// Repeat a rename.
-    Rename(RelPath, RelPath),
+    /// Repeat a rename; with what is to be looked at if it cannot be repeated.
+    Rename(RelPath, RelPath, Vec<Dirty>),
 }
 
 /// What came of looking at a batch.
@@ -56,18 +56,18 @@ impl Work {
             Self::Compare(dir) => Task::Compare(id, place(&dir)?),
             Self::Put(path, known, read) => Task::Put(id, place(&path)?, known, read),
             Self::Remove(path) => Task::Remove(id, place(&path)?),
-            Self::Rename(from, to) => Task::Rename(id, place(&from)?, place(&to)?),
+            Self::Rename(from, to, _) => Task::Rename(id, place(&from)?, place(&to)?),
         })
     }
 
     /// What is to be looked at again if this fails.
-    pub(super) fn retry(&self) -> Dirty {
+    pub(super) fn retry(&self) -> Vec<Dirty> {
         let (path, subtree) = match self {
             Self::Compare(dir) => (dir, true),
             Self::Put(path, ..) | Self::Remove(path) => (path, false),
-            Self::Rename(_, to) => (to, true),
+            Self::Rename(_, _, instead) => return instead.clone(),
         };
-        Dirty { path: path.clone(), subtree }
+        vec![Dirty { path: path.clone(), subtree }]
     }
 }
 
@@ -91,10 +91,11 @@ impl Scan<'_> {
     pub(super) fn look(&self, batch: &Batch) -> Scanned {
         let mut scanned = Scanned::default();
         let mut parents = BTreeSet::new();
-        for rename in &batch.renames {
+        for (index, rename) in batch.renames.iter().enumerate() {
             // Where nothing may be removed on the server, its old name stays, and the new one gets a copy.
             if self.delete {
-                scanned.work.push(Work::Rename(rename.from.clone(), rename.to.clone()));
+                let instead = batch.instead_of(index);
+                scanned.work.push(Work::Rename(rename.from.clone(), rename.to.clone(), instead));
             }
             parents.extend([rename.from.parent(), rename.to.parent()].into_iter().flatten());
         }

@@ -22,11 +22,15 @@ use super::scan::{Scan, Scanned, Work};
 use crate::connect::{ConnectError, Session};
 use crate::guard::{Guard, Occasion, Verdict};
 use crate::journal::{Journal, Note, Record, ServerSeen};
+use crate::pending::Batch;
 use crate::push::{hello, place};
 use crate::run::{open, remote};
 
 /// Tasks on their way at once; beyond it settled changes wait where they are merged.
 const IN_FLIGHT: usize = 4096;
+
+/// How often a connection that is being made looks whether it is still wanted.
+const STOP_LOOK: Duration = Duration::from_millis(50);
 
 /// How often held deletions are looked at again.
 const HELD: Duration = Duration::from_secs(2);
@@ -42,11 +46,14 @@ pub(super) struct Continuity {
     stale: bool,
 }
 
-impl Continuity {
-    /// Whether there was a session before.
-    pub(super) fn was_connected(&self) -> bool {
-        self.seen.is_some()
-    }
+/// What the trunk does next.
+enum Next {
+    Batch(Batch),
+    Compared { well: bool, failing: usize },
+    Draw(String),
+    End(End),
+    Say(Vec<String>),
+    WeighAgain,
 }
 
 /// How a session ended.
@@ -68,17 +75,17 @@ impl Watch<'_> {
     pub(super) fn session(&mut self, root: &Root, known: &mut Continuity) -> End {
         let session = match self.open(known) {
             Ok(session) => session,
+            Err(_) if self.desk.lock().stop => return End::Stop,
             Err(error) => return End::Refused(error),
         };
+        self.was_connected = true;
         let journal = match self.journal(&session.welcome, known) {
             Ok(journal) => journal,
             Err(error) => return End::Refused(error),
         };
         let guard = Guard::new(self.source.clone(), root.clone());
-        let verdict = match guard.first(&journal, session.welcome.empty) {
-            Verdict::Go => guard.check(&journal, Occasion::Reconcile),
-            held => held,
-        };
+        let copy_is_empty = session.welcome.empty;
+        let verdict = self.verdict(&guard, &journal, copy_is_empty, Occasion::Reconcile);
         if self.weigh(verdict, known) {
             // The stream was opened for other rights than the verdict leaves.
             return End::Again;
@@ -91,7 +98,8 @@ impl Watch<'_> {
             module_id: session.welcome.module_id.to_vec(),
             boot_epoch: session.welcome.boot_epoch.to_vec(),
         };
-        let compare = known.stale || known.seen.as_ref() != Some(&seen);
+        // A copy that is empty now was emptied behind our back, or is a new one.
+        let compare = known.stale || session.welcome.empty || known.seen.as_ref() != Some(&seen);
         known.seen = Some(seen.clone());
         known.stale = compare;
         self.status.log(&format!(
@@ -106,8 +114,9 @@ impl Watch<'_> {
             journal,
             known,
             renames: Arc::default(),
-            reconcile: None,
-            told_held: None,
+            copy_is_empty,
+            begun: Instant::now(),
+            weighed: Instant::now(),
         };
         work.run(session, compare, &seen)
     }
@@ -118,7 +127,18 @@ impl Watch<'_> {
         hello.epoch = self.next_epoch();
         hello.watch = true;
         hello.options.delete &= known.held.is_none();
-        self.handle.block_on(open::<FromSender>(&self.server, hello))
+        let desk = &self.desk;
+        let stopped = async {
+            while !desk.lock().stop {
+                tokio::time::sleep(STOP_LOOK).await;
+            }
+        };
+        self.handle.block_on(async {
+            tokio::select! {
+                opened = open::<FromSender>(&self.server, hello) => opened,
+                () = stopped => Err(Ended::Stopped.into()),
+            }
+        })
     }
 
     fn journal(&self, welcome: &Welcome, known: &mut Continuity) -> Result<Arc<Journal>, ConnectError> {
@@ -133,6 +153,13 @@ impl Watch<'_> {
         let journal = Arc::new(journal);
         known.journal = Some(Arc::clone(&journal));
         Ok(journal)
+    }
+
+    /// Whether deletions may leave. Where the source is one name among others in the destination (`SRC` without a slash),
+    /// whether the destination is empty says nothing about its copy.
+    fn verdict(&self, guard: &Guard, journal: &Journal, copy_is_empty: bool, occasion: Occasion) -> Verdict {
+        let first = guard.first(journal, copy_is_empty || !self.prefix.is_root());
+        if first == Verdict::Go { guard.check(journal, occasion) } else { first }
     }
 
     /// A journal that cannot be written costs safety, so it is said; the copy goes on.
@@ -154,7 +181,13 @@ impl Watch<'_> {
         let changed = held.is_some() != known.held.is_some();
         if changed {
             match &held {
-                Some(why) => self.status.problem(&format!("deletions are held: {why}")),
+                Some(why) => self.status.problem(&format!(
+                    "deletions are held: {why}; if that is meant, stop this, remove {} and start again",
+                    known
+                        .journal
+                        .as_ref()
+                        .map_or_else(String::new, |journal| journal.file().display().to_string()),
+                )),
                 None => self.status.log("deletions are no longer held"),
             }
             known.stale = true;
@@ -173,9 +206,12 @@ struct Trunk<'a, 'w> {
     known: &'a mut Continuity,
     /// Removals and renames on their way: the journal follows once they are acknowledged.
     renames: Arc<Mutex<HashMap<TaskId, Note>>>,
-    /// The batch that compares everything, and since when.
-    reconcile: Option<(u64, Instant)>,
-    told_held: Option<Instant>,
+    /// The destination had nothing when the stream began.
+    copy_is_empty: bool,
+    /// When the comparison of everything began.
+    begun: Instant,
+    /// When a held verdict was last looked at again.
+    weighed: Instant,
 }
 
 impl Trunk<'_, '_> {
@@ -237,103 +273,115 @@ impl Trunk<'_, '_> {
             self.compare_everything(tasks);
         }
         loop {
-            let batch = {
-                let mut state = self.watch.desk.lock();
-                loop {
-                    if let Some(end) = self.ended(&mut state) {
+            match self.next() {
+                Next::End(end) => return end,
+                Next::Say(words) => words.iter().for_each(|text| self.watch.status.problem(text)),
+                Next::Draw(line) => self.watch.status.draw(&line),
+                Next::Compared { well, failing } => self.note_compared(well, failing, seen),
+                Next::WeighAgain => {
+                    if self.verdict_changed(Occasion::Reconcile) {
+                        return End::Again;
+                    }
+                }
+                Next::Batch(batch) => {
+                    if let Some(end) = self.batch(tasks, &batch) {
                         return end;
                     }
-                    self.note_reconcile(&state, seen);
-                    self.watch.status.draw(&state);
-                    let now = Instant::now();
-                    let room = state.in_flight() < IN_FLIGHT;
-                    if let Some(batch) = room.then(|| state.pending.take(now)).flatten() {
-                        break batch;
-                    }
-                    if self.known.held.is_some() && self.held_long_enough() {
-                        drop(state);
-                        if self.verdict_changed(Occasion::Reconcile) {
-                            return End::Again;
-                        }
-                        state = self.watch.desk.lock();
-                    }
-                    let next = room.then(|| state.pending.next_deadline()).flatten();
-                    let until = [next, Some(now + HELD)].into_iter().flatten().min();
-                    state = self.watch.desk.wait(state, until);
-                }
-            };
-            let delete = self.watch.invocation.options.delete && self.known.held.is_none();
-            let scan = Scan {
-                root: self.root,
-                rules: &self.watch.invocation.rules,
-                journal: &self.journal,
-                delete,
-                restless: self.watch.desk.lock().restless(&batch),
-            };
-            let scanned = scan.look(&batch);
-            if delete && scanned.deletes() {
-                let occasion = if scanned.compares() { Occasion::Reconcile } else { Occasion::Live };
-                if self.verdict_changed(occasion) {
-                    self.watch.desk.leave(|state| {
-                        state.pending.fail_back(batch.id, batch.paths(), Duration::ZERO, Instant::now());
-                    });
-                    return End::Again;
                 }
             }
-            self.send(tasks, batch.id, batch.since, scanned);
         }
     }
 
-    /// Why this session is over, if it is. The first reason found counts.
-    fn ended(&self, state: &mut super::desk::State) -> Option<End> {
-        for text in std::mem::take(&mut state.unwatched) {
-            self.watch.status.problem(&format!("not watched: {text}"));
+    /// Waits for the next thing to do. Everything that takes longer than a look is done by the caller, without the lock.
+    fn next(&mut self) -> Next {
+        let mut state = self.watch.desk.lock();
+        loop {
+            if state.stop {
+                return Next::End(End::Stop);
+            }
+            if let Some(why) = state.root_gone.take() {
+                return Next::End(End::RootGone(why));
+            }
+            if let Some(ended) = state.ended.take() {
+                return Next::End(End::Ended(ended));
+            }
+            if !state.words.is_empty() {
+                return Next::Say(std::mem::take(&mut state.words));
+            }
+            if let Some(well) = state.compared.take() {
+                return Next::Compared { well, failing: state.failing() };
+            }
+            if let Some(line) = self.watch.status.due(&state) {
+                return Next::Draw(line);
+            }
+            let now = Instant::now();
+            let poll = state.poll_unwatched(now);
+            let room = state.in_flight() < IN_FLIGHT;
+            if let Some(batch) = room.then(|| state.pending.take(now)).flatten() {
+                return Next::Batch(batch);
+            }
+            if self.known.held.is_some() && self.weighed.elapsed() >= HELD {
+                self.weighed = now;
+                return Next::WeighAgain;
+            }
+            let settles = room.then(|| state.pending.next_deadline()).flatten();
+            let until = [settles, poll, Some(now + HELD)].into_iter().flatten().min();
+            state = self.watch.desk.wait(state, until);
         }
-        if std::mem::take(&mut state.overflows) > 0 {
-            self.watch.status.problem("events were lost (the kernel's queue was full); comparing everything");
+    }
+
+    /// Looks at a batch and sends it, unless the guard's verdict has changed.
+    fn batch(&mut self, tasks: &Tasks, batch: &Batch) -> Option<End> {
+        let delete = self.watch.invocation.options.delete && self.known.held.is_none();
+        let scan = Scan {
+            root: self.root,
+            rules: &self.watch.invocation.rules,
+            journal: &self.journal,
+            delete,
+            restless: self.watch.desk.lock().restless(batch),
+        };
+        let scanned = scan.look(batch);
+        if delete && scanned.deletes() {
+            let occasion = if scanned.compares() { Occasion::Reconcile } else { Occasion::Live };
+            if self.verdict_changed(occasion) {
+                self.watch.desk.leave(|state| {
+                    state.pending.fail_back(batch.id, batch.paths(), Duration::ZERO, Instant::now());
+                });
+                return Some(End::Again);
+            }
         }
-        if state.stop {
-            return Some(End::Stop);
-        }
-        if let Some(why) = state.root_gone.take() {
-            return Some(End::RootGone(why));
-        }
-        state.ended.take().map(End::Ended)
+        self.send(tasks, batch.id, batch.since, scanned);
+        None
     }
 
     fn compare_everything(&mut self, tasks: &Tasks) {
         let work = vec![Work::Compare(RelPath::root())];
-        let now = Instant::now();
-        let batch = NO_BATCH;
-        self.send(tasks, batch, now, Scanned { work, failed: Vec::new() });
-        self.reconcile = Some((batch, now));
+        self.begun = Instant::now();
+        self.send(tasks, NO_BATCH, self.begun, Scanned { work, failed: Vec::new() });
     }
 
-    /// Once everything was compared, the journal speaks of this root and this start of the server.
-    fn note_reconcile(&mut self, state: &super::desk::State, seen: &ServerSeen) {
-        let Some((batch, since)) = self.reconcile else { return };
-        if state.batches.contains_key(&batch) {
-            return;
-        }
-        self.reconcile = None;
-        self.known.stale = false;
-        if self.known.held.is_none() {
+    /// Once everything was compared, and nothing was held back, the journal speaks of this root and this start of the
+    /// server.
+    fn note_compared(&mut self, well: bool, failing: usize, seen: &ServerSeen) {
+        let took = self.begun.elapsed().as_secs_f64();
+        self.known.stale = !well;
+        let held = self.known.held.is_some();
+        if well && !held {
             self.watch.note(self.guard.adopt(&self.journal));
             self.watch.note(self.journal.set_server_seen(seen).map_err(std::io::Error::other));
         }
-        self.watch.status.log(&format!("in sync after {:.2} s, watching", since.elapsed().as_secs_f64()));
-    }
-
-    fn held_long_enough(&mut self) -> bool {
-        let due = self.told_held.is_none_or(|at| at.elapsed() >= HELD);
-        if due {
-            self.told_held = Some(Instant::now());
-        }
-        due
+        let text = match (well && failing == 0, held) {
+            (true, false) => format!("in sync after {took:.2} s, watching"),
+            (true, true) => format!("compared in {took:.2} s but for the deletions that are held, watching"),
+            (false, _) => {
+                format!("compared in {took:.2} s; {failing} paths failed and are tried again, watching")
+            }
+        };
+        self.watch.status.log(&text);
     }
 
     fn verdict_changed(&mut self, occasion: Occasion) -> bool {
-        let verdict = self.guard.check(&self.journal, occasion);
+        let verdict = self.watch.verdict(&self.guard, &self.journal, self.copy_is_empty, occasion);
         self.watch.weigh(verdict, self.known)
     }
 
@@ -344,7 +392,7 @@ impl Trunk<'_, '_> {
             for (dirty, error) in scanned.failed {
                 let text = format!("{}: {error}", dirty.path);
                 if state.failed(dirty.path, ProblemClass::Path) {
-                    self.watch.status.problem(&text);
+                    state.words.push(text);
                 }
             }
             state.begin(batch, since, scanned.work.iter().map(Work::retry))
@@ -352,7 +400,7 @@ impl Trunk<'_, '_> {
         for (id, work) in ids.into_iter().zip(scanned.work) {
             let booked = match &work {
                 Work::Remove(path) => Some(Note::Removed(path.clone())),
-                Work::Rename(from, to) => Some(Note::Renamed(from.clone(), to.clone())),
+                Work::Rename(from, to, _) => Some(Note::Renamed(from.clone(), to.clone())),
                 Work::Compare(_) | Work::Put(..) => None,
             };
             if let Some(booked) = booked {

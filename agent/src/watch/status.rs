@@ -40,22 +40,26 @@ impl Status {
         *self.drawn.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// Draws the status line, on a terminal.
-    pub(super) fn draw(&self, state: &State) {
+    /// The status line, when it is time to draw it anew; never but on a terminal.
+    pub(super) fn due(&self, state: &State) -> Option<String> {
         if !self.terminal {
-            return;
+            return None;
         }
         let mut drawn = self.drawn.lock().unwrap_or_else(PoisonError::into_inner);
         if drawn.is_some_and(|at| at.elapsed() < REDRAW) {
-            return;
+            return None;
         }
         *drawn = Some(Instant::now());
         let pending = state.pending.len() + state.in_flight();
         let lag = state.oldest().map_or(0.0, |since| since.elapsed().as_secs_f64());
         let ack =
             state.last_ack.map_or("never".into(), |at| format!("{:.0} s ago", at.elapsed().as_secs_f64()));
+        Some(format!("pending {pending}, lag {lag:.1} s, last ack {ack}"))
+    }
+
+    /// Draws the status line. Not under the desk's lock: a terminal may be stopped.
+    pub(super) fn draw(&self, line: &str) {
         let mut out = std::io::stdout().lock();
-        let _closed = write!(out, "\r\x1b[Kpending {pending}, lag {lag:.1} s, last ack {ack}")
-            .and_then(|()| out.flush());
+        let _closed = write!(out, "\r\x1b[K{line}").and_then(|()| out.flush());
     }
 }

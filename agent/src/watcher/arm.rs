@@ -165,16 +165,13 @@ impl Engine {
         }
     }
 
-    /// Watches what stands at a name of a held directory and fits it into the tree.
+    /// Watches what stands at a name of a held directory, which the rules do not exclude, and fits it into the tree.
     fn adopt(&mut self, above: &RelPath, dir: &Dir, visit: Visit) {
         let (parent, name) = (visit.parent, &*visit.name);
         let Ok(path) = above.child(name) else {
             let reason = "the paths in it are too long to be named".into();
             return self.signals.push(Signal::Unwatched { path: above.clone(), reason });
         };
-        if self.rules.excludes(&path, true) {
-            return;
-        }
         let (watch, inode) = match self.watch(dir, name) {
             Ok(found) => found,
             Err(error) => return self.unwatched(path, &error),
@@ -210,10 +207,15 @@ impl Engine {
             let reason = format!("it is the same directory as {other} and is watched there only");
             return self.signals.push(Signal::Unwatched { path, reason });
         }
+        let (left, old) = (self.tree.path(wd), self.tree.place(wd));
         if let Some(other) = self.tree.attach(wd, (visit.parent, &visit.name), self.position) {
             self.later(Task::Question { wd: other, tries: 0 });
         }
         self.compare(wd);
+        if let (Some(path), Some((parent, name))) = (left, old) {
+            self.signals.push(Signal::Dirty { path, why: Why::Gone, dir: true });
+            self.visit_arrival(parent, &name);
+        }
     }
 
     /// Reads a directory. It has been watched before, and every event up to then has been handled.

@@ -50,7 +50,7 @@ impl Engine {
             } else if mask.intersects(EventMask::DELETE_SELF | EventMask::IGNORED) {
                 self.root_gone("it was removed".into());
             } else if mask.contains(EventMask::ATTRIB) {
-                self.signals.push(Signal::Dirty { path: RelPath::root(), why: Why::Touched, dir: true });
+                self.signals.push(Signal::Dirty { path: RelPath::root(), why: Why::Described, dir: true });
             }
         } else if mask.contains(EventMask::UNMOUNT) {
             // What the mount hid is visible again; it is not what changed, so it is not to be compared.
@@ -95,6 +95,10 @@ impl Engine {
         }
         match why {
             Why::Created if dir => self.visit(parent, name),
+            // One that could not be watched before may be open to us now.
+            Why::Described if dir && self.tree.child(parent, name, self.position).is_none() => {
+                self.visit_arrival(parent, name);
+            }
             // Somebody may still hold the removed directory open, and then its watch would stay.
             Why::Gone if dir => {
                 if let Some(child) = self.tree.child(parent, name, self.position) {

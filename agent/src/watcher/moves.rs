@@ -84,10 +84,10 @@ mod tests {
     fn halves_pair_by_cookie_in_any_order() {
         let now = Instant::now();
         let mut moves = Moves::default();
-        moves.depart(7, departed(b"a"), now);
-        moves.depart(8, departed(b"b"), now);
-        assert_eq!(&*moves.arrive(7).expect("a").name, b"a");
-        assert_eq!(&*moves.arrive(8).expect("b").name, b"b");
+        (0..20).for_each(|cookie| moves.depart(u32::from(cookie), departed(&[cookie]), now));
+        for cookie in (0..20).rev() {
+            assert_eq!(*moves.arrive(u32::from(cookie)).expect("departed").name, [cookie]);
+        }
         assert!(moves.arrive(7).is_none());
         assert!(moves.expire(now + PATIENCE_MAX, true).is_empty());
     }

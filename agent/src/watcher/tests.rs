@@ -296,6 +296,22 @@ fn renames_from_many_threads_pair_rightly() {
 }
 
 #[test]
+fn an_exchange_of_directories_is_two_renames_and_nothing_is_compared() {
+    let mut world = World::with(&[], |tree| {
+        ["a/in_a", "b/in_b"].iter().for_each(|dir| fs::create_dir_all(tree.join(dir)).expect("dir"));
+    });
+    let signals = world.hear(|world| {
+        let cwd = rustix::fs::CWD;
+        let exchange = rustix::fs::RenameFlags::EXCHANGE;
+        rustix::fs::renameat_with(cwd, world.at("a"), cwd, world.at("b"), exchange).expect("exchange");
+        fs::write(world.at("b/in_a/f"), "").expect("f");
+    });
+    assert_eq!(signals[..2], [renamed("a", "b", true), renamed("b", "a", true)]);
+    assert!(signals[2..].iter().all(|signal| concerns(signal, "b/in_a/f")), "{signals:?}");
+    assert_eq!(world.watches(), 5);
+}
+
+#[test]
 fn a_chain_and_an_exchange_of_directories_leave_all_watched_where_they_are() {
     let mut world = World::with(&[], |tree| {
         ["a/in_a", "b/in_b"].iter().for_each(|dir| fs::create_dir_all(tree.join(dir)).expect("dir"));
@@ -406,6 +422,19 @@ fn a_removed_directory_that_somebody_holds_open_is_given_up() {
     fs::remove_dir(world.at("d")).expect("rmdir");
     world.until_watches(1);
     drop(held);
+}
+
+#[test]
+fn the_late_end_of_a_watch_does_not_end_its_successor_at_the_same_path() {
+    let mut world = World::with(&[], |tree| fs::create_dir(tree.join("d")).expect("d"));
+    fs::rename(world.at("d"), world.outside("d")).expect("move out");
+    fs::create_dir(world.at("d")).expect("mkdir");
+    // The old watch is ended once no second half of the rename has come; the kernel then says so.
+    world.until("the departure", |signals| signals.iter().any(|s| is_dirty(s, "d", Why::Gone)));
+    world.until_watches(2);
+    let signals = world.hear(|world| fs::write(world.at("d/f"), "").expect("f"));
+    assert!(covers(&signals, "d/f"), "{signals:?}");
+    assert_eq!(world.watches(), 2);
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! What a role talks through: frames of items, batched on their way out.
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
@@ -89,13 +91,21 @@ pub struct Outbox<T> {
     items: Vec<T>,
     weight: usize,
     pace: Option<Pace>,
+    stopped: Arc<AtomicBool>,
 }
 
 impl<T: Framed> Outbox<T> {
     /// `bwlimit` is in bytes a second of file data and its framing; 0 for none.
     pub fn new(out: mpsc::Sender<Vec<T>>, bwlimit: u64) -> Self {
         let pace = (bwlimit > 0).then(|| Pace { rate: bwlimit, from: Instant::now(), sent: 0 });
-        Self { out, items: Vec::new(), weight: 0, pace }
+        Self { out, items: Vec::new(), weight: 0, pace, stopped: Arc::default() }
+    }
+
+    /// What stops this outbox when it is set: the next item is refused. The owner may be in the middle of a large tree
+    /// or file, and looks at nothing else until its end.
+    #[must_use]
+    pub fn stopper(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.stopped)
     }
 
     /// Adds an item. Blocks while the frames ahead of it are not taken.
@@ -103,6 +113,9 @@ impl<T: Framed> Outbox<T> {
     /// # Errors
     /// [`Ended::Broken`] when nobody takes frames any more.
     pub fn push(&mut self, item: T) -> Result<(), Ended> {
+        if self.stopped.load(Ordering::Relaxed) {
+            return Err(Ended::Stopped);
+        }
         self.weight += item.weight();
         self.items.push(item);
         // A limited stream goes out in small pieces, or it would not be smooth within a second.
@@ -122,7 +135,8 @@ impl<T: Framed> Outbox<T> {
             return Ok(());
         }
         if let Some(pace) = &mut self.pace {
-            pace.wait(self.weight as u64, || self.out.is_closed());
+            let (out, stopped) = (&self.out, &self.stopped);
+            pace.wait(self.weight as u64, || out.is_closed() || stopped.load(Ordering::Relaxed));
         }
         self.weight = 0;
         self.out

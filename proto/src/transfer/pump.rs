@@ -1,8 +1,8 @@
 //! Between a role's link and a gRPC stream: the only asynchronous code of this room. It moves frames and nothing else.
 
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 

@@ -57,6 +57,7 @@ fn run(
         terms,
         rules: rules.clone(),
         umask: 0o022,
+        live: false,
         expected: None,
         partials: Arc::new(Forget),
     };

@@ -197,18 +197,19 @@ impl Committer {
     }
 
     fn directories(&mut self, dirs: Vec<(RelPath, Entry)>, tickets: &[Ticket]) {
-        let mut first = None;
         for (path, entry) in dirs {
             let outcome = self.describe_dir(&path, &entry);
             // One that went away since has a word of its own.
             let gone = [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory];
-            if let Err(error) = outcome && !gone.contains(&error.kind()) {
+            if let Err(error) = outcome
+                && !gone.contains(&error.kind())
+            {
                 let problem = problem_of(&path, "set attributes", &error);
-                first.get_or_insert_with(|| problem.clone());
                 self.problem(problem);
             }
         }
-        self.done(tickets, first.as_ref());
+        // Each has been told by its path, and is looked at again for itself.
+        self.done(tickets, None);
     }
 
     fn describe_dir(&mut self, path: &RelPath, entry: &Entry) -> io::Result<()> {

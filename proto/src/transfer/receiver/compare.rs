@@ -12,7 +12,7 @@ use crate::model::change::Action;
 use crate::model::digest::Digest;
 use crate::model::entry::{Entry, Kind};
 use crate::model::path::RelPath;
-use crate::model::problem::{Misbehaved, Problem};
+use crate::model::problem::{Misbehaved, Problem, ProblemClass};
 use crate::model::tree::Seed;
 use crate::transfer::link::Ended;
 use crate::transfer::receiver::ask::Ask;
@@ -32,6 +32,9 @@ impl Receiver {
         self.context.admit(&dir, true)?;
         // What was sent before is part of what is compared.
         self.barrier()?;
+        if self.context.live {
+            self.read_errors = false;
+        }
         self.comparison = Some(Comparison { seq, summary: None, failed: None });
         let entry = entry.map(|entry| self.context.localise(entry));
         let mut all = digest.is_none();
@@ -295,8 +298,17 @@ impl Receiver {
     /// What is left of a directory after its listing is ours alone.
     fn delete_left_over(&mut self, dir: &RelPath) -> Result<(), Ended> {
         let Some(current) = self.current.take() else { return Ok(()) };
-        let stop = self.read_errors && !self.context.options.ignore_errors;
-        if !self.context.may_delete() || stop || current.unusable.is_some() {
+        if !self.context.may_delete() || current.unusable.is_some() || current.own.is_empty() {
+            return Ok(());
+        }
+        if self.read_errors && !self.context.options.ignore_errors {
+            if let (true, Some(comparison)) = (self.context.live, &mut self.comparison) {
+                comparison.failed.get_or_insert_with(|| Problem {
+                    path: dir.clone(),
+                    text: "deletions skipped: not all of the source could be read".into(),
+                    class: ProblemClass::Path,
+                });
+            }
             return Ok(());
         }
         let mut names: Vec<_> = current.own.into_iter().collect();

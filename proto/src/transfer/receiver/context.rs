@@ -37,6 +37,7 @@ pub(super) struct Context {
     pub(super) options: Options,
     pub(super) terms: Terms,
     pub(super) rules: Rules,
+    pub(super) live: bool,
     pub(super) placement: Placement,
     pub(super) partials: Arc<dyn Partials>,
     pub(super) observer: Arc<dyn Observer>,
@@ -95,6 +96,7 @@ impl Context {
             options: config.options,
             terms: config.terms,
             rules: config.rules,
+            live: config.live,
             partials: config.partials,
             observer,
             expected: config.expected,
@@ -120,10 +122,10 @@ impl Context {
             return Err(Misbehaved::Unexpected("the root, which was not asked for"));
         }
         let top = path.components().next();
-        if let (Some(expected), Some(top)) = (&self.expected, top) {
-            if !expected.contains(top) {
-                return Err(Misbehaved::Unexpected("a path that was not asked for"));
-            }
+        if let (Some(expected), Some(top)) = (&self.expected, top)
+            && !expected.contains(top)
+        {
+            return Err(Misbehaved::Unexpected("a path that was not asked for"));
         }
         if self.rules.hides(path, is_dir) {
             return Err(Misbehaved::Unexpected("a path that is excluded"));
@@ -197,12 +199,7 @@ impl Context {
 
     /// The answer to a want begins; `over` when it also ends. A content that streams may have to come again, so its want
     /// stays open.
-    pub(super) fn answered(
-        &self,
-        id: RequestId,
-        path: &RelPath,
-        over: bool,
-    ) -> Result<Answered, Misbehaved> {
+    pub(super) fn answered(&self, id: RequestId, path: &RelPath, over: bool) -> Result<Answered, Misbehaved> {
         let answered = self.with_want(id, |want| {
             let basis = want.basis.as_ref().and_then(|file| file.try_clone().ok());
             (want.asked && want.path == *path).then(|| Answered { basis, tickets: want.tickets.clone() })

@@ -134,10 +134,10 @@ impl Lander {
 
     fn dir_of(&mut self, path: &RelPath) -> io::Result<Dir> {
         let parent = path.parent().unwrap_or_else(RelPath::root);
-        if let Some((last, dir)) = &self.last_dir {
-            if *last == parent {
-                return Ok(dir.clone());
-            }
+        if let Some((last, dir)) = &self.last_dir
+            && *last == parent
+        {
+            return Ok(dir.clone());
         }
         let dir = self.context.root.dir(&parent)?;
         self.last_dir = Some((parent, dir.clone()));

@@ -50,6 +50,9 @@ pub struct Config {
     pub terms: Terms,
     /// What is left alone.
     pub rules: Rules,
+    /// The sender goes on after its first comparison: read errors then hold deletions back for the comparison they
+    /// belong to, not for good.
+    pub live: bool,
     /// Permission bits that a new entry does not get without `-p`.
     pub umask: u32,
     /// Names that may appear at the top: a peer must not send what nobody asked for (CVE-2022-29154). `None` for

@@ -443,7 +443,7 @@ impl Sender {
 
     fn record(&mut self, seq: Seq, path: &RelPath, found: &Found, digest: Digest, groups: Vec<Group>) {
         if self.config.record {
-            let (path, entry, stamp) = (path.clone(), found.entry.clone(), found.stat);
+            let (path, entry, stamp) = (path.clone(), found.entry.clone(), lasting(&found.stat));
             self.outstanding.amend(seq, Sent { path, entry, stamp, digest, groups });
         }
     }
@@ -458,6 +458,13 @@ fn is_fresh(entry: &Entry) -> bool {
 fn is_rested(file: &File, found: &Found) -> io::Result<bool> {
     let rested = found.entry.size() <= limits::INLINE_MAX || age(found.stat.ctime) >= RESTED;
     Ok(rested && Stamp::of_file(file)? == found.stat)
+}
+
+/// A stamp to compare with later. A file that changed right before it was read may change again within the same tick of
+/// the kernel's clock and keep its times: such a stamp is made to equal none.
+pub(super) fn lasting(stamp: &Stamp) -> Stamp {
+    let ctime = if age(stamp.ctime) < RESTED { Time::default() } else { stamp.ctime };
+    Stamp { ctime, ..*stamp }
 }
 
 /// How long ago a time was; nothing for one that is yet to come.

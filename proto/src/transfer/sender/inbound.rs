@@ -1,6 +1,6 @@
 //! The sender's reader: turns what the receiver says into events, and books acks. It never waits for the writer.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 
 use super::outstanding::{Booked, Outstanding};
@@ -19,6 +19,8 @@ pub(super) struct Reader {
     pub(super) observer: Arc<dyn Observer>,
     /// Bytes of sums in the queue; the sender counts down.
     pub(super) sums: Arc<AtomicU64>,
+    /// Stops the writer, wherever it is.
+    pub(super) stop: Arc<AtomicBool>,
 }
 
 /// Bytes of sums that may wait: two of the largest signatures. An honest receiver asks for one such file at a time.
@@ -47,6 +49,7 @@ impl Reader {
                 }
             }
         };
+        self.stop.store(true, Ordering::Relaxed);
         let _late = self.events.send(Event::Ended(ended));
     }
 

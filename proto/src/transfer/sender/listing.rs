@@ -1,6 +1,6 @@
 //! Answers to "list this": entries, and where the receiver has nothing, their contents with them.
 
-use super::content::{Small, read_small};
+use super::content::{Small, lasting, read_small};
 use super::{Sender, Waiting, class_of};
 use crate::limits;
 use crate::model::digest::Digest;
@@ -119,7 +119,7 @@ impl Sender {
                         let sent = (self.config.record && !unstable).then(|| Sent {
                             path: path.clone(),
                             entry: found.entry.clone(),
-                            stamp: found.stat,
+                            stamp: lasting(&found.stat),
                             digest,
                             groups: Vec::new(),
                         });

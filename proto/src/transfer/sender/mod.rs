@@ -11,8 +11,9 @@ mod listing;
 mod outstanding;
 
 use std::collections::{HashSet, VecDeque};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, mpsc};
+use std::time::Duration;
 
 use super::link::{Ended, Link, Outbox};
 use super::observer::{Observer, TaskId};
@@ -107,17 +108,23 @@ enum Event {
 
 /// Gives a sender work while it runs.
 #[derive(Clone)]
-pub struct Tasks(mpsc::Sender<Event>);
+pub struct Tasks {
+    events: mpsc::Sender<Event>,
+    stopper: Arc<OnceLock<Arc<AtomicBool>>>,
+}
 
 impl Tasks {
     /// Queues a task. After the sender's end it is dropped: its owner hears of the end from [`run`].
     pub fn submit(&self, task: Task) {
-        let _late = self.0.send(Event::Task(task));
+        let _late = self.events.send(Event::Task(task));
     }
 
     /// Ends the sender at once.
     pub fn stop(&self) {
-        let _late = self.0.send(Event::Ended(Ended::Stopped));
+        if let Some(stopper) = self.stopper.get() {
+            stopper.store(true, Ordering::Relaxed);
+        }
+        let _late = self.events.send(Event::Ended(Ended::Stopped));
     }
 }
 
@@ -125,13 +132,15 @@ impl Tasks {
 pub struct Queue {
     tasks: mpsc::Sender<Event>,
     events: mpsc::Receiver<Event>,
+    stopper: Arc<OnceLock<Arc<AtomicBool>>>,
 }
 
 /// A new queue and the handle that fills it.
 #[must_use]
 pub fn queue() -> (Tasks, Queue) {
     let (tasks, events) = mpsc::channel();
-    (Tasks(tasks.clone()), Queue { tasks, events })
+    let stopper = Arc::<OnceLock<_>>::default();
+    (Tasks { events: tasks.clone(), stopper: Arc::clone(&stopper) }, Queue { tasks, events, stopper })
 }
 
 /// Brings the whole view across once, then ends the stream.
@@ -166,7 +175,11 @@ pub fn run(
     queue: Queue,
     observer: Arc<dyn Observer>,
 ) -> Result<(SenderTotals, ReceiverTotals), Ended> {
-    let Queue { tasks, events } = queue;
+    let Queue { tasks, events, stopper } = queue;
+    let out = Outbox::new(link.out, config.options.bwlimit);
+    let stop = out.stopper();
+    // A stop that came before there was anything to stop waits in the queue.
+    let _first = stopper.set(Arc::clone(&stop));
     let outstanding = Arc::new(Outstanding::default());
     let requests = Arc::new(AtomicUsize::new(0));
     let sums = Arc::new(AtomicU64::new(0));
@@ -176,13 +189,14 @@ pub fn run(
         requests: Arc::clone(&requests),
         observer: Arc::clone(&observer),
         sums: Arc::clone(&sums),
+        stop,
     };
     std::thread::Builder::new()
         .name("sender-read".into())
         .spawn(move || reader.run(link.inbox))
         .map_err(|e| Ended::fault("start a thread", e))?;
     let mut sender = Sender {
-        out: Outbox::new(link.out, config.options.bwlimit),
+        out,
         names: Names::new(config.terms.numeric_ids),
         seed: Seed::new(&config.terms, config.rules.iter()),
         observer,
@@ -203,7 +217,26 @@ pub fn run(
         sender.totals.problems += 1;
         sender.out.push(FromSender::Problem(problem))?;
     }
-    sender.work(&events)
+    match sender.work(&events) {
+        // The reader stopped us; its reason is in the queue.
+        Err(Ended::Stopped | Ended::Broken(_)) => Err(why_stopped(&events)),
+        ended => ended,
+    }
+}
+
+/// The first reason to end that waits in the queue.
+fn why_stopped(events: &mpsc::Receiver<Event>) -> Ended {
+    let reason = |event| match event {
+        Event::Ended(ended) => Some(ended),
+        _ => None,
+    };
+    let patience = Duration::from_secs(1);
+    while let Ok(event) = events.recv_timeout(patience) {
+        if let Some(ended) = reason(event) {
+            return ended;
+        }
+    }
+    Ended::Broken("the stream was closed".into())
 }
 
 struct Sender {
