@@ -50,36 +50,36 @@ pub mod from_sender {
     pub enum Item {
         /// From an agent that pushes.
         #[prost(message, tag = "1")]
-        Hello(super::Hello),
+        Hello(::prost::alloc::boxed::Box<super::Hello>),
         /// From a server that is pulled from.
         #[prost(message, tag = "2")]
-        Welcome(super::Welcome),
+        Welcome(::prost::alloc::boxed::Box<super::Welcome>),
         #[prost(message, tag = "3")]
-        Refused(super::Refused),
+        Refused(::prost::alloc::boxed::Box<super::Refused>),
         #[prost(message, tag = "4")]
-        Compare(super::Compare),
+        Compare(::prost::alloc::boxed::Box<super::Compare>),
         #[prost(message, tag = "5")]
-        Listing(super::Listing),
+        Listing(::prost::alloc::boxed::Box<super::Listing>),
         #[prost(message, tag = "6")]
         Opened(super::Opened),
         #[prost(message, tag = "7")]
-        Put(super::Put),
+        Put(::prost::alloc::boxed::Box<super::Put>),
         #[prost(message, tag = "8")]
         Chunk(super::Chunk),
         #[prost(message, tag = "9")]
-        PutEnd(super::PutEnd),
+        PutEnd(::prost::alloc::boxed::Box<super::PutEnd>),
         #[prost(message, tag = "10")]
         PutFailed(super::PutFailed),
         #[prost(message, tag = "11")]
-        Offer(super::Offer),
+        Offer(::prost::alloc::boxed::Box<super::Offer>),
         #[prost(message, tag = "12")]
         Remove(super::Remove),
         #[prost(message, tag = "13")]
-        Rename(super::Rename),
+        Rename(::prost::alloc::boxed::Box<super::Rename>),
         #[prost(message, tag = "14")]
-        Problem(super::Problem),
+        Problem(::prost::alloc::boxed::Box<super::Problem>),
         #[prost(message, tag = "15")]
-        Done(super::SenderDone),
+        Done(::prost::alloc::boxed::Box<super::SenderDone>),
         #[prost(message, tag = "16")]
         Name(super::Name),
     }
@@ -95,12 +95,12 @@ pub mod from_receiver {
     pub enum Item {
         /// From an agent that pulls.
         #[prost(message, tag = "1")]
-        Hello(super::Hello),
+        Hello(::prost::alloc::boxed::Box<super::Hello>),
         /// From a server that is pushed to.
         #[prost(message, tag = "2")]
-        Welcome(super::Welcome),
+        Welcome(::prost::alloc::boxed::Box<super::Welcome>),
         #[prost(message, tag = "3")]
-        Refused(super::Refused),
+        Refused(::prost::alloc::boxed::Box<super::Refused>),
         #[prost(message, tag = "4")]
         Open(super::Open),
         #[prost(message, tag = "5")]
@@ -110,11 +110,11 @@ pub mod from_receiver {
         #[prost(message, tag = "7")]
         Ack(super::Ack),
         #[prost(message, tag = "8")]
-        Failed(super::Failed),
+        Failed(::prost::alloc::boxed::Box<super::Failed>),
         #[prost(message, tag = "9")]
-        Change(super::Change),
+        Change(::prost::alloc::boxed::Box<super::Change>),
         #[prost(message, tag = "10")]
-        Done(super::ReceiverDone),
+        Done(::prost::alloc::boxed::Box<super::ReceiverDone>),
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -409,21 +409,26 @@ impl Sender {
         self.send_ops(seq, vec![Op::Copy { offset, len }])
     }
 
+    /// Sends the next steps of a content, in chunks of bounded size: a search gives many at once.
     fn send_ops(&mut self, seq: Seq, ops: Vec<Op>) -> Result<(), Ended> {
-        if ops.is_empty() {
-            return Ok(());
-        }
-        let (mut literal, mut matched) = (0, 0);
-        for op in &ops {
-            match op {
-                Op::Literal(bytes) => literal += bytes.len() as u64,
-                Op::Copy { len, .. } => matched += len,
+        let (mut chunk, mut literal) = (Vec::new(), 0);
+        for op in ops {
+            match &op {
+                Op::Literal(bytes) => {
+                    self.totals.literal_bytes += bytes.len() as u64;
+                    literal += bytes.len();
+                }
+                Op::Copy { len, .. } => self.totals.matched_bytes += len,
+            }
+            self.observer.file_advanced(op.len());
+            chunk.push(op);
+            if literal >= limits::CHUNK_LEN {
+                literal = 0;
+                let ops = std::mem::take(&mut chunk);
+                self.out.push(FromSender::Chunk { seq, ops })?;
             }
         }
-        self.totals.literal_bytes += literal;
-        self.totals.matched_bytes += matched;
-        self.observer.file_advanced(literal + matched);
-        self.out.push(FromSender::Chunk { seq, ops })
+        if chunk.is_empty() { Ok(()) } else { self.out.push(FromSender::Chunk { seq, ops: chunk }) }
     }
 
     /// A content cannot be sent, or not to its end: the receiver forgets what came, and the path is a problem.

@@ -21,9 +21,9 @@ impl TryFrom<g::FromReceiver> for FromReceiver {
 
     fn try_from(message: g::FromReceiver) -> Result<Self, Misbehaved> {
         Ok(match message.item.ok_or(Misbehaved::Missing("item"))? {
-            Item::Hello(m) => Self::Hello(m.try_into()?),
-            Item::Welcome(m) => Self::Welcome(m.try_into()?),
-            Item::Refused(m) => Self::Refused(m.into()),
+            Item::Hello(m) => Self::Hello((*m).try_into()?),
+            Item::Welcome(m) => Self::Welcome((*m).try_into()?),
+            Item::Refused(m) => Self::Refused((*m).into()),
             Item::Open(m) => Self::Open { id: request(m.id)?, dir: path_or_root(&m.dir)?, all: m.all },
             Item::Want(m) => Self::Want {
                 id: request(m.id)?,
@@ -44,8 +44,8 @@ impl TryFrom<g::FromReceiver> for FromReceiver {
                     text: m.text,
                 },
             },
-            Item::Change(m) => Self::Change(m.try_into()?),
-            Item::Done(m) => Self::Done(m.into()),
+            Item::Change(m) => Self::Change((*m).try_into()?),
+            Item::Done(m) => Self::Done((*m).into()),
         })
     }
 }
@@ -110,9 +110,9 @@ impl From<g::ReceiverDone> for ReceiverTotals {
 impl From<FromReceiver> for g::FromReceiver {
     fn from(message: FromReceiver) -> Self {
         let item = match message {
-            FromReceiver::Hello(m) => Item::Hello(m.into()),
-            FromReceiver::Welcome(m) => Item::Welcome(m.into()),
-            FromReceiver::Refused(m) => Item::Refused(m.into()),
+            FromReceiver::Hello(m) => Item::Hello(Box::new(m.into())),
+            FromReceiver::Welcome(m) => Item::Welcome(Box::new(m.into())),
+            FromReceiver::Refused(m) => Item::Refused(Box::new(m.into())),
             FromReceiver::Open { id, dir, all } => Item::Open(g::Open { id, dir: path_bytes(&dir), all }),
             FromReceiver::Want { id, path, basis } => Item::Want(g::Want {
                 id,
@@ -121,7 +121,7 @@ impl From<FromReceiver> for g::FromReceiver {
             }),
             FromReceiver::Sums { want, sums, last } => Item::Sums(g::Sums { want, sums, last }),
             FromReceiver::Ack(seqs) => Item::Ack(g::Ack { seqs }),
-            FromReceiver::Failed { seq, problem } => Item::Failed(g::Failed {
+            FromReceiver::Failed { seq, problem } => Item::Failed(Box::new(g::Failed {
                 seq,
                 path: path_bytes(&problem.path),
                 text: problem.text,
@@ -131,9 +131,9 @@ impl From<FromReceiver> for g::FromReceiver {
                     ProblemClass::Vanished => g::failed::Class::Vanished,
                 }
                 .into(),
-            }),
-            FromReceiver::Change(m) => Item::Change(m.into()),
-            FromReceiver::Done(m) => Item::Done(m.into()),
+            })),
+            FromReceiver::Change(m) => Item::Change(Box::new(m.into())),
+            FromReceiver::Done(m) => Item::Done(Box::new(m.into())),
         };
         Self { item: Some(item) }
     }

@@ -16,18 +16,18 @@ impl TryFrom<g::FromSender> for FromSender {
 
     fn try_from(message: g::FromSender) -> Result<Self, Misbehaved> {
         Ok(match message.item.ok_or(Misbehaved::Missing("item"))? {
-            Item::Hello(m) => Self::Hello(m.try_into()?),
-            Item::Welcome(m) => Self::Welcome(m.try_into()?),
-            Item::Refused(m) => Self::Refused(m.into()),
+            Item::Hello(m) => Self::Hello((*m).try_into()?),
+            Item::Welcome(m) => Self::Welcome((*m).try_into()?),
+            Item::Refused(m) => Self::Refused((*m).into()),
             Item::Compare(m) => Self::Compare {
                 seq: m.seq,
                 dir: path_or_root(&m.dir)?,
                 entry: m.entry.map(TryInto::try_into).transpose()?,
                 digest: digest_or_none(&m.digest, "digest")?,
             },
-            Item::Listing(m) => Self::Listing(m.try_into()?),
+            Item::Listing(m) => Self::Listing((*m).try_into()?),
             Item::Opened(m) => Self::Opened(m.open),
-            Item::Put(m) => Self::Put(m.try_into()?),
+            Item::Put(m) => Self::Put((*m).try_into()?),
             Item::Chunk(m) => Self::Chunk {
                 seq: m.seq,
                 ops: m.ops.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
@@ -54,7 +54,7 @@ impl TryFrom<g::FromSender> for FromSender {
                 text: m.text,
                 class: if m.vanished { ProblemClass::Vanished } else { ProblemClass::Path },
             }),
-            Item::Done(m) => Self::Done(m.into()),
+            Item::Done(m) => Self::Done((*m).into()),
             Item::Name(m) => Self::Name { id: m.id, group: m.group, name: m.name.as_ref().into() },
         })
     }
@@ -142,44 +142,44 @@ impl From<g::SenderDone> for SenderTotals {
 impl From<FromSender> for g::FromSender {
     fn from(message: FromSender) -> Self {
         let item = match message {
-            FromSender::Hello(m) => Item::Hello(m.into()),
-            FromSender::Welcome(m) => Item::Welcome(m.into()),
-            FromSender::Refused(m) => Item::Refused(m.into()),
-            FromSender::Compare { seq, dir, entry, digest } => Item::Compare(g::Compare {
+            FromSender::Hello(m) => Item::Hello(Box::new(m.into())),
+            FromSender::Welcome(m) => Item::Welcome(Box::new(m.into())),
+            FromSender::Refused(m) => Item::Refused(Box::new(m.into())),
+            FromSender::Compare { seq, dir, entry, digest } => Item::Compare(Box::new(g::Compare {
                 seq,
                 dir: path_bytes(&dir),
                 entry: entry.as_ref().map(Into::into),
                 digest: digest.as_ref().map(digest_bytes).unwrap_or_default(),
-            }),
-            FromSender::Listing(m) => Item::Listing(m.into()),
+            })),
+            FromSender::Listing(m) => Item::Listing(Box::new(m.into())),
             FromSender::Opened(open) => Item::Opened(g::Opened { open }),
-            FromSender::Put(m) => Item::Put(m.into()),
+            FromSender::Put(m) => Item::Put(Box::new(m.into())),
             FromSender::Chunk { seq, ops } => {
                 Item::Chunk(g::Chunk { seq, ops: ops.into_iter().map(Into::into).collect() })
             }
-            FromSender::PutEnd { seq, digest, entry, unstable } => Item::PutEnd(g::PutEnd {
+            FromSender::PutEnd { seq, digest, entry, unstable } => Item::PutEnd(Box::new(g::PutEnd {
                 seq,
                 digest: digest_bytes(&digest),
                 entry: Some((&entry).into()),
                 unstable,
-            }),
+            })),
             FromSender::PutFailed { seq, want, again } => Item::PutFailed(g::PutFailed { seq, want, again }),
-            FromSender::Offer { seq, path, entry, digest } => Item::Offer(g::Offer {
+            FromSender::Offer { seq, path, entry, digest } => Item::Offer(Box::new(g::Offer {
                 seq,
                 path: path_bytes(&path),
                 entry: Some((&entry).into()),
                 digest: digest.as_ref().map(digest_bytes).unwrap_or_default(),
-            }),
+            })),
             FromSender::Remove { seq, path } => Item::Remove(g::Remove { seq, path: path_bytes(&path) }),
             FromSender::Rename { seq, from, to } => {
-                Item::Rename(g::Rename { seq, from: path_bytes(&from), to: path_bytes(&to) })
+                Item::Rename(Box::new(g::Rename { seq, from: path_bytes(&from), to: path_bytes(&to) }))
             }
-            FromSender::Problem(m) => Item::Problem(g::Problem {
+            FromSender::Problem(m) => Item::Problem(Box::new(g::Problem {
                 path: path_bytes(&m.path),
                 text: m.text,
                 vanished: m.class == ProblemClass::Vanished,
-            }),
-            FromSender::Done(m) => Item::Done(m.into()),
+            })),
+            FromSender::Done(m) => Item::Done(Box::new(m.into())),
             FromSender::Name { id, group, name } => {
                 Item::Name(g::Name { id, group, name: Bytes::from(name) })
             }
