@@ -12,6 +12,7 @@ mod house;
 mod operands;
 mod push_pull;
 mod refusals;
+mod restoring;
 mod strangers;
 mod tutorial;
 mod watch_faults;

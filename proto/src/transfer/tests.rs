@@ -16,10 +16,12 @@ use super::{receiver, sender};
 use crate::disk::{Names, Root, Style, walk};
 use crate::model::counter::{ReceiverTotals, SenderTotals};
 use crate::model::digest::Digest;
+use crate::model::entry::{Entry, Kind, Time};
 use crate::model::filter::Rules;
 use crate::model::options::{Keeps, Options, Terms};
 use crate::model::path::RelPath;
 use crate::model::tree::Seed;
+use crate::wire::message::{Content, FromSender, Inline, Listed, Listing, Put};
 
 fn archive() -> Options {
     Options {
@@ -189,4 +191,130 @@ fn a_name_reserved_for_our_own_files_is_never_transferred() {
     fs::write(from.join(".~dl0123456789abcdef"), "left by a crash").expect("written");
     sync(&from, &to, &archive(), &Rules::default());
     assert!(!to.join(".~dl0123456789abcdef").exists());
+}
+
+#[test]
+fn full_wires_both_ways_at_once_do_not_deadlock() {
+    let Pair { _top, from, to } = pair();
+    // Many files that differ a little: sums fill the way back while contents fill the way there.
+    for name in 0..3000 {
+        let text: Vec<u8> =
+            (0..40_000_u32).map(|i| ((i ^ name).wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        fs::write(to.join(format!("f{name}")), &text).expect("written");
+        fs::write(from.join(format!("f{name}")), [&text[..20_000], b"new", &text[20_000..]].concat())
+            .expect("written");
+    }
+    let (done, wait) = std::sync::mpsc::channel();
+    let ends = (from.clone(), to.clone());
+    std::thread::spawn(move || done.send(sync(&ends.0, &ends.1, &archive(), &Rules::default())));
+    let (sent, _) = wait.recv_timeout(std::time::Duration::from_secs(120)).expect("it ends");
+    assert!(sent.matched_bytes > sent.literal_bytes * 10, "{sent:?}");
+    assert_eq!(picture(&from), picture(&to));
+}
+
+#[test]
+fn a_wanted_file_that_changes_under_every_reading_arrives_all_the_same() {
+    let Pair { _top, from, to } = pair();
+    // It is there already, so that it is asked for; and it grows for as long as anybody reads.
+    fs::write(to.join("log"), "old").expect("written");
+    let log = fs::OpenOptions::new().create(true).append(true).open(from.join("log")).expect("opened");
+    let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let stopped = Arc::clone(&stop);
+    let writer = std::thread::spawn(move || {
+        use std::io::Write;
+        let mut log = log;
+        while !stopped.load(std::sync::atomic::Ordering::Relaxed) {
+            log.write_all(&[b'x'; 4096]).expect("written");
+            std::thread::sleep(std::time::Duration::from_micros(200));
+        }
+    });
+    while fs::metadata(from.join("log")).expect("stat").len() < 4 << 20 {
+        std::thread::yield_now();
+    }
+    let (sent, received) = sync(&from, &to, &archive(), &Rules::default());
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    writer.join().expect("no panic");
+    assert_eq!((sent.problems, received.problems), (0, 0));
+    assert!(fs::metadata(to.join("log")).expect("stat").len() >= 4 << 20);
+    sync(&from, &to, &archive(), &Rules::default());
+    assert_eq!(picture(&from), picture(&to));
+}
+
+/// A sender that says these things, one after another.
+fn hostile(expected: Option<&str>, says: Vec<FromSender>) -> Option<Ended> {
+    let top = tempfile::tempdir().expect("temporary directory");
+    let root = Root::open(top.path(), Style::default()).expect("root");
+    let terms = Terms::new(&archive(), &Keeps::ALL);
+    let (theirs, ours) = link::pair();
+    let config = receiver::Config {
+        root,
+        options: Options { delete: true, ..archive() },
+        terms,
+        rules: Rules::default(),
+        live: false,
+        umask: 0o022,
+        expected: expected.map(|name| std::iter::once(name.as_bytes().into()).collect()),
+        partials: Arc::new(Forget),
+    };
+    ours.out.blocking_send(says).expect("taken");
+    drop(ours.out);
+    let ended = receiver::run(config, theirs, Arc::new(Silent)).err();
+    let left: Vec<_> = fs::read_dir(top.path()).expect("directory").collect();
+    assert!(left.is_empty(), "something landed: {left:?}");
+    ended
+}
+
+#[test]
+fn a_hostile_sender_is_cut_off_and_nothing_of_it_lands() {
+    let p = |path: &str| RelPath::parse(path.as_bytes()).expect("path");
+    let entry = |kind| Entry { kind, mode: 0o644, mtime: Time::default(), uid: 0, gid: 0 };
+    let inline = || Inline { bytes: "key".into(), digest: Digest::of(b"key") };
+    let listing = |dir: RelPath, name: &str| {
+        let path = dir.child(name.as_bytes()).expect("path");
+        let entry = entry(Kind::File { size: 3 });
+        let listed = Listed { path, entry, digest: None, content: Some(inline()) };
+        FromSender::Listing(Listing { seq: 2, open: 0, dir, entries: vec![listed], last: true, sound: true })
+    };
+    let begin = |dir: RelPath| FromSender::Compare { seq: 1, dir, entry: None, digest: None };
+    let put = |path: RelPath, content| {
+        FromSender::Put(Put { seq: 1, want: 0, path, entry: entry(Kind::File { size: 3 }), content })
+    };
+    let cases = [
+        (
+            "another directory than was asked for",
+            vec![begin(RelPath::root()), listing(p(".ssh"), "authorized_keys")],
+        ),
+        ("the root, where one file was asked for", vec![begin(RelPath::root())]),
+        ("a path that was not asked for", vec![put(p("other"), Content::Inline(inline()))]),
+        ("a reserved name", vec![put(p("file/.~dl0123456789abcdef"), Content::Inline(inline()))]),
+        (
+            "an answer to no want",
+            vec![FromSender::Put(Put {
+                seq: 1,
+                want: 7,
+                path: p("file"),
+                entry: entry(Kind::File { size: 3 }),
+                content: Content::Inline(inline()),
+            })],
+        ),
+        ("a chunk of nothing", vec![FromSender::Chunk { seq: 9, ops: Vec::new() }]),
+        ("an end of no open", vec![FromSender::Opened(5)]),
+        (
+            "a content within a content",
+            vec![
+                put(p("file"), Content::Stream(None)),
+                FromSender::Put(Put {
+                    seq: 2,
+                    want: 0,
+                    path: p("file"),
+                    entry: entry(Kind::File { size: 3 }),
+                    content: Content::Stream(None),
+                }),
+            ],
+        ),
+    ];
+    for (what, says) in cases {
+        let ended = hostile(Some("file"), says);
+        assert!(matches!(ended, Some(Ended::Misbehaved(_))), "{what}: {ended:?}");
+    }
 }

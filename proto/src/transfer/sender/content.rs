@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use prost::bytes::Bytes;
 
-use super::groups::{GroupPlan, buffer_len, read_full};
+use super::groups::{GroupPlan, Reading};
 use super::{Known, Read, Sender, TaskId, Waiting, class_of};
 use crate::disk::{Dir, Found, Stamp};
 use crate::limits;
@@ -133,7 +133,7 @@ impl Sender {
     fn offer_digest(&mut self, id: TaskId, path: RelPath, read: Read) -> Result<(), Ended> {
         let hashed = self.config.view.holder(&path).and_then(|(dir, name)| {
             let (file, found) = dir.open_file(&name)?;
-            Ok((GroupPlan::compare(&file, None)?, is_rested(&file, &found)?, found))
+            Ok((GroupPlan::compare(&file, found.stat.size, None)?, is_rested(&file, &found)?, found))
         });
         let (plan, stable, found) = match hashed {
             Ok(hashed) => hashed,
@@ -177,7 +177,7 @@ impl Sender {
     fn put_groups(&mut self, id: TaskId, path: RelPath, known: Known, read: Read) -> Result<(), Ended> {
         let planned = self.config.view.holder(&path).and_then(|(dir, name)| {
             let (file, found) = dir.open_file(&name)?;
-            let plan = GroupPlan::compare(&file, Some(&known))?;
+            let plan = GroupPlan::compare(&file, found.stat.size, Some(&known))?;
             let stable = is_rested(&file, &found)?;
             Ok((plan, dir, name, found, stable))
         });
@@ -289,7 +289,7 @@ impl Sender {
             self.observer.file_started(&path, found.entry.size());
             let (entry, content) = (found.entry.clone(), Content::Stream(basis));
             self.out.push(FromSender::Put(Put { seq, want, path: path.clone(), entry, content }))?;
-            let streamed = match self.stream_once(seq, &file, &plan)? {
+            let streamed = match self.stream_once(seq, Reading::new(&file, found.stat.size), &file, &plan)? {
                 Ok(streamed) => streamed,
                 Err(error) => return self.give_up(seq, want, &path, &error),
             };
@@ -323,20 +323,26 @@ impl Sender {
     }
 
     /// One reading of a file. The outer error ends the stream, the inner one this file.
-    fn stream_once(&mut self, seq: Seq, file: &File, plan: &Plan) -> Result<io::Result<Streamed>, Ended> {
+    fn stream_once(
+        &mut self,
+        seq: Seq,
+        reading: Reading<'_>,
+        file: &File,
+        plan: &Plan,
+    ) -> Result<io::Result<Streamed>, Ended> {
         match plan {
-            Plan::Whole => self.stream_whole(seq, file),
-            Plan::Search(sums) => self.stream_search(seq, file, sums),
+            Plan::Whole => self.stream_whole(seq, reading),
+            Plan::Search(sums) => self.stream_search(seq, reading, sums),
             Plan::Groups(planned) => self.stream_groups(seq, file, &planned.1),
         }
     }
 
-    fn stream_whole(&mut self, seq: Seq, file: &File) -> Result<io::Result<Streamed>, Ended> {
+    fn stream_whole(&mut self, seq: Seq, mut reading: Reading<'_>) -> Result<io::Result<Streamed>, Ended> {
         let mut hasher = GroupHasher::new();
         let mut size = 0;
         loop {
             let mut bytes = vec![0; limits::CHUNK_LEN];
-            let len = match read_full(file, &mut bytes) {
+            let len = match reading.fill(&mut bytes) {
                 Ok(len) => len,
                 Err(error) => return Ok(Err(error)),
             };
@@ -351,15 +357,19 @@ impl Sender {
         }
     }
 
-    fn stream_search(&mut self, seq: Seq, file: &File, sums: &Sums) -> Result<io::Result<Streamed>, Ended> {
+    fn stream_search(
+        &mut self,
+        seq: Seq,
+        mut reading: Reading<'_>,
+        sums: &Sums,
+    ) -> Result<io::Result<Streamed>, Ended> {
         let mut hasher = GroupHasher::new();
         let mut size = 0;
-        let size_hint = file.metadata().map_or(0, |m| m.len());
-        let mut buffer = vec![0; buffer_len(size_hint)];
-        let mut search = Search::new(sums, size_hint);
+        let mut buffer = reading.buffer();
+        let mut search = Search::new(sums, reading.left());
         let mut ops = Vec::new();
         loop {
-            let len = match read_full(file, &mut buffer) {
+            let len = match reading.fill(&mut buffer) {
                 Ok(len) => len,
                 Err(error) => return Ok(Err(error)),
             };

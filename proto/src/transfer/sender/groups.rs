@@ -11,12 +11,6 @@ use crate::model::digest::{Digest, Group, GroupHasher};
 /// Read at once from a file; a multiple of [`limits::DIGEST_GROUP`].
 const READ_LEN: usize = 1024 * 1024;
 
-/// The length of a buffer to read a file of this size with: clearing a large one costs more than a small file.
-pub(super) fn buffer_len(size: u64) -> usize {
-    // One byte more shows the end at the first reading.
-    usize::try_from(size.saturating_add(1)).unwrap_or(READ_LEN).min(READ_LEN)
-}
-
 /// A file compared with the groups of its former content.
 pub(super) struct GroupPlan {
     /// Ranges to send, merged: offset and length. What lies between is copied.
@@ -28,14 +22,14 @@ pub(super) struct GroupPlan {
 
 impl GroupPlan {
     /// Reads the file and compares it with what is known; with nothing known all of it differs.
-    pub(super) fn compare(file: &File, known: Option<&Known>) -> io::Result<Self> {
+    pub(super) fn compare(file: &File, size: u64, known: Option<&Known>) -> io::Result<Self> {
         let mut hasher = GroupHasher::new();
         let group = usize::try_from(limits::DIGEST_GROUP).unwrap_or(usize::MAX);
-        let mut buffer = vec![0; buffer_len(file.metadata()?.len())];
+        let mut reading = Reading::new(file, size);
+        let mut buffer = reading.buffer();
         let (mut literal, mut size) = (Vec::<(u64, u64)>::new(), 0);
         loop {
-            let len = read_full(file, &mut buffer)?;
-            // A file that grew since its size was asked for is cut at another place than its groups: it then differs.
+            let len = reading.fill(&mut buffer)?;
             for piece in buffer[..len].chunks(group) {
                 hasher.update(piece);
                 let index = usize::try_from(size / limits::DIGEST_GROUP).unwrap_or(usize::MAX);
@@ -51,7 +45,7 @@ impl GroupPlan {
                 }
                 size += piece.len() as u64;
             }
-            if len < buffer.len() {
+            if len == 0 {
                 let (digest, groups) = hasher.finish();
                 return Ok(Self { literal, size, digest, groups });
             }
@@ -63,16 +57,42 @@ impl GroupPlan {
     }
 }
 
-/// Reads until the buffer is full or the file ends.
-pub(super) fn read_full(mut file: &File, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match file.read(&mut buffer[filled..]) {
-            Ok(0) => break,
-            Ok(len) => filled += len,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
+/// A file being read, to the length it had when it was opened: what is appended meanwhile is the next version's, and a
+/// file that grows faster than it is read would have no end.
+pub(super) struct Reading<'a> {
+    file: &'a File,
+    left: u64,
+}
+
+impl<'a> Reading<'a> {
+    /// From where the file stands, for `size` bytes at most.
+    pub(super) fn new(file: &'a File, size: u64) -> Self {
+        Self { file, left: size }
     }
-    Ok(filled)
+
+    /// Bytes still to be read.
+    pub(super) fn left(&self) -> u64 {
+        self.left
+    }
+
+    /// A buffer to read with: clearing a large one costs more than a small file.
+    pub(super) fn buffer(&self) -> Vec<u8> {
+        vec![0; usize::try_from(self.left).unwrap_or(READ_LEN).clamp(1, READ_LEN)]
+    }
+
+    /// Reads until the buffer is full or the file ends.
+    pub(super) fn fill(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let want = buffer.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
+        let mut filled = 0;
+        while filled < want {
+            match self.file.read(&mut buffer[filled..want]) {
+                Ok(0) => break,
+                Ok(len) => filled += len,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.left -= filled as u64;
+        Ok(filled)
+    }
 }
