@@ -3,12 +3,12 @@
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use driftless_proto::limits;
+use driftless_proto::transfer::socket::{self, Counted, Wire};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -32,27 +32,6 @@ pub(crate) struct Caller {
     /// What crossed the socket.
     pub(crate) wire: Arc<Wire>,
     anonymous: Arc<Mutex<Option<OwnedSemaphorePermit>>>,
-}
-
-/// Bytes on the socket.
-#[derive(Default)]
-pub(crate) struct Wire {
-    received: AtomicU64,
-    sent: AtomicU64,
-    /// The connection is to end: every read and write fails from now on.
-    cut: AtomicBool,
-}
-
-impl Wire {
-    /// Bytes received and sent so far.
-    pub(crate) fn bytes(&self) -> (u64, u64) {
-        (self.received.load(Ordering::Relaxed), self.sent.load(Ordering::Relaxed))
-    }
-
-    /// Ends the connection: its next read or write, a ping at the latest, fails.
-    pub(crate) fn cut(&self) {
-        self.cut.store(true, Ordering::Relaxed);
-    }
 }
 
 impl Caller {
@@ -113,7 +92,7 @@ fn greet(
     tokio::spawn(async move {
         let _nodelay = stream.set_nodelay(true);
         let wire = Arc::new(Wire::default());
-        let counted = Counted { stream, wire: Arc::clone(&wire) };
+        let counted = Counted::new(stream, Arc::clone(&wire));
         let (io, certificate_users) = match acceptor {
             None => (Io::Plain(counted), Vec::new()),
             Some(acceptor) => match tokio::time::timeout(limits::HANDSHAKE, acceptor.accept(counted)).await {
@@ -157,10 +136,8 @@ pub(crate) struct Connection {
     caller: Caller,
 }
 
-enum Io {
-    Plain(Counted),
-    Tls(Box<tokio_rustls::server::TlsStream<Counted>>),
-}
+/// As a server has it.
+type Io = socket::Connection<tokio_rustls::server::TlsStream<Counted>>;
 
 impl Connected for Connection {
     type ConnectInfo = Caller;
@@ -172,78 +149,20 @@ impl Connected for Connection {
 
 impl AsyncRead for Connection {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().io {
-            Io::Plain(io) => Pin::new(io).poll_read(cx, buf),
-            Io::Tls(io) => Pin::new(io).poll_read(cx, buf),
-        }
+        Pin::new(&mut self.get_mut().io).poll_read(cx, buf)
     }
 }
 
 impl AsyncWrite for Connection {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match &mut self.get_mut().io {
-            Io::Plain(io) => Pin::new(io).poll_write(cx, bytes),
-            Io::Tls(io) => Pin::new(io).poll_write(cx, bytes),
-        }
+        Pin::new(&mut self.get_mut().io).poll_write(cx, bytes)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().io {
-            Io::Plain(io) => Pin::new(io).poll_flush(cx),
-            Io::Tls(io) => Pin::new(io).poll_flush(cx),
-        }
+        Pin::new(&mut self.get_mut().io).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().io {
-            Io::Plain(io) => Pin::new(io).poll_shutdown(cx),
-            Io::Tls(io) => Pin::new(io).poll_shutdown(cx),
-        }
-    }
-}
-
-/// A socket that counts what crosses it.
-struct Counted {
-    stream: TcpStream,
-    wire: Arc<Wire>,
-}
-
-impl Counted {
-    fn check(&self) -> io::Result<()> {
-        if self.wire.cut.load(Ordering::Relaxed) {
-            return Err(io::Error::new(io::ErrorKind::TimedOut, "cut off"));
-        }
-        Ok(())
-    }
-}
-
-impl AsyncRead for Counted {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        this.check()?;
-        let before = buf.filled().len();
-        let polled = Pin::new(&mut this.stream).poll_read(cx, buf);
-        this.wire.received.fetch_add((buf.filled().len() - before) as u64, Ordering::Relaxed);
-        polled
-    }
-}
-
-impl AsyncWrite for Counted {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        this.check()?;
-        let polled = Pin::new(&mut this.stream).poll_write(cx, bytes);
-        if let Poll::Ready(Ok(len)) = polled {
-            this.wire.sent.fetch_add(len as u64, Ordering::Relaxed);
-        }
-        polled
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+        Pin::new(&mut self.get_mut().io).poll_shutdown(cx)
     }
 }

@@ -97,17 +97,12 @@ pub(crate) fn run(
     };
     let observer = Arc::new(Logged { logs: Arc::clone(&service.logs), module: Arc::clone(&module) });
     let ended = receiver::run(config, link, observer);
-    let (received, sent) = caller.wire.bytes();
-    match &ended {
-        Ok((totals, _)) => service.logs.module(
-            &module,
-            format_args!("sent {sent} bytes  received {received} bytes  total size {}", totals.size_bytes),
-        ),
-        Err(why) => service.logs.module(
-            &module,
-            format_args!("push to {} by {who} ended: {why}", Escaped(module.name.as_bytes())),
-        ),
-    }
+    service.log_end(
+        &module,
+        &caller,
+        &format!("push to {} by {who}", Escaped(module.name.as_bytes())),
+        &ended,
+    );
     ended.map(drop)
 }
 

@@ -63,17 +63,12 @@ pub(crate) fn run(
     };
     let observer = Arc::new(Logged { logs: Arc::clone(&service.logs), module: Arc::clone(&module) });
     let ended = sender::run_once(config, link, observer);
-    let (received, sent) = caller.wire.bytes();
-    match &ended {
-        Ok((totals, _)) => service.logs.module(
-            &module,
-            format_args!("sent {sent} bytes  received {received} bytes  total size {}", totals.size_bytes),
-        ),
-        Err(why) => service.logs.module(
-            &module,
-            format_args!("pull from {} by {who} ended: {why}", Escaped(module.name.as_bytes())),
-        ),
-    }
+    service.log_end(
+        &module,
+        &caller,
+        &format!("pull from {} by {who}", Escaped(module.name.as_bytes())),
+        &ended,
+    );
     ended.map(drop)
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use base64::Engine;
 use driftless_proto::disk::Root;
 use driftless_proto::limits;
+use driftless_proto::model::counter::{ReceiverTotals, SenderTotals};
 use driftless_proto::model::path::Escaped;
 use driftless_proto::model::problem::{Misbehaved, Refusal, RefusalReason};
 use driftless_proto::transfer::link::{Ended, Link};
@@ -27,6 +28,7 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::accept::Caller;
 use crate::auth::Credentials;
 use crate::log::Logs;
+use crate::module::Module;
 use crate::permit::{Gate, Peer, Permit, Rights};
 use crate::sessions::{Key, Sessions, Stop};
 use crate::state::State;
@@ -300,6 +302,27 @@ impl Service {
             return Err(Refusal::new(RefusalReason::Superseded, text).into());
         }
         ended.unwrap_or(Err(Ended::Stopped))
+    }
+
+    /// The last line about a transfer: what crossed, or why it ended.
+    pub(crate) fn log_end(
+        &self,
+        module: &Module,
+        caller: &Caller,
+        what: &str,
+        ended: &Result<(SenderTotals, ReceiverTotals), Ended>,
+    ) {
+        let (sent, received) = caller.wire.bytes();
+        match ended {
+            Ok((totals, _)) => self.logs.module(
+                module,
+                format_args!(
+                    "sent {sent} bytes  received {received} bytes  total size {}",
+                    totals.size_bytes
+                ),
+            ),
+            Err(why) => self.logs.module(module, format_args!("{what} ended: {why}")),
+        }
     }
 
     async fn admit(

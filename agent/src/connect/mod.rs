@@ -6,10 +6,7 @@ mod trust;
 
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::task::{Context, Poll};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use base64::Engine;
@@ -17,12 +14,13 @@ use driftless_proto::limits;
 use driftless_proto::model::problem::{Misbehaved, Refusal, RefusalReason};
 use driftless_proto::transfer::link::{Ended, Link};
 use driftless_proto::transfer::pump::{self, Activity, Outgoing};
+pub use driftless_proto::transfer::socket::Wire;
+use driftless_proto::transfer::socket::{Connection, Counted};
 use driftless_proto::wire::generated::driftless_client::DriftlessClient;
 use driftless_proto::wire::generated::{ModulesReply, ModulesRequest};
 use driftless_proto::wire::message::{FromReceiver, FromSender, Hello, Welcome};
 use driftless_proto::wire::status;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tonic::transport::{Channel, Endpoint};
@@ -145,6 +143,9 @@ pub struct Session<Out, In> {
     pub stop: tokio::task::AbortHandle,
 }
 
+/// A connection as an agent has it.
+type Io = Connection<tokio_rustls::client::TlsStream<Counted>>;
+
 /// A side of the protocol as an agent speaks it.
 pub trait Direction: Sized + Send + 'static {
     /// What the server says.
@@ -220,7 +221,7 @@ impl Server {
         let stream = TcpStream::connect(&*found).await.map_err(failed)?;
         stream.set_nodelay(true).map_err(failed)?;
         let wire = Arc::new(Wire::default());
-        let counted = Counted { stream, wire: Arc::clone(&wire) };
+        let counted = Counted::new(stream, Arc::clone(&wire));
         let Some(tls) = &self.tls else { return Ok((Io::Plain(counted), wire)) };
         let name = trust::server_name(&self.host);
         let connected = tokio_rustls::TlsConnector::from(Arc::clone(tls)).connect(name, counted).await;
@@ -318,103 +319,3 @@ macro_rules! direction {
 
 direction!(FromSender, FromReceiver, push);
 direction!(FromReceiver, FromSender, pull);
-
-/// Bytes on the socket.
-#[derive(Debug, Default)]
-pub struct Wire {
-    sent: AtomicU64,
-    received: AtomicU64,
-    why_ended: Mutex<Option<io::ErrorKind>>,
-}
-
-impl Wire {
-    /// Bytes sent and received so far.
-    #[must_use]
-    pub fn bytes(&self) -> (u64, u64) {
-        (self.sent.load(Ordering::Relaxed), self.received.load(Ordering::Relaxed))
-    }
-
-    /// Notes why the stream was ended from this side.
-    pub fn note(&self, why: io::ErrorKind) {
-        self.why_ended.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(why);
-    }
-
-    /// Why the stream was ended from this side, if it was.
-    #[must_use]
-    pub fn noted(&self) -> Option<io::ErrorKind> {
-        *self.why_ended.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A connection, encrypted or not.
-enum Io {
-    Plain(Counted),
-    Tls(Box<tokio_rustls::client::TlsStream<Counted>>),
-}
-
-/// A socket that counts what crosses it.
-struct Counted {
-    stream: TcpStream,
-    wire: Arc<Wire>,
-}
-
-impl AsyncRead for Counted {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let before = buf.filled().len();
-        let polled = Pin::new(&mut this.stream).poll_read(cx, buf);
-        this.wire.received.fetch_add((buf.filled().len() - before) as u64, Ordering::Relaxed);
-        polled
-    }
-}
-
-impl AsyncWrite for Counted {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let polled = Pin::new(&mut this.stream).poll_write(cx, bytes);
-        if let Poll::Ready(Ok(len)) = polled {
-            this.wire.sent.fetch_add(len as u64, Ordering::Relaxed);
-        }
-        polled
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
-    }
-}
-
-impl AsyncRead for Io {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(io) => Pin::new(io).poll_read(cx, buf),
-            Self::Tls(io) => Pin::new(io).poll_read(cx, buf),
-        }
-    }
-}
-
-impl AsyncWrite for Io {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(io) => Pin::new(io).poll_write(cx, bytes),
-            Self::Tls(io) => Pin::new(io).poll_write(cx, bytes),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(io) => Pin::new(io).poll_flush(cx),
-            Self::Tls(io) => Pin::new(io).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(io) => Pin::new(io).poll_shutdown(cx),
-            Self::Tls(io) => Pin::new(io).poll_shutdown(cx),
-        }
-    }
-}

@@ -10,6 +10,7 @@ pub mod partial;
 pub mod pump;
 pub mod receiver;
 pub mod sender;
+pub mod socket;
 pub mod view;
 
 #[cfg(test)]
