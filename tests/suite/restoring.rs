@@ -37,9 +37,9 @@ fn what_differs_here_is_kept_beside_and_what_is_only_here_stays() {
             "gone",
             "only-here",
             "same",
-            "was-a-dir.before-restore",
             "was-a-dir/",
-            "was-a-dir/f"
+            "was-a-dir/f",
+            "was-a-dir.before-restore"
         ]
     );
     let read = |name: &str| fs::read_to_string(dest.join(name)).expect("read");
