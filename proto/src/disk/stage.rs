@@ -105,7 +105,7 @@ impl Staged {
         let end = offset.checked_add(len).ok_or(io::ErrorKind::InvalidInput)?;
         let copied = if len >= COPY_INSIDE_MIN { self.copy_inside(basis, offset, len)? } else { 0 };
         self.hash_landed(copied)?;
-        let mut buffer = self.take_buffer();
+        let mut buffer = self.take_buffer(len - copied);
         let mut at = offset + copied;
         while at < end {
             let part = &mut buffer[..usize::try_from(end - at).unwrap_or(BUFFER_LEN).min(BUFFER_LEN)];
@@ -136,7 +136,7 @@ impl Staged {
     /// Takes the next `len` bytes of the file itself into the digest.
     fn hash_landed(&mut self, len: u64) -> io::Result<()> {
         let end = self.len + len;
-        let mut buffer = self.take_buffer();
+        let mut buffer = self.take_buffer(len);
         while self.len < end {
             let part = &mut buffer[..usize::try_from(end - self.len).unwrap_or(BUFFER_LEN).min(BUFFER_LEN)];
             self.file.read_exact_at(part, self.len)?;
@@ -147,9 +147,13 @@ impl Staged {
         Ok(())
     }
 
-    fn take_buffer(&mut self) -> Vec<u8> {
+    /// A buffer for so many bytes, or as many as go at once: clearing a large one costs more than a small copy.
+    fn take_buffer(&mut self, len: u64) -> Vec<u8> {
         let mut buffer = std::mem::take(&mut self.buffer);
-        buffer.resize(BUFFER_LEN, 0);
+        let want = usize::try_from(len).unwrap_or(BUFFER_LEN).min(BUFFER_LEN);
+        if buffer.len() < want {
+            buffer.resize(want, 0);
+        }
         buffer
     }
 

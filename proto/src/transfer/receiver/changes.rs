@@ -3,7 +3,7 @@
 use super::Receiver;
 use super::commit::Commit;
 use super::compare::Made;
-use super::context::{Ticket, problem_of};
+use super::context::Ticket;
 use super::land::{BasisFrom, Job};
 use crate::disk::apply;
 use crate::disk::walk;
@@ -140,7 +140,7 @@ impl Receiver {
         self.touched_parent(&path)?;
         let problem = match outcome {
             Ok(_) => return self.commit(Commit::Ack { tickets }),
-            Err(error) => problem_of(&path, "remove", &error),
+            Err(error) => self.context.problem(&path, "remove", &error),
         };
         self.commit(Commit::Failed { problem, tickets })
     }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, mpsc};
 
-use super::context::{Context, Ticket, problem_of};
+use super::context::{Context, Ticket};
 use crate::disk::apply::{self, Replace};
 use crate::disk::meta::{Keep, Placement};
 use crate::disk::stage::Staged;
@@ -144,7 +144,7 @@ impl Committer {
             Commit::Directories { dirs, tickets } => self.directories(dirs, &tickets),
             Commit::Touched(dir) => {
                 if let Err(error) = self.touch_dir(&dir) {
-                    self.problem(problem_of(&dir, "sync", &error));
+                    self.problem(self.context.problem(&dir, "sync", &error));
                 }
             }
             Commit::Made { path, kind, action } => self.context.made(&path, &kind, action),
@@ -204,7 +204,7 @@ impl Committer {
             if let Err(error) = outcome
                 && !gone.contains(&error.kind())
             {
-                let problem = problem_of(&path, "set attributes", &error);
+                let problem = self.context.problem(&path, "set attributes", &error);
                 self.problem(problem);
             }
         }
@@ -257,7 +257,7 @@ impl Committer {
                 apply::describe_root(&touched.dir, &before.entry, &now, &only_times)
             });
             if let Err(error) = restored.and_then(|()| touched.dir.sync()) {
-                unsynced = Some(problem_of(&path, "sync", &error));
+                unsynced = Some(self.context.problem(&path, "sync", &error));
             }
         }
         if let Some(problem) = unsynced {
@@ -290,7 +290,7 @@ impl Committer {
                 self.done(&tickets, None);
             }
             Err(error) => {
-                let problem = problem_of(path, doing, &error);
+                let problem = self.context.problem(path, doing, &error);
                 self.done(&tickets, Some(&problem));
                 self.problem(problem);
             }
@@ -313,7 +313,9 @@ impl Committer {
             totals.problems += 1;
             totals.disk_full += u64::from(problem.class == ProblemClass::DiskFull);
         });
-        self.context.observer.problem(&problem);
+        if problem.class != ProblemClass::Vanished {
+            self.context.observer.problem(&problem);
+        }
         self.failures.push((0, problem));
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::commit::Commit;
-use super::context::{Ticket, problem_of};
+use super::context::Ticket;
 use super::land::Job;
 use super::{Comparison, Listed, Opening, Receiver};
 use crate::disk::{Dir, Found};
@@ -174,7 +174,7 @@ impl Receiver {
         let (own, unusable) = match own {
             Ok(own) => (own, None),
             Err(error) => {
-                let problem = problem_of(dir, "open directory", &error);
+                let problem = self.context.problem(dir, "open directory", &error);
                 self.commit(Commit::Failed { problem: problem.clone(), tickets: Vec::new() })?;
                 (HashMap::new(), Some(problem))
             }
@@ -269,7 +269,7 @@ impl Receiver {
                 Ok(if created { Made::New } else { Made::Was })
             }
             Err(error) => {
-                let problem = problem_of(path, "make directory", &error);
+                let problem = self.context.problem(path, "make directory", &error);
                 self.commit(Commit::Failed { problem: problem.clone(), tickets: Vec::new() })?;
                 Ok(Made::Not(problem))
             }

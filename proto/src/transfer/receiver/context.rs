@@ -271,6 +271,20 @@ impl Context {
         *lock(&self.totals)
     }
 
+    /// One path's failure, with what it means for the run. While changes are live, a parent that is not there is a
+    /// change that has not come yet, or one that went: the path comes again, and nobody needs to be told.
+    pub(super) fn problem(&self, path: &RelPath, doing: &str, error: &io::Error) -> Problem {
+        let full = [Errno::NOSPC, Errno::DQUOT].map(|e| Some(e.raw_os_error()));
+        let class = if full.contains(&error.raw_os_error()) {
+            ProblemClass::DiskFull
+        } else if self.live && error.kind() == io::ErrorKind::NotFound {
+            ProblemClass::Vanished
+        } else {
+            ProblemClass::Path
+        };
+        Problem { path: path.clone(), text: format!("{doing}: {error}"), class }
+    }
+
     // === Ends ===
 
     /// A thread cannot go on; the first reason counts.
@@ -326,12 +340,4 @@ impl Ticket {
             None => Ok(self.0.seq),
         })
     }
-}
-
-/// One path's failure, with what it means for the run.
-pub(super) fn problem_of(path: &RelPath, doing: &str, error: &io::Error) -> Problem {
-    let full = [Errno::NOSPC, Errno::DQUOT].map(|e| Some(e.raw_os_error()));
-    let class =
-        if full.contains(&error.raw_os_error()) { ProblemClass::DiskFull } else { ProblemClass::Path };
-    Problem { path: path.clone(), text: format!("{doing}: {error}"), class }
 }

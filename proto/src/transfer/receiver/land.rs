@@ -7,7 +7,7 @@ use std::io::{self, Read};
 use std::sync::{Arc, mpsc};
 
 use super::commit::{Commit, FileCommit};
-use super::context::{Context, Ticket, problem_of};
+use super::context::{Context, Ticket};
 use crate::disk::stage::Staged;
 use crate::disk::{Dir, Found};
 use crate::model::delta::Op;
@@ -145,7 +145,7 @@ impl Lander {
     }
 
     fn fail(&self, path: &RelPath, doing: &str, error: &io::Error, tickets: Vec<Ticket>) -> Result<(), Gone> {
-        self.send(Commit::Failed { problem: problem_of(path, doing, error), tickets })
+        self.send(Commit::Failed { problem: self.context.problem(path, doing, error), tickets })
     }
 
     fn whole(
