@@ -24,6 +24,7 @@ use crate::guard::{Guard, Occasion, Verdict};
 use crate::journal::{Journal, Note, Record, ServerSeen};
 use crate::pending::Batch;
 use crate::push::{hello, place};
+use crate::report::names;
 use crate::run::{open, remote};
 
 /// Tasks on their way at once; beyond it settled changes wait where they are merged.
@@ -225,7 +226,7 @@ impl Trunk<'_, '_> {
             desk: Arc::clone(&self.watch.desk),
             recorder,
             status: Arc::clone(&self.watch.status),
-            console: Arc::clone(self.watch.console),
+            names: self.watch.invocation.verbosity > 0,
             prefix: self.watch.prefix.clone(),
             booked: Arc::clone(&self.renames),
         });
@@ -424,14 +425,17 @@ struct Booking {
     desk: Arc<Desk>,
     recorder: Recorder,
     status: Arc<super::status::Status>,
-    console: Arc<crate::console::Console>,
+    /// Name each change (`-v`).
+    names: bool,
     prefix: RelPath,
     booked: Arc<Mutex<HashMap<TaskId, Note>>>,
 }
 
 impl Observer for Booking {
     fn changed(&self, change: &Change) {
-        self.console.report.change(change);
+        if let (true, Some(line)) = (self.names, names::line(change)) {
+            self.status.log(&line);
+        }
     }
 
     fn problem(&self, problem: &Problem) {
