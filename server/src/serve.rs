@@ -96,19 +96,7 @@ async fn listen_and_serve(
         let listener = bind(*address).await.map_err(|error| format!("listen on {address}: {error}"))?;
         listeners.push(listener);
     }
-    let acceptor = if config.plaintext {
-        None
-    } else {
-        let identity = Identity::load(config).map_err(|error| error.to_string())?;
-        if identity.self_signed {
-            logs.daemon(format_args!(
-                "self-signed certificate; agents take it with --fingerprint {}",
-                identity.fingerprint()
-            ));
-        }
-        let tls = identity.server_config(config).map_err(|error| error.to_string())?;
-        Some(tokio_rustls::TlsAcceptor::from(tls))
-    };
+    let acceptor = acceptor(config, &logs)?;
     let running = Arc::new(());
     let service = Service {
         gate: Arc::new(Gate::new(config.modules.clone())),
@@ -169,6 +157,21 @@ async fn listen_and_serve(
     // The last acks are still on their way to the sockets.
     tokio::time::sleep(Duration::from_millis(200)).await;
     Ok(())
+}
+
+/// What encrypts connections, unless the config says plaintext. A certificate that the server made itself is announced,
+/// so that agents can be given its fingerprint.
+fn acceptor(config: &Config, logs: &Logs) -> Result<Option<tokio_rustls::TlsAcceptor>, String> {
+    if config.plaintext {
+        return Ok(None);
+    }
+    let identity = Identity::load(config).map_err(|error| error.to_string())?;
+    if identity.self_signed {
+        let fingerprint = identity.fingerprint();
+        logs.daemon(format_args!("self-signed certificate; agents take it with --fingerprint {fingerprint}"));
+    }
+    let tls = identity.server_config(config).map_err(|error| error.to_string())?;
+    Ok(Some(tls.into()))
 }
 
 /// Lets go of what cut uploads left, in time, whether or not anybody comes back.

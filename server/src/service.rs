@@ -30,7 +30,7 @@ use crate::auth::Credentials;
 use crate::log::Logs;
 use crate::module::Module;
 use crate::permit::{Gate, Peer, Permit, Rights};
-use crate::sessions::{Key, Sessions, Stop};
+use crate::sessions::{Claim, Key, Sessions, Stop};
 use crate::state::State;
 use crate::{receive, send};
 
@@ -239,18 +239,8 @@ impl Service {
             .ok_or_else(|| Ended::fault("connection", std::io::Error::other("its address is unknown")))?;
         let credentials = credentials(request.metadata());
         let mut stream = request.into_inner();
-        let first = tokio::time::timeout(limits::HANDSHAKE, pump::first::<In>(&mut stream))
-            .await
-            .map_err(|_| Ended::Broken("no hello in time".into()))??;
-        let hello = Out::hello(first).ok_or(Misbehaved::Unexpected("something before hello"))?;
-        if Version::agree(&hello.versions).is_none() {
-            let text = format!("this server speaks protocol versions {:?} only", Version::SPOKEN);
-            return Err(Refusal::new(RefusalReason::Unsupported, text).into());
-        }
+        let hello = hello::<Out, In>(&mut stream, rights).await?;
         let _set = life.compress.set(hello.options.compress);
-        if hello.watch && rights == Rights::Read {
-            return Err(Misbehaved::Unexpected("a watch that pulls").into());
-        }
         let permit = self.admit(&caller, &hello, credentials, rights).await?;
         caller.is_known();
         let claim = self.claim(&permit, &hello).await?;
@@ -267,19 +257,11 @@ impl Service {
             let _gone = done.send(ended);
         });
         spawned.map_err(|error| Ended::fault("start a thread", error))?;
-        let mut stopped = claim.as_ref().map(crate::sessions::Claim::stopped);
-        let told = async {
-            let Some(stopped) = &mut stopped else { return std::future::pending().await };
-            match stopped.wait_for(Option::is_some).await {
-                Ok(why) => *why,
-                Err(_) => None,
-            }
-        };
         let mut finished = finished;
         let mut superseded = false;
         let ended = tokio::select! {
             ended = &mut finished => Some(ended.unwrap_or_else(|_| Err(thread_failed()))),
-            why = told => {
+            why = told_to_stop(claim.as_ref()) => {
                 superseded = why == Some(Stop::Superseded);
                 None
             }
@@ -348,7 +330,7 @@ impl Service {
         Ok(admitted?)
     }
 
-    async fn claim(&self, permit: &Permit, hello: &Hello) -> Result<Option<crate::sessions::Claim>, Ended> {
+    async fn claim(&self, permit: &Permit, hello: &Hello) -> Result<Option<Claim>, Ended> {
         if !hello.watch {
             return Ok(None);
         }
@@ -368,6 +350,33 @@ impl Service {
             refusal.into()
         })
     }
+}
+
+/// The agent's first word, in time, and such as this server can follow.
+async fn hello<Out, In>(stream: &mut Streaming<In::Frame>, rights: Rights) -> Result<Hello, Ended>
+where
+    Out: Direction<Peer = In>,
+    In: Framed,
+{
+    let first = tokio::time::timeout(limits::HANDSHAKE, pump::first::<In>(stream)).await;
+    let first = first.map_err(|_| Ended::Broken("no hello in time".into()))??;
+    let hello = Out::hello(first).ok_or(Misbehaved::Unexpected("something before hello"))?;
+    if Version::agree(&hello.versions).is_none() {
+        let text = format!("this server speaks protocol versions {:?} only", Version::SPOKEN);
+        return Err(Refusal::new(RefusalReason::Unsupported, text).into());
+    }
+    if hello.watch && rights == Rights::Read {
+        return Err(Misbehaved::Unexpected("a watch that pulls").into());
+    }
+    Ok(hello)
+}
+
+/// Returns once a watch is to end, with the reason; never for anything else.
+async fn told_to_stop(claim: Option<&Claim>) -> Option<Stop> {
+    let Some(claim) = claim else { return std::future::pending().await };
+    let mut stopped = claim.stopped();
+    let why = stopped.wait_for(Option::is_some).await.map(|why| *why);
+    why.unwrap_or_default()
 }
 
 /// A role's thread ended without a word: it panicked, which the panic itself has reported.

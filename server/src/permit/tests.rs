@@ -36,6 +36,7 @@ fn refused(
 type Case<'a> = (&'a str, Option<&'a Credentials>, Rights, &'a str, RefusalReason, &'a str);
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn every_refusal_has_rsyncs_words_and_the_log_the_reason() {
     let gate = gate(vec![
         Module { access: only("192.168.0.0/24"), ..open_module("far") },
