@@ -61,6 +61,7 @@ fn try_run(invocation: &Invocation, console: &Arc<Console>) -> Result<Exit, Conn
         terms,
         rules: invocation.rules.clone(),
         umask: local::umask(),
+        sweep: None,
         live: false,
         expected: None,
         partials,

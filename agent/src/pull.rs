@@ -81,6 +81,7 @@ fn config<Out, In>(
     options.report = false;
     Config {
         terms: Terms::new(&options, &session.welcome.keeps),
+        sweep: None,
         live: false,
         expected: expected(places, wanted),
         root: landing.root,

@@ -91,6 +91,7 @@ pub(crate) fn run(
         options,
         rules: hello.rules,
         umask: service.umask,
+        sweep: Some(service.state.started),
         live: hello.watch,
         expected: None,
         partials,

@@ -2,8 +2,10 @@
 
 use std::io;
 use std::path::Path;
+use std::time::SystemTime;
 
 use driftless_proto::model::digest::Digest;
+use driftless_proto::model::entry::Time;
 
 use crate::module::Module;
 use crate::named;
@@ -14,6 +16,8 @@ pub(crate) struct State {
     server_id: [u8; 16],
     /// New at every start.
     pub(crate) boot_epoch: [u8; 16],
+    /// When this start was.
+    pub(crate) started: Time,
 }
 
 impl State {
@@ -37,7 +41,9 @@ impl State {
             }
             Err(error) => return Err(error),
         };
-        Ok(Self { server_id, boot_epoch: random()? })
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let started = Time { sec: i64::try_from(now.as_secs()).unwrap_or(0), nsec: now.subsec_nanos() };
+        Ok(Self { server_id, boot_epoch: random()?, started })
     }
 
     /// The same for as long as the module has this name and path.

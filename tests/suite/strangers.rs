@@ -111,6 +111,27 @@ fn one_of_two_pins_is_enough() {
 }
 
 #[test]
+fn a_client_certificate_stands_in_for_the_secret_of_its_user() {
+    let world = World::new();
+    let authority = Authority::new();
+    let ca = format!("client ca = {}", authority.file(&world).display());
+    // Nobody has a secret here: only a certificate can let anybody in.
+    let server =
+        world.server().global(ca).module("backup", &["read only = no", "auth users = alice carol"]).start();
+    let file = world.file("f", "1");
+    let agent = |user: &str| world.agent(&server).without("--password-file").as_user(user);
+    let shown = |user: &str, names: &str| {
+        let cert = authority.certify(&world, names, &[names], 2120);
+        agent(user).option("--client-cert", &cert.cert_file).option("--client-key", &cert.key_file)
+    };
+    shown("alice", "alice").push("-a", &file, "backup").ok();
+    refuses(shown("carol", "alice").push("-a", &file, "backup"), 5, "auth failed");
+    refuses(shown("bob", "bob").push("-a", &file, "backup"), 5, "auth failed");
+    refuses(agent("alice").push("-a", &file, "backup"), 5, "auth failed");
+    server.logs("no matching rule");
+}
+
+#[test]
 fn plaintext_never_leaves_the_host() {
     let world = World::new();
     let file = world.file("f", "1");

@@ -47,6 +47,20 @@ fn run(
     options: &Options,
     rules: &Rules,
 ) -> Result<(SenderTotals, ReceiverTotals), Ended> {
+    run_with(from, to, options, rules, None)
+}
+
+fn run_swept(from: &Path, to: &Path, sweep: Option<Time>) -> Result<(SenderTotals, ReceiverTotals), Ended> {
+    run_with(from, to, &archive(), &Rules::default(), sweep)
+}
+
+fn run_with(
+    from: &Path,
+    to: &Path,
+    options: &Options,
+    rules: &Rules,
+    sweep: Option<Time>,
+) -> Result<(SenderTotals, ReceiverTotals), Ended> {
     let root = |path| Root::open(path, Style::default()).expect("root");
     let to = root(to);
     let keeps = to.keeps(true).expect("keeps");
@@ -60,6 +74,7 @@ fn run(
         rules: rules.clone(),
         umask: 0o022,
         live: false,
+        sweep,
         expected: None,
         partials: Arc::new(Forget),
     };
@@ -194,6 +209,18 @@ fn a_name_reserved_for_our_own_files_is_never_transferred() {
 }
 
 #[test]
+fn what_a_crash_left_is_swept_when_a_listing_meets_it() {
+    let Pair { _top, from, to } = pair();
+    sync(&from, &to, &archive(), &Rules::default());
+    fs::write(to.join("a/.~dl0123456789abcdef"), "left by a crash").expect("written");
+    fs::write(from.join("a/new"), "opens the directory").expect("written");
+    let later = Time { sec: i64::MAX, nsec: 0 };
+    run_swept(&from, &to, Some(later)).expect("the transfer ends well");
+    assert!(!to.join("a/.~dl0123456789abcdef").exists());
+    assert_eq!(picture(&from), picture(&to));
+}
+
+#[test]
 fn full_wires_both_ways_at_once_do_not_deadlock() {
     let Pair { _top, from, to } = pair();
     // Many files that differ a little: sums fill the way back while contents fill the way there.
@@ -252,6 +279,7 @@ fn hostile(expected: Option<&str>, says: Vec<FromSender>) -> Option<Ended> {
         terms,
         rules: Rules::default(),
         live: false,
+        sweep: None,
         umask: 0o022,
         expected: expected.map(|name| std::iter::once(name.as_bytes().into()).collect()),
         partials: Arc::new(Forget),

@@ -6,7 +6,7 @@ use super::commit::Commit;
 use super::context::Ticket;
 use super::land::Job;
 use super::{Comparison, Listed, Opening, Receiver};
-use crate::disk::{Dir, Found};
+use crate::disk::{Dir, Found, apply};
 use crate::disk::{ids::Names, reserved, walk};
 use crate::model::change::Action;
 use crate::model::digest::Digest;
@@ -162,6 +162,10 @@ impl Receiver {
         // Whatever the opening allowed: the sender names this directory, and everything in it lies beneath.
         self.context.admit(dir, true)?;
         let nothing_here = all && self.context.options.dry_run;
+        if let (false, Some(before)) = (all, self.context.sweep) {
+            // What cannot be swept now is met again.
+            let _left = self.context.root.dir(dir).and_then(|dir| apply::sweep(&dir, before));
+        }
         let own = if nothing_here {
             Ok(HashMap::new())
         } else {
@@ -256,7 +260,7 @@ impl Receiver {
             if own.is_some() {
                 self.give_way(&dir, path)?;
             }
-            crate::disk::apply::make_dir(&dir, path.name(), entry, &self.context.placement)
+            apply::make_dir(&dir, path.name(), entry, &self.context.placement)
         });
         match made {
             Ok(created) => {
@@ -279,9 +283,9 @@ impl Receiver {
     /// What is no directory makes way for one: a restore keeps it beside.
     fn give_way(&self, dir: &Dir, path: &RelPath) -> std::io::Result<()> {
         if !self.context.options.keep_replaced {
-            return crate::disk::apply::remove(dir, path.name());
+            return apply::remove(dir, path.name());
         }
-        let kept = crate::disk::apply::keep_aside(dir, path.name())?;
+        let kept = apply::keep_aside(dir, path.name())?;
         if let Ok(kept) = path.parent().unwrap_or_else(RelPath::root).child(&kept) {
             self.context.observer.kept_aside(path, &kept);
         }

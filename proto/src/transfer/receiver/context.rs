@@ -16,7 +16,7 @@ use crate::disk::meta::Placement;
 use crate::disk::reserved;
 use crate::model::change::{Action, Change};
 use crate::model::counter::ReceiverTotals;
-use crate::model::entry::{Entry, Kind};
+use crate::model::entry::{Entry, Kind, Time};
 use crate::model::filter::Rules;
 use crate::model::options::{Options, Terms};
 use crate::model::path::RelPath;
@@ -38,6 +38,7 @@ pub(super) struct Context {
     pub(super) terms: Terms,
     pub(super) rules: Rules,
     pub(super) live: bool,
+    pub(super) sweep: Option<Time>,
     pub(super) placement: Placement,
     pub(super) partials: Arc<dyn Partials>,
     pub(super) observer: Arc<dyn Observer>,
@@ -97,6 +98,7 @@ impl Context {
             terms: config.terms,
             rules: config.rules,
             live: config.live,
+            sweep: config.sweep,
             partials: config.partials,
             observer,
             expected: config.expected,

@@ -26,7 +26,7 @@ use crate::disk::{Found, Root};
 use crate::limits;
 use crate::model::counter::{ReceiverTotals, SenderTotals};
 use crate::model::delta::Op;
-use crate::model::entry::Entry;
+use crate::model::entry::{Entry, Time};
 use crate::model::filter::Rules;
 use crate::model::options::{Options, Terms};
 use crate::model::path::RelPath;
@@ -53,6 +53,9 @@ pub struct Config {
     /// The sender goes on after its first comparison: read errors then hold deletions back for the comparison they
     /// belong to, not for good.
     pub live: bool,
+    /// Temporary files of ours older than this were left by a crash, and go when a listing meets them. `None` where
+    /// reserved names may hold `--partial` data.
+    pub sweep: Option<Time>,
     /// Permission bits that a new entry does not get without `-p`.
     pub umask: u32,
     /// Names that may appear at the top: a peer must not send what nobody asked for (CVE-2022-29154). `None` for
