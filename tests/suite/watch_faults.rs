@@ -125,18 +125,19 @@ fn a_server_changed_behind_the_agents_back_is_found_out_at_the_next_start() {
 fn a_full_disk_is_waited_out() {
     let world = World::new();
     let path = world.dir("small");
-    let Some(_disk) = SmallDisk::mount(&path, 16) else {
+    let Some(_disk) = SmallDisk::mount(&path, 32) else {
         return;
     };
     let server = world.server().module_at("backup", &path, &[]).start();
     let src = world.dir("src");
     let mut watch = world.agent(&server).watch("-a --delete", slash(&src), "backup");
-    write_noise(&src.join("ballast"), 10 * MIB, 1);
+    // Twice the ballast fits, since half of it may be there when all of it comes; the ballast and the large file do not.
+    write_noise(&src.join("ballast"), 14 * MIB, 1);
     until_ok("the ballast is across", || equal(&src, &path));
 
-    let lookout = Lookout::over(&path.join("large"), &[12 * MIB]);
+    let lookout = Lookout::over(&path.join("large"), &[20 * MIB]);
     let staged = world.path("large");
-    write_noise(&staged, 12 * MIB, 2);
+    write_noise(&staged, 20 * MIB, 2);
     fs::rename(&staged, src.join("large")).expect("mv");
     until("the agent says so", || watch.log().contains("No space left on device"));
     plant(&src, &["small=still gets through"]);

@@ -258,9 +258,11 @@ impl Server {
     /// verified TLS, or loopback.
     fn request<T>(&self, stream: T) -> Result<tonic::Request<T>, ConnectError> {
         let mut request = tonic::Request::new(stream);
-        if let Some(password) = self.passwords.get()? {
+        let password = self.passwords.get()?;
+        // A certificate stands in for the password, not for the name.
+        if password.is_some() || self.trust.client_cert.is_some() {
             let mut text = format!("{}:", self.user).into_bytes();
-            text.extend_from_slice(password.as_bytes());
+            text.extend_from_slice(password.as_ref().map_or(&[], |password| password.as_bytes()));
             let value = format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(text));
             if let Ok(mut value) = tonic::metadata::AsciiMetadataValue::try_from(value) {
                 value.set_sensitive(true);
