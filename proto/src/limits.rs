@@ -104,5 +104,9 @@ pub const KEEPALIVE_ANSWER: Duration = Duration::from_secs(20);
 /// HTTP/2 flow-control window of a stream and of a connection: 100 ms at 1 Gbit/s, and a quarter.
 pub const WINDOW: u32 = 16 * 1024 * 1024;
 
+/// Largest HTTP/2 frame taken from a peer: one of our frames as a rule, where HTTP/2's own 16 KiB would make sixteen,
+/// each with a TLS record for its head.
+pub const HTTP2_FRAME: u32 = 512 * 1024;
+
 /// Password and user name, in bytes. rsync(1) reads at most 511 of a password.
 pub const SECRET_LEN: usize = 511;

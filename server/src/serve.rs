@@ -132,6 +132,7 @@ async fn listen_and_serve(
         .max_concurrent_streams(STREAMS)
         .initial_stream_window_size(limits::WINDOW)
         .initial_connection_window_size(limits::WINDOW)
+        .max_frame_size(limits::HTTP2_FRAME)
         .http2_keepalive_interval(Some(limits::KEEPALIVE_EVERY))
         .http2_keepalive_timeout(Some(limits::KEEPALIVE_ANSWER))
         .add_service(health)

@@ -244,6 +244,7 @@ impl Server {
         let endpoint = Endpoint::from_static("http://driftless")
             .initial_stream_window_size(limits::WINDOW)
             .initial_connection_window_size(limits::WINDOW)
+            .max_frame_size(limits::HTTP2_FRAME)
             .http2_keep_alive_interval(limits::KEEPALIVE_EVERY)
             .keep_alive_timeout(limits::KEEPALIVE_ANSWER)
             .keep_alive_while_idle(true);

@@ -60,6 +60,17 @@ impl Dir {
         self.below(name, ResolveFlags::empty())
     }
 
+    /// A directory in this one, held for reading: [`walk`](super::walk) reads its names through this value itself,
+    /// which saves opening every directory of a tree twice. It has one position, so it belongs to one reader.
+    ///
+    /// # Errors
+    /// As [`Dir::child`], and `EACCES` when it may be searched only.
+    pub(super) fn child_to_read(&self, name: &[u8]) -> io::Result<Self> {
+        check(name);
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        Ok(Self::new(resolve(self.fd(), name, flags, ResolveFlags::empty())?, self.style))
+    }
+
     /// A directory at a path below this one. `more` narrows how it is resolved.
     pub(super) fn below(&self, path: &[u8], more: ResolveFlags) -> io::Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY;
@@ -98,6 +109,11 @@ impl Dir {
     /// are used by several threads at once.
     pub(super) fn reopen(&self) -> io::Result<OwnedFd> {
         resolve(self.fd(), b".", OFlags::RDONLY | OFlags::DIRECTORY, ResolveFlags::empty())
+    }
+
+    /// This directory as [`Dir::child_to_read`] gives one.
+    pub(super) fn to_read(&self) -> io::Result<Self> {
+        Ok(Self::new(self.reopen()?, self.style))
     }
 
     /// Holds whatever stands at a name, without opening it.

@@ -49,8 +49,13 @@ pub struct DirListing {
 /// # Errors
 /// As `open(2)` and `getdents(2)`.
 pub fn list(dir: &Dir) -> io::Result<DirListing> {
+    list_read(&dir.to_read()?)
+}
+
+/// As [`list`], of a directory that is held for reading, once.
+fn list_read(dir: &Dir) -> io::Result<DirListing> {
     let mut listing = DirListing::default();
-    each_name(dir, |name| {
+    each_name_read(dir, |name| {
         if !is_reserved(name) {
             match dir.found(name) {
                 Ok(found) => listing.entries.push(Listed { name: name.into(), found }),
@@ -66,10 +71,13 @@ pub fn list(dir: &Dir) -> io::Result<DirListing> {
 
 /// Calls `each` with every name in a directory but `.` and `..`, in the order of the file system, until it returns
 /// false.
-pub(super) fn each_name(dir: &Dir, mut each: impl FnMut(&[u8]) -> io::Result<bool>) -> io::Result<()> {
-    let fd = dir.reopen()?;
+pub(super) fn each_name(dir: &Dir, each: impl FnMut(&[u8]) -> io::Result<bool>) -> io::Result<()> {
+    each_name_read(&dir.to_read()?, each)
+}
+
+fn each_name_read(dir: &Dir, mut each: impl FnMut(&[u8]) -> io::Result<bool>) -> io::Result<()> {
     let mut buffer = Vec::with_capacity(NAMES_LEN);
-    let mut names = RawDir::new(fd, buffer.spare_capacity_mut());
+    let mut names = RawDir::new(dir.fd(), buffer.spare_capacity_mut());
     while let Some(name) = names.next() {
         let name = name?;
         let name = name.file_name().to_bytes();
@@ -115,6 +123,7 @@ pub fn summarise(
     names: &mut Names,
 ) -> io::Result<Summary> {
     let top = root.dir(at)?;
+    let top = top.to_read().unwrap_or(top);
     let summary = Summary {
         digest: never_equal(),
         dirs: HashMap::new(),
@@ -166,7 +175,7 @@ struct Level<'a> {
 impl Walk<'_> {
     /// Lists a directory and makes it the deepest level.
     fn enter(&mut self, dir: Dir, path: RelPath, own: Option<Listed>) {
-        let listing = list(&dir).unwrap_or_else(|error| {
+        let listing = list_read(&dir).unwrap_or_else(|error| {
             let failed = vec![(Box::default(), error)];
             DirListing { entries: Vec::new(), failed }
         });
@@ -192,23 +201,27 @@ impl Walk<'_> {
         if !self.terms.takes(kind) {
             return;
         }
-        let Ok(path) = level.path.child(&entry.name) else {
+        let is_dir = entry.found.entry.is_dir();
+        if !level.path.has_room_for(&entry.name) {
             level.whole = false;
             self.summary.failed.push((level.path.clone(), Errno::NAMETOOLONG.into()));
             return;
-        };
-        if self.rules.excludes(&path, entry.found.entry.is_dir()) {
+        }
+        // Most entries are files that no rule concerns: no path is made for them.
+        let named = is_dir || !self.rules.is_empty();
+        let path = if named { level.path.child(&entry.name).ok() } else { None };
+        if path.as_ref().is_some_and(|path| self.rules.excludes(path, is_dir)) {
             return;
         }
-        if !entry.found.entry.is_dir() {
+        let (true, Some(path)) = (is_dir, path) else {
             self.summary.entries.add(kind);
             self.summary.size_bytes += entry.found.entry.size();
             add(&mut level.hasher, &entry, None, self.names);
             return;
-        }
+        };
         let opened = match &level.dir {
-            Some(dir) => dir.child(&entry.name),
-            None => self.root.dir(&path),
+            Some(dir) => dir.child_to_read(&entry.name),
+            None => self.root.dir(&path).and_then(|dir| dir.to_read()),
         };
         match opened {
             Ok(dir) => self.enter(dir, path, Some(entry)),

@@ -40,7 +40,7 @@ pub struct ReceiverFrame {
 pub struct FromSender {
     #[prost(
         oneof = "from_sender::Item",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17"
     )]
     pub item: ::core::option::Option<from_sender::Item>,
 }
@@ -82,6 +82,8 @@ pub mod from_sender {
         Done(::prost::alloc::boxed::Box<super::SenderDone>),
         #[prost(message, tag = "16")]
         Name(super::Name),
+        #[prost(message, tag = "17")]
+        Digesting(super::Digesting),
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -369,6 +371,14 @@ pub struct Name {
     pub group: bool,
     #[prost(bytes = "bytes", tag = "3")]
     pub name: ::prost::bytes::Bytes,
+}
+/// I compute the digest of this directory now: compute yours meanwhile. Its compare is the next message but for names
+/// and problems.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Digesting {
+    /// Empty for the root.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub dir: ::prost::bytes::Bytes,
 }
 /// Compare this directory with yours. Acknowledged once everything beneath is equal and durable.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -883,7 +893,7 @@ pub mod driftless_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::wire::codec::FrameCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/driftless.v1.Driftless/Push",
             );
@@ -908,7 +918,7 @@ pub mod driftless_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::wire::codec::FrameCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/driftless.v1.Driftless/Pull",
             );
@@ -930,7 +940,7 @@ pub mod driftless_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::wire::codec::FrameCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/driftless.v1.Driftless/Modules",
             );
@@ -1089,7 +1099,7 @@ pub mod driftless_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = PushSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::wire::codec::FrameCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1137,7 +1147,7 @@ pub mod driftless_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = PullSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::wire::codec::FrameCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -1180,7 +1190,7 @@ pub mod driftless_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ModulesSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::wire::codec::FrameCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,

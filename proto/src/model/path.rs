@@ -87,6 +87,12 @@ impl RelPath {
         self.join(&name)
     }
 
+    /// Whether a path stays within [`limits::PATH_LEN`] with this name beneath it.
+    #[must_use]
+    pub fn has_room_for(&self, name: &[u8]) -> bool {
+        self.0.len() + usize::from(!self.is_root()) + name.len() <= limits::PATH_LEN
+    }
+
     /// This path and another beneath it.
     pub fn join(&self, below: &Self) -> Result<Self, PathError> {
         if self.is_root() {

@@ -51,7 +51,12 @@ impl Seed {
 pub struct DirHasher<'a> {
     terms: &'a Terms,
     hasher: blake3::Hasher,
+    /// Entries that are not hashed yet: BLAKE3 is fast on many bytes at a time only.
+    text: Vec<u8>,
 }
+
+/// Bytes of entries that are hashed at a time.
+const TEXT_LEN: usize = 16 * 1024;
 
 impl<'a> DirHasher<'a> {
     /// An empty directory so far.
@@ -59,7 +64,7 @@ impl<'a> DirHasher<'a> {
     pub fn new(seed: Seed, terms: &'a Terms) -> Self {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&seed.0.0);
-        Self { terms, hasher }
+        Self { terms, hasher, text: Vec::new() }
     }
 
     /// Takes the next entry. `owner` and `group` give its ids as they compare and are asked only when they do;
@@ -72,8 +77,8 @@ impl<'a> DirHasher<'a> {
         group: impl FnOnce() -> Owner,
         content: Option<&Digest>,
     ) {
-        let mut text = Vec::with_capacity(name.len() + 64);
-        bytes(&mut text, name);
+        let text = &mut self.text;
+        bytes(text, name);
         text.extend_from_slice(&entry.kind.type_bits().to_le_bytes());
         match &entry.kind {
             Kind::Block(device) | Kind::Char(device) => {
@@ -81,7 +86,7 @@ impl<'a> DirHasher<'a> {
                 text.extend_from_slice(&device.minor.to_le_bytes());
             }
             Kind::File { size } => text.extend_from_slice(&size.to_le_bytes()),
-            Kind::Symlink { target } => bytes(&mut text, target),
+            Kind::Symlink { target } => bytes(text, target),
             Kind::Dir | Kind::Fifo | Kind::Socket => {}
         }
         // Without -t the time of a file still decides whether it is sent again, as in rsync(1).
@@ -94,20 +99,24 @@ impl<'a> DirHasher<'a> {
             text.extend_from_slice(&entry.mode.to_le_bytes());
         }
         if self.terms.owner {
-            id(&mut text, &owner());
+            id(text, &owner());
         }
         if self.terms.group {
-            id(&mut text, &group());
+            id(text, &group());
         }
         if let Some(content) = content {
             text.extend_from_slice(&content.0);
         }
-        self.hasher.update(&text);
+        if text.len() >= TEXT_LEN {
+            self.hasher.update(text);
+            text.clear();
+        }
     }
 
     /// The digest of what was taken.
     #[must_use]
-    pub fn finish(self) -> Digest {
+    pub fn finish(mut self) -> Digest {
+        self.hasher.update(&self.text);
         self.hasher.finalize().into()
     }
 }

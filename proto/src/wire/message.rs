@@ -87,6 +87,8 @@ pub enum FromSender {
     Welcome(Welcome),
     /// See the schema.
     Refused(Refusal),
+    /// The digest of this directory is being computed; its compare follows.
+    Digesting(RelPath),
     /// Compare this directory with yours; without a digest everything follows as open 0.
     Compare { seq: Seq, dir: RelPath, entry: Option<Entry>, digest: Option<Digest> },
     /// Entries of a directory.

@@ -6,8 +6,9 @@ use super::commit::Commit;
 use super::context::Ticket;
 use super::land::Job;
 use super::{Comparison, Listed, Opening, Receiver};
+use crate::disk::walk::{self, Summary};
 use crate::disk::{Dir, Found, apply};
-use crate::disk::{ids::Names, reserved, walk};
+use crate::disk::{ids::Names, reserved};
 use crate::model::change::Action;
 use crate::model::digest::Digest;
 use crate::model::entry::{Entry, Kind};
@@ -64,24 +65,44 @@ impl Receiver {
             }
             Some(_) if all => self.open(dir, true),
             Some(digest) => {
-                let equal = self.summarise(&dir)? == Some(digest);
+                let summary = match self.digested.take() {
+                    Some((digested, summary)) if digested == dir => summary,
+                    _ => self.summarise(&dir)?,
+                };
+                let equal = summary.digest == digest;
+                if let Some(comparison) = &mut self.comparison {
+                    comparison.summary = Some(summary);
+                }
                 if equal { self.settle_comparison() } else { self.open(dir, false) }
             }
         }
     }
 
+    /// The sender digests a directory: so do we, meanwhile.
+    pub(super) fn digesting(&mut self, dir: RelPath) -> Result<(), Ended> {
+        if self.comparison.is_some() {
+            return Err(Misbehaved::Unexpected("digesting within compare").into());
+        }
+        self.context.admit(&dir, true)?;
+        // What was sent before is part of what is compared, the metadata of directories included.
+        self.barrier()?;
+        self.flush_deferred()?;
+        self.barrier()?;
+        // A directory that is not there is made when its compare comes.
+        if self.context.root.found(&dir).is_ok_and(|own| own.entry.is_dir()) {
+            let summary = self.summarise(&dir)?;
+            self.digested = Some((dir, summary));
+        }
+        Ok(())
+    }
+
     /// Digests our side of the directory.
-    fn summarise(&mut self, dir: &RelPath) -> Result<Option<Digest>, Ended> {
+    fn summarise(&self, dir: &RelPath) -> Result<Summary, Ended> {
         let context = &self.context;
         let seed = Seed::new(&context.terms, context.rules.iter());
         let mut names = Names::new(context.terms.numeric_ids);
-        let summary = walk::summarise(&context.root, dir, &context.terms, &context.rules, seed, &mut names)
-            .map_err(|e| Ended::fault(format!("read {dir}"), e))?;
-        let digest = summary.digest;
-        if let Some(comparison) = &mut self.comparison {
-            comparison.summary = Some(summary);
-        }
-        Ok(Some(digest))
+        walk::summarise(&context.root, dir, &context.terms, &context.rules, seed, &mut names)
+            .map_err(|e| Ended::fault(format!("read {dir}"), e))
     }
 
     fn open(&mut self, dir: RelPath, all: bool) -> Result<(), Ended> {

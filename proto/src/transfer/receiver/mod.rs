@@ -115,6 +115,7 @@ pub fn run(
         landing: HashSet::new(),
         opens: HashMap::new(),
         current: None,
+        digested: None,
         comparison: None,
         deferred: BTreeMap::new(),
         deferred_tickets: Vec::new(),
@@ -146,6 +147,8 @@ struct Receiver {
     opens: HashMap<RequestId, Opening>,
     /// The directory being listed.
     current: Option<Listed>,
+    /// Our side of a directory, digested while the sender digested its own. Anything that changes our side ends it.
+    digested: Option<(RelPath, Summary)>,
     /// The comparison under way. A sender has one at a time.
     comparison: Option<Comparison>,
     /// Directories whose own metadata is put once everything in them has landed.
@@ -201,7 +204,11 @@ impl Receiver {
     }
 
     fn take(&mut self, item: FromSender) -> Result<(), Ended> {
+        if !matches!(item, FromSender::Compare { .. } | FromSender::Name { .. } | FromSender::Problem(_)) {
+            self.digested = None;
+        }
         match item {
+            FromSender::Digesting(dir) => self.digesting(dir),
             FromSender::Compare { seq, dir, entry, digest } => self.compare(seq, dir, entry, digest),
             FromSender::Listing(listing) => self.listing(listing),
             FromSender::Opened(id) => self.opened(id),

@@ -379,6 +379,9 @@ impl Sender {
             return Ok(Digest(noise));
         };
         let (root, place) = (root.clone(), place);
+        // Both ends walk at the same time.
+        self.out.push(FromSender::Digesting(dir.clone()))?;
+        self.out.flush()?;
         let Config { terms, rules, .. } = &self.config;
         let summary = walk::summarise(&root, &place, terms, rules, self.seed, &mut self.names)
             .map_err(|e| Ended::fault(format!("read {dir}"), e))?;

@@ -19,6 +19,7 @@ impl TryFrom<g::FromSender> for FromSender {
             Item::Hello(m) => Self::Hello((*m).try_into()?),
             Item::Welcome(m) => Self::Welcome((*m).try_into()?),
             Item::Refused(m) => Self::Refused((*m).into()),
+            Item::Digesting(m) => Self::Digesting(path_or_root(&m.dir)?),
             Item::Compare(m) => Self::Compare {
                 seq: m.seq,
                 dir: path_or_root(&m.dir)?,
@@ -145,6 +146,7 @@ impl From<FromSender> for g::FromSender {
             FromSender::Hello(m) => Item::Hello(Box::new(m.into())),
             FromSender::Welcome(m) => Item::Welcome(Box::new(m.into())),
             FromSender::Refused(m) => Item::Refused(Box::new(m.into())),
+            FromSender::Digesting(dir) => Item::Digesting(g::Digesting { dir: path_bytes(&dir) }),
             FromSender::Compare { seq, dir, entry, digest } => Item::Compare(Box::new(g::Compare {
                 seq,
                 dir: path_bytes(&dir),
