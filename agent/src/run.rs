@@ -21,7 +21,7 @@ pub fn run(invocation: Invocation) -> Exit {
     crate::local::umask();
     raise_descriptor_limit();
     let console = Arc::new(Console::new(&invocation));
-    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             console.report.problem(&format!("start: {error}"));

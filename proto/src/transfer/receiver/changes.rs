@@ -8,7 +8,6 @@ use super::land::{BasisFrom, Job};
 use crate::disk::apply;
 use crate::disk::walk;
 use crate::disk::{Found, Root};
-use crate::limits;
 use crate::model::change::Action;
 use crate::model::digest::Digest;
 use crate::model::entry::{Entry, Kind};
@@ -173,7 +172,7 @@ impl Receiver {
         }
     }
 
-    pub(super) fn touched_parent(&self, path: &RelPath) -> Result<(), Ended> {
+    pub(super) fn touched_parent(&mut self, path: &RelPath) -> Result<(), Ended> {
         self.commit(Commit::Touched(path.parent().unwrap_or_else(RelPath::root)))
     }
 
@@ -202,8 +201,8 @@ impl Receiver {
                 let own = self.context.root.found(&path).ok();
                 if self.clear_the_way(&path, &entry, own.as_ref(), &tickets)? {
                     self.observe_whole(&path, content.bytes.len());
-                    self.landing.insert(path.clone());
-                    self.job(lander, Job::Whole { path, entry, content, tickets })?;
+                    self.landing.insert(&path);
+                    self.job(lander, Job::Whole { path, entry, content, fresh: false, tickets })?;
                 }
                 self.settle_comparison()
             }
@@ -216,7 +215,7 @@ impl Receiver {
                     return Err(Misbehaved::Unexpected("a content within a content").into());
                 }
                 self.streams.insert(seq, (lander, want));
-                self.landing.insert(path.clone());
+                self.landing.insert(&path);
                 self.job(lander, Job::Begin { seq, path, entry, basis, tickets })
             }
         }
@@ -239,7 +238,7 @@ impl Receiver {
     /// Waits until what stands at a path is what was sent last: an older content still on its way would be mistaken for
     /// what is there.
     fn settle_path(&mut self, path: &RelPath) -> Result<(), Ended> {
-        if self.landing.contains(path) || self.landing.len() > limits::REQUESTS_MAX {
+        if self.landing.contains(path) {
             return self.barrier();
         }
         Ok(())
@@ -343,7 +342,8 @@ impl Receiver {
         self.commit(Commit::Made { path: to, kind, action: Action::Renamed })?;
         self.commit(Commit::Ack { tickets })
     }
-    fn not_renamed(&self, path: RelPath, text: &str, tickets: Vec<Ticket>) -> Result<(), Ended> {
+
+    fn not_renamed(&mut self, path: RelPath, text: &str, tickets: Vec<Ticket>) -> Result<(), Ended> {
         let problem = Problem { path, text: text.into(), class: ProblemClass::Vanished };
         self.commit(Commit::GivenUp { problem, tickets })
     }

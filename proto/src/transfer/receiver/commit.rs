@@ -78,14 +78,13 @@ impl Committer {
         Self { context, touched: BTreeMap::new(), acks: Vec::new(), failures: Vec::new() }
     }
 
-    pub(super) fn run(mut self, commits: &mpsc::Receiver<Commit>) {
-        while let Ok(first) = commits.recv() {
-            let mut group = vec![first];
-            let mut bytes = weight(&group[0]);
+    pub(super) fn run(mut self, commits: &mpsc::Receiver<Vec<Commit>>) {
+        while let Ok(mut group) = commits.recv() {
+            let mut bytes: u64 = group.iter().map(weight).sum();
             while group.len() < limits::GROUP_FILES && bytes < limits::GROUP_BYTES {
                 let Ok(next) = commits.try_recv() else { break };
-                bytes += weight(&next);
-                group.push(next);
+                bytes += next.iter().map(weight).sum::<u64>();
+                group.extend(next);
             }
             self.group(group);
         }
@@ -170,7 +169,7 @@ impl Committer {
         let size = staged.len();
         let replace = if old.is_some() { Replace::Expected } else { Replace::IfPresent };
         let outcome = synced.and_then(|()| {
-            self.touch(&path)?;
+            self.touch_held(&path.parent().unwrap_or_else(RelPath::root), &dir)?;
             self.keep_aside(&dir, &path, old.as_ref())?;
             apply::place(staged, &dir, path.name(), replace)
         });
@@ -239,9 +238,16 @@ impl Committer {
             return Ok(touched.dir.clone());
         }
         let dir = self.context.root.dir(path)?;
-        let before = if self.context.options.times { Some(dir.own()?) } else { None };
-        self.touched.insert(path.clone(), Touched { dir: dir.clone(), before });
+        self.touch_held(path, &dir)?;
         Ok(dir)
+    }
+
+    fn touch_held(&mut self, path: &RelPath, dir: &Dir) -> io::Result<()> {
+        if !self.touched.contains_key(path) {
+            let before = if self.context.options.times { Some(dir.own()?) } else { None };
+            self.touched.insert(path.clone(), Touched { dir: dir.clone(), before });
+        }
+        Ok(())
     }
 
     /// Ends a group: times back, directories synced, then and only then acks.

@@ -134,6 +134,7 @@ impl Receiver {
             return Ok(());
         }
         let Some(comparison) = self.comparison.take() else { return Ok(()) };
+        self.made.clear();
         let ticket = Ticket::new(comparison.seq, 1);
         if let Some(problem) = comparison.failed {
             self.commit(Commit::GivenUp { problem, tickets: vec![ticket] })?;
@@ -182,7 +183,8 @@ impl Receiver {
         }
         // Whatever the opening allowed: the sender names this directory, and everything in it lies beneath.
         self.context.admit(dir, true)?;
-        let nothing_here = all && self.context.options.dry_run;
+        let fresh = self.made.remove(dir);
+        let nothing_here = fresh || all && self.context.options.dry_run;
         if let (false, Some(before)) = (all, self.context.sweep) {
             // What cannot be swept now is met again.
             let _left = self.context.root.dir(dir).and_then(|dir| apply::sweep(&dir, before));
@@ -204,7 +206,7 @@ impl Receiver {
                 (HashMap::new(), Some(problem))
             }
         };
-        self.current = Some(Listed { open, dir: dir.clone(), own, unusable });
+        self.current = Some(Listed { open, dir: dir.clone(), fresh, own, unusable });
         Ok(())
     }
 
@@ -213,6 +215,7 @@ impl Receiver {
         self.context.admit_listed(&path, entry.is_dir())?;
         let entry = self.context.localise(entry);
         let Some(current) = &mut self.current else { return Ok(()) };
+        let fresh = current.fresh;
         let own = current.own.remove(path.name());
         let tickets = if content.is_some() { vec![ticket.clone()] } else { Vec::new() };
         if let Some(problem) = current.unusable.clone() {
@@ -230,8 +233,8 @@ impl Receiver {
         match content {
             Some(content) if self.clear_the_way(&path, &entry, own.as_ref(), &tickets)? => {
                 self.observe_whole(&path, content.bytes.len());
-                self.landing.insert(path.clone());
-                self.job(self.lander_of(&path), Job::Whole { path, entry, content, tickets })
+                self.landing.insert(&path);
+                self.job(self.lander_of(&path), Job::Whole { path, entry, content, fresh, tickets })
             }
             Some(_) => Ok(()),
             // Its content comes by itself, or failed to.
@@ -289,6 +292,9 @@ impl Receiver {
                 if created {
                     let made = Commit::Made { path: path.clone(), kind: Kind::Dir, action: Action::Created };
                     self.commit(made)?;
+                    if self.comparison.is_some() {
+                        self.made.insert(path.clone());
+                    }
                 }
                 self.defer(path, entry.clone());
                 Ok(if created { Made::New } else { Made::Was })

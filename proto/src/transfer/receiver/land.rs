@@ -21,8 +21,8 @@ use crate::wire::message::{Basis, Inline, Seq};
 const READ_LEN: usize = 1024 * 1024;
 
 pub(super) enum Job {
-    /// A content that came with its entry.
-    Whole { path: RelPath, entry: Entry, content: Inline, tickets: Vec<Ticket> },
+    /// A content that came with its entry; `fresh` where the directory was made for it, so that nothing has its name.
+    Whole { path: RelPath, entry: Entry, content: Inline, fresh: bool, tickets: Vec<Ticket> },
     /// A content begins.
     Begin { seq: Seq, path: RelPath, entry: Entry, basis: BasisFrom, tickets: Vec<Ticket> },
     /// More of it.
@@ -37,6 +37,24 @@ pub(super) enum Job {
     Pass(Commit),
     /// Everything before this has been handed on once the sender is dropped.
     Barrier(mpsc::Sender<()>),
+}
+
+impl Job {
+    /// Bytes of content it carries.
+    pub(super) fn weight(&self) -> usize {
+        match self {
+            Self::Whole { content, .. } => content.bytes.len(),
+            Self::Ops { ops, .. } => ops.iter().map(literal_len).sum(),
+            _ => 0,
+        }
+    }
+}
+
+fn literal_len(op: &Op) -> usize {
+    match op {
+        Op::Literal(bytes) => bytes.len(),
+        Op::Copy { .. } => 0,
+    }
 }
 
 /// What copies refer to.
@@ -74,7 +92,9 @@ struct Gone;
 
 pub(super) struct Lander {
     context: Arc<Context>,
-    commit: mpsc::SyncSender<Commit>,
+    commit: mpsc::SyncSender<Vec<Commit>>,
+    /// To be handed to the committer at the end of the batch.
+    commits: Vec<Commit>,
     streams: HashMap<Seq, Stream>,
     /// Contents that failed before they began: what comes of them is passed over.
     lost: HashSet<Seq>,
@@ -83,13 +103,21 @@ pub(super) struct Lander {
 }
 
 impl Lander {
-    pub(super) fn new(context: Arc<Context>, commit: mpsc::SyncSender<Commit>) -> Self {
-        Self { context, commit, streams: HashMap::new(), lost: HashSet::new(), last_dir: None }
+    pub(super) fn new(context: Arc<Context>, commit: mpsc::SyncSender<Vec<Commit>>) -> Self {
+        Self {
+            context,
+            commit,
+            commits: Vec::new(),
+            streams: HashMap::new(),
+            lost: HashSet::new(),
+            last_dir: None,
+        }
     }
 
-    pub(super) fn run(mut self, jobs: &mpsc::Receiver<Job>) {
-        while let Ok(job) = jobs.recv() {
-            if self.take(job).is_err() {
+    pub(super) fn run(mut self, jobs: &mpsc::Receiver<Vec<Job>>) {
+        while let Ok(batch) = jobs.recv() {
+            let taken = batch.into_iter().try_for_each(|job| self.take(job));
+            if taken.and_then(|()| self.hand_over()).is_err() {
                 break;
             }
         }
@@ -102,7 +130,9 @@ impl Lander {
 
     fn take(&mut self, job: Job) -> Result<(), Gone> {
         match job {
-            Job::Whole { path, entry, content, tickets } => self.whole(path, &entry, &content, tickets),
+            Job::Whole { path, entry, content, fresh, tickets } => {
+                self.whole(path, &entry, &content, fresh, tickets)
+            }
             Job::Begin { seq, path, entry, basis, tickets } => self.begin(seq, path, entry, basis, tickets),
             Job::Ops { seq, ops } => {
                 if let Some(stream) = self.streams.get_mut(&seq) {
@@ -122,14 +152,21 @@ impl Lander {
             Job::Barrier(done) => {
                 // A directory may move or go after this.
                 self.last_dir = None;
+                self.hand_over()?;
                 drop(done);
                 Ok(())
             }
         }
     }
 
-    fn send(&self, commit: Commit) -> Result<(), Gone> {
-        self.commit.send(commit).map_err(|_| Gone)
+    fn send(&mut self, commit: Commit) -> Result<(), Gone> {
+        self.commits.push(commit);
+        Ok(())
+    }
+
+    fn hand_over(&mut self) -> Result<(), Gone> {
+        let commits = std::mem::take(&mut self.commits);
+        if commits.is_empty() { Ok(()) } else { self.commit.send(commits).map_err(|_| Gone) }
     }
 
     fn dir_of(&mut self, path: &RelPath) -> io::Result<Dir> {
@@ -144,7 +181,13 @@ impl Lander {
         Ok(dir)
     }
 
-    fn fail(&self, path: &RelPath, doing: &str, error: &io::Error, tickets: Vec<Ticket>) -> Result<(), Gone> {
+    fn fail(
+        &mut self,
+        path: &RelPath,
+        doing: &str,
+        error: &io::Error,
+        tickets: Vec<Ticket>,
+    ) -> Result<(), Gone> {
         self.send(Commit::Failed { problem: self.context.problem(path, doing, error), tickets })
     }
 
@@ -153,10 +196,11 @@ impl Lander {
         path: RelPath,
         entry: &Entry,
         content: &Inline,
+        fresh: bool,
         tickets: Vec<Ticket>,
     ) -> Result<(), Gone> {
         let landed = self.dir_of(&path).and_then(|dir| {
-            let old = found_or_none(&dir, path.name())?;
+            let old = if fresh { None } else { found_or_none(&dir, path.name())? };
             let mut staged = Staged::create(&dir)?;
             staged.write_all(&content.bytes)?;
             let equal = staged.digest() == content.digest;

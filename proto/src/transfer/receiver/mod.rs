@@ -37,6 +37,13 @@ use commit::{Commit, Committer};
 use context::{Context, Ticket};
 use land::{Job, Lander};
 
+/// Jobs that are handed to a lander at once, or commits to the committer: waking a thread costs as much as landing a
+/// small file does.
+const BATCH: usize = 32;
+/// Batches that wait for a thread. With [`BATCH`] it bounds the descriptors of files that are on their way, and with
+/// [`limits::FRAME_SOFT`] the memory of their contents.
+const BATCHES_QUEUED: usize = 4;
+
 /// Threads that write contents. Two use both cores of a small machine; more only wait for the same disk.
 const LANDERS: usize = 2;
 
@@ -93,14 +100,14 @@ pub fn run(
             .spawn(work)
             .map_err(|e| Ended::fault("start a thread", e))
     };
-    let (commit, commits) = mpsc::sync_channel(limits::GROUP_FILES);
+    let (commit, commits) = mpsc::sync_channel(BATCHES_QUEUED);
     let mut threads = Vec::new();
     let mut landers = Vec::new();
     for _ in 0..LANDERS {
-        let (jobs, queue) = mpsc::sync_channel(limits::GROUP_FILES);
+        let (jobs, queue) = mpsc::sync_channel(BATCHES_QUEUED);
         let lander = Lander::new(Arc::clone(&context), commit.clone());
         threads.push(spawn("receiver-land", Box::new(move || lander.run(&queue)))?);
-        landers.push(jobs);
+        landers.push(Crew { jobs, batch: Vec::new(), weight: 0 });
     }
     let committer = Committer::new(Arc::clone(&context));
     threads.push(spawn("receiver-commit", Box::new(move || committer.run(&commits)))?);
@@ -111,9 +118,11 @@ pub fn run(
         context: Arc::clone(&context),
         landers,
         commit,
+        commits: Vec::new(),
         streams: HashMap::new(),
-        landing: HashSet::new(),
+        landing: Landing::default(),
         opens: HashMap::new(),
+        made: HashSet::new(),
         current: None,
         digested: None,
         comparison: None,
@@ -136,15 +145,18 @@ pub fn run(
 
 struct Receiver {
     context: Arc<Context>,
-    landers: Vec<mpsc::SyncSender<Job>>,
-    commit: mpsc::SyncSender<Commit>,
+    landers: Vec<Crew>,
+    commit: mpsc::SyncSender<Vec<Commit>>,
+    /// To be handed to the committer with the next batch.
+    commits: Vec<Commit>,
     /// Contents that are coming in: which lander has them, and the want they answer, 0 for none. The want stays open
     /// until the end of the content, since it may come again from its beginning.
     streams: HashMap<Seq, (usize, RequestId)>,
-    /// Paths whose content was handed on since the last barrier: what stands there is not yet what will.
-    landing: HashSet<RelPath>,
+    landing: Landing,
     /// Directories asked for, and the one that comes unasked as 0.
     opens: HashMap<RequestId, Opening>,
+    /// Directories made for the comparison under way whose listing has not begun: nothing stands in them.
+    made: HashSet<RelPath>,
     /// The directory being listed.
     current: Option<Listed>,
     /// Our side of a directory, digested while the sender digested its own. Anything that changes our side ends it.
@@ -158,6 +170,41 @@ struct Receiver {
     read_errors: bool,
 }
 
+/// A lander, as the dispatcher sees it.
+struct Crew {
+    jobs: mpsc::SyncSender<Vec<Job>>,
+    /// To be handed over with the next batch, and the bytes of content in it.
+    batch: Vec<Job>,
+    weight: usize,
+}
+
+/// Paths whose content was handed on since the last barrier: what stands there is not yet what will.
+#[derive(Default)]
+struct Landing {
+    paths: HashSet<RelPath>,
+    /// They were too many to remember: it may be any path.
+    any: bool,
+}
+
+impl Landing {
+    fn insert(&mut self, path: &RelPath) {
+        if self.paths.len() >= limits::REQUESTS_MAX {
+            self.any = true;
+        } else if !self.any {
+            self.paths.insert(path.clone());
+        }
+    }
+
+    fn contains(&self, path: &RelPath) -> bool {
+        self.any || self.paths.contains(path)
+    }
+
+    fn clear(&mut self) {
+        self.paths.clear();
+        self.any = false;
+    }
+}
+
 /// A directory that was asked for.
 struct Opening {
     dir: RelPath,
@@ -168,6 +215,8 @@ struct Opening {
 struct Listed {
     open: RequestId,
     dir: RelPath,
+    /// It was made in this run, and nothing stood in it when its listing began.
+    fresh: bool,
     /// What stands here: taken out as the sender names it, so that what is left is ours alone.
     own: HashMap<Box<[u8]>, Found>,
     /// Why it cannot be read or made here; its entries are passed over.
@@ -199,6 +248,7 @@ impl Receiver {
                 }
                 self.take(item)?;
             }
+            self.hand_over()?;
             self.context.check()?;
         }
     }
@@ -283,10 +333,12 @@ impl Receiver {
             self.job(lander, Job::Barrier(done.clone()))?;
         }
         drop(done);
+        self.hand_over()?;
         // The landers drop their ends once passed on; the channel then closes.
         while all.recv().is_ok() {}
         let (done, all) = mpsc::channel();
         self.commit(Commit::Barrier(done))?;
+        self.hand_over()?;
         let _closed = all.recv();
         self.landing.clear();
         self.context.check()
@@ -300,24 +352,45 @@ impl Receiver {
         observer.file_done();
     }
 
-    fn job(&self, lander: usize, job: Job) -> Result<(), Ended> {
-        self.landers[lander].send(job).map_err(|_| self.context.why_ended())
+    fn job(&mut self, lander: usize, job: Job) -> Result<(), Ended> {
+        let crew = &mut self.landers[lander];
+        crew.weight += job.weight();
+        crew.batch.push(job);
+        if crew.batch.len() >= BATCH || crew.weight >= limits::FRAME_SOFT {
+            self.hand_over()?;
+        }
+        Ok(())
     }
 
-    fn commit(&self, commit: Commit) -> Result<(), Ended> {
-        self.commit.send(commit).map_err(|_| self.context.why_ended())
+    fn commit(&mut self, commit: Commit) -> Result<(), Ended> {
+        self.commits.push(commit);
+        if self.commits.len() >= BATCH { self.hand_over() } else { Ok(()) }
+    }
+
+    /// Hands on what was collected. Commits go first: one that was said before a job is committed before it.
+    fn hand_over(&mut self) -> Result<(), Ended> {
+        if !self.commits.is_empty() {
+            let commits = std::mem::take(&mut self.commits);
+            self.commit.send(commits).map_err(|_| self.context.why_ended())?;
+        }
+        for crew in &mut self.landers {
+            if !crew.batch.is_empty() {
+                crew.weight = 0;
+                let batch = std::mem::take(&mut crew.batch);
+                crew.jobs.send(batch).map_err(|_| self.context.why_ended())?;
+            }
+        }
+        Ok(())
     }
 
     /// The lander that has everything about this path.
     fn lander_of(&self, path: &RelPath) -> usize {
-        use std::hash::{DefaultHasher, Hash, Hasher};
-        let mut hasher = DefaultHasher::new();
-        path.hash(&mut hasher);
-        usize::try_from(hasher.finish() % self.landers.len() as u64).unwrap_or(0)
+        path.as_bytes().iter().fold(0, |sum: usize, &byte| sum.wrapping_mul(31) + usize::from(byte))
+            % self.landers.len()
     }
 
     /// Passes a commit through the lander of its path, so that it keeps its place among the changes of that path.
-    fn pass(&self, path: &RelPath, commit: Commit) -> Result<(), Ended> {
+    fn pass(&mut self, path: &RelPath, commit: Commit) -> Result<(), Ended> {
         self.job(self.lander_of(path), Job::Pass(commit))
     }
 }

@@ -2,7 +2,7 @@
 //! kept. Whichever it is, the digest at the end judges it.
 
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::time::{Duration, SystemTime};
 
@@ -44,12 +44,10 @@ pub(super) fn read_small(dir: &Dir, name: &[u8]) -> io::Result<Small> {
         if found.entry.size() > limits::INLINE_MAX {
             return Ok(Small::Grown);
         }
-        let mut bytes = Vec::with_capacity(usize::try_from(found.entry.size()).unwrap_or(0) + 1);
-        (&file).take(limits::INLINE_MAX + 1).read_to_end(&mut bytes)?;
-        if bytes.len() as u64 > limits::INLINE_MAX {
-            return Ok(Small::Grown);
-        }
-        let stable = Stamp::of_file(&file)? == found.stat;
+        // As many bytes as it had when it was opened: if it has another length by now, it is not stable.
+        let size = usize::try_from(found.stat.size).unwrap_or(0);
+        let bytes = Reading::new(&file, found.stat.size).take(size)?;
+        let stable = Stamp::of_file(&file)? == found.stat && bytes.len() == size;
         if stable || tries >= limits::UNSTABLE_TRIES {
             if let Kind::File { size } = &mut found.entry.kind {
                 *size = bytes.len() as u64;
@@ -341,18 +339,16 @@ impl Sender {
         let mut hasher = GroupHasher::new();
         let mut size = 0;
         loop {
-            let mut bytes = vec![0; limits::CHUNK_LEN];
-            let len = match reading.fill(&mut bytes) {
-                Ok(len) => len,
+            let bytes = match reading.take(limits::CHUNK_LEN) {
+                Ok(bytes) => bytes,
                 Err(error) => return Ok(Err(error)),
             };
-            if len == 0 {
+            if bytes.is_empty() {
                 let (digest, groups) = hasher.finish();
                 return Ok(Ok(Streamed { digest, groups, size }));
             }
-            bytes.truncate(len);
             hasher.update(&bytes);
-            size += len as u64;
+            size += bytes.len() as u64;
             self.send_ops(seq, vec![Op::Literal(bytes.into())])?;
         }
     }
