@@ -52,6 +52,10 @@ pub const WANTS_IN_FLIGHT: usize = 512;
 /// larger than this is asked for alone. 32 MiB fill 1 Gbit/s at 100 ms twice over.
 pub const WANTED_BYTES: u64 = 32 * 1024 * 1024;
 
+/// Bytes of small files that a receiver keeps in memory from when it asks for their successors until these come. What
+/// does not fit is read a second time.
+pub const BASES_HELD: usize = 8 * 1024 * 1024;
+
 /// Requests (opens and wants) a sender holds for its peer before it calls the peer misbehaved.
 pub const REQUESTS_MAX: usize = OPENS_IN_FLIGHT + WANTS_IN_FLIGHT + 64;
 

@@ -442,33 +442,47 @@ pub struct Opened {
     pub open: u64,
 }
 /// This stands here now.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Put {
     #[prost(uint64, tag = "1")]
     pub seq: u64,
     /// The want it answers; 0 when nobody asked.
     #[prost(uint64, tag = "2")]
     pub want: u64,
-    /// Empty for the root.
+    /// Empty for the root. Empty too when it answers a want, which has named it.
     #[prost(bytes = "bytes", tag = "3")]
     pub path: ::prost::bytes::Bytes,
     #[prost(message, optional, tag = "4")]
     pub entry: ::core::option::Option<Entry>,
-    /// At most one. A file with neither has only its metadata put.
-    #[prost(oneof = "put::Content", tags = "5, 6")]
+    /// At most one. A file without any has only its metadata put.
+    #[prost(oneof = "put::Content", tags = "5, 6, 7, 8")]
     pub content: ::core::option::Option<put::Content>,
 }
 /// Nested message and enum types in `Put`.
 pub mod put {
-    /// At most one. A file with neither has only its metadata put.
-    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    /// At most one. A file without any has only its metadata put.
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum Content {
         #[prost(message, tag = "5")]
         Inline(super::Inline),
         /// Chunks follow, then an end.
         #[prost(message, tag = "6")]
         Stream(super::Stream),
+        #[prost(message, tag = "7")]
+        Patch(super::Patch),
+        /// Its content is the one whose digest the want named.
+        #[prost(bool, tag = "8")]
+        Kept(bool),
     }
+}
+/// A small content, told at once by what the receiver's basis has of it.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Patch {
+    #[prost(message, repeated, tag = "1")]
+    pub ops: ::prost::alloc::vec::Vec<Op>,
+    /// Of the whole content, 32 bytes.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub digest: ::prost::bytes::Bytes,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Stream {
@@ -635,12 +649,18 @@ pub struct Want {
     #[prost(message, optional, tag = "3")]
     pub basis: ::core::option::Option<WantBasis>,
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WantBasis {
     #[prost(uint64, tag = "1")]
     pub size: u64,
     #[prost(uint32, tag = "2")]
     pub block_len: u32,
+    /// Bytes of the MD4 in each sum, 2 to 16.
+    #[prost(uint32, tag = "3")]
+    pub strong_len: u32,
+    /// Of its content, 32 bytes. May be absent.
+    #[prost(bytes = "bytes", tag = "4")]
+    pub digest: ::prost::bytes::Bytes,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Sums {

@@ -100,20 +100,23 @@ fn sender_weight(item: &FromSender) -> usize {
         FromSender::Put(put) => {
             let inline = match &put.content {
                 Content::Inline(inline) => 32 + inline.bytes.len(),
-                Content::None | Content::Stream(_) => 0,
+                Content::Patch(ops, _) => 32 + ops_weight(ops),
+                Content::Kept | Content::None | Content::Stream(_) => 0,
             };
             SMALL + put.path.as_bytes().len() + inline
         }
-        FromSender::Chunk { ops, .. } => ops
-            .iter()
-            .map(|op| match op {
-                Op::Literal(bytes) => bytes.len(),
-                Op::Copy { .. } => 16,
-            })
-            .sum(),
+        FromSender::Chunk { ops, .. } => ops_weight(ops),
         FromSender::Offer { path, .. } | FromSender::Remove { path, .. } => SMALL + path.as_bytes().len(),
         _ => SMALL,
     }
+}
+
+fn ops_weight(ops: &[Op]) -> usize {
+    let weight = |op: &Op| match op {
+        Op::Literal(bytes) => bytes.len(),
+        Op::Copy { .. } => 16,
+    };
+    ops.iter().map(weight).sum()
 }
 
 fn receiver_weight(item: &FromReceiver) -> usize {

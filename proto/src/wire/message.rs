@@ -7,7 +7,7 @@ use prost::bytes::Bytes;
 
 use crate::model::change::Change;
 use crate::model::counter::{ReceiverTotals, SenderTotals};
-use crate::model::delta::Op;
+use crate::model::delta::{Op, Shape};
 use crate::model::digest::Digest;
 use crate::model::entry::{Entry, Time};
 use crate::model::filter::Rules;
@@ -163,7 +163,7 @@ pub struct Put {
     pub seq: Seq,
     /// The want it answers; 0 for none.
     pub want: RequestId,
-    /// Where.
+    /// Where; the root when it answers a want, which has said it.
     pub path: RelPath,
     /// What.
     pub entry: Entry,
@@ -178,6 +178,10 @@ pub enum Content {
     None,
     /// All of it, here.
     Inline(Inline),
+    /// The one whose digest the want named.
+    Kept,
+    /// At once, by what the basis of the want has of it: the steps, and the digest of the whole.
+    Patch(Vec<Op>, Digest),
     /// In chunks. Copies refer to the named basis, else to the one described in the want.
     Stream(Option<Basis>),
 }
@@ -220,8 +224,8 @@ pub enum FromReceiver {
 /// The file a receiver holds already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WantBasis {
-    /// Its length in bytes.
-    pub size: u64,
-    /// Length of the blocks its sums cover.
-    pub block_len: u32,
+    /// How its sums are cut.
+    pub shape: Shape,
+    /// Of its content.
+    pub digest: Option<Digest>,
 }

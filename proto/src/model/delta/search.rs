@@ -4,7 +4,7 @@ use prost::bytes::Bytes;
 
 use super::Op;
 use super::index::Index;
-use super::sums::{LANES, SUM_LEN, Sums, Weak, batch_len, sums_of};
+use super::sums::{LANES, Sums, Weak, batch_len, sums_of};
 use crate::limits;
 
 /// After so many bytes without a match the search no longer rolls through all of them. Rolling costs ten times what
@@ -166,8 +166,9 @@ impl<'a> Search<'a> {
         let first = Weak::of(&self.held[self.at..self.at + len]);
         let run_now = run.min(left).min(here / len);
         let equal = if first.number() == self.sums.weak(block) {
-            let found = sums_of(&self.held[self.at..self.at + run_now * len], self.sums.block_len());
-            let pairs = found.chunks(SUM_LEN).zip(self.sums.range(block, run_now).chunks(SUM_LEN));
+            let found = sums_of(&self.held[self.at..self.at + run_now * len], self.sums.shape());
+            let sum = self.sums.shape().sum_len();
+            let pairs = found.chunks(sum).zip(self.sums.range(block, run_now).chunks(sum));
             pairs.take_while(|(found, wanted)| found == wanted).count()
         } else {
             0
@@ -244,7 +245,7 @@ impl<'a> Search<'a> {
         let len = if block < self.sums.whole() { self.block_len() } else { self.sums.short_len() };
         let bytes = &self.held[at..at + len];
         Weak::of(bytes).number() == self.sums.weak(block)
-            && sums_of(bytes, self.sums.block_len()) == self.sums.range(block, 1)
+            && sums_of(bytes, self.sums.shape()) == self.sums.range(block, 1)
     }
 
     /// Looks for a block that is the window here, whose rolling sum this is; remembers the sum when there is none.
@@ -254,7 +255,7 @@ impl<'a> Search<'a> {
         if self.index.candidates(weak).next().is_none() || self.alarms_left < len as u64 {
             return;
         }
-        let sum = sums_of(&self.held[self.at..self.at + len], self.sums.block_len());
+        let sum = sums_of(&self.held[self.at..self.at + len], self.sums.shape());
         let same = |&block: &u32| self.sums.range(block, 1) == sum;
         let Some(found) = self.index.candidates(weak).find(same) else {
             self.alarms_left -= len as u64;

@@ -2,16 +2,11 @@
 
 use fast_rsync::{Signature, SignatureOptions};
 
-use super::DeltaError;
-use crate::limits;
+use super::{DeltaError, Shape};
 
-/// Bytes of the MD4 in a sum: all of it.
-const STRONG_LEN: usize = 16;
-/// Bytes of the rolling sum, big-endian.
-const WEAK_LEN: usize = 4;
+/// Bytes of the rolling sum, big-endian. The first bytes of the MD4 follow.
+pub(super) const WEAK_LEN: usize = 4;
 
-/// Bytes of one block in a signature.
-pub const SUM_LEN: usize = WEAK_LEN + STRONG_LEN;
 /// What `fast_rsync` puts before the sums: its magic number, the block length, the length of the MD4.
 const HEADER_LEN: usize = 12;
 
@@ -27,8 +22,8 @@ pub(super) fn batch_len(block_len: u32) -> usize {
 }
 
 /// The sums of these bytes, cut into blocks from the beginning; the last may be short.
-pub(super) fn sums_of(bytes: &[u8], block_len: u32) -> Vec<u8> {
-    let options = SignatureOptions { block_size: block_len, crypto_hash_size: 16 };
+pub(super) fn sums_of(bytes: &[u8], shape: Shape) -> Vec<u8> {
+    let options = SignatureOptions { block_size: shape.block_len(), crypto_hash_size: shape.strong_len() };
     let mut sums = Signature::calculate(bytes, options).into_serialized();
     sums.drain(..HEADER_LEN);
     sums
@@ -87,18 +82,17 @@ impl Weak {
 ///
 /// Bound: keeps less than 4 MiB; less than 1 MiB for a file below 16 GiB.
 pub struct Signer {
-    block_len: u32,
+    shape: Shape,
     /// Bytes of whole blocks that are hashed at once.
     batch: usize,
     held: Vec<u8>,
 }
 
 impl Signer {
-    /// `block_len` is taken into [`limits::BLOCK_MIN`] to [`limits::BLOCK_MAX`], where [`super::block_len`] keeps it.
+    /// Nothing signed yet.
     #[must_use]
-    pub fn new(block_len: u32) -> Self {
-        let block_len = block_len.clamp(limits::BLOCK_MIN, limits::BLOCK_MAX);
-        Self { block_len, batch: batch_len(block_len), held: Vec::new() }
+    pub fn new(shape: Shape) -> Self {
+        Self { shape, batch: batch_len(shape.block_len()), held: Vec::new() }
     }
 
     /// Takes the next bytes, cut anyhow; appends to `out` the sums that have become certain.
@@ -110,18 +104,18 @@ impl Signer {
             if self.held.len() < self.batch {
                 return;
             }
-            out.extend(sums_of(&self.held, self.block_len));
+            out.extend(sums_of(&self.held, self.shape));
             self.held.clear();
         }
         // Whatever is large enough is hashed where it lies.
         let batches = bytes.chunks_exact(self.batch);
         self.held.extend_from_slice(batches.remainder());
-        batches.for_each(|batch| out.extend(sums_of(batch, self.block_len)));
+        batches.for_each(|batch| out.extend(sums_of(batch, self.shape)));
     }
 
     /// Appends the sums of what is left; the last block may be short.
     pub fn finish(self, out: &mut Vec<u8>) {
-        out.extend(sums_of(&self.held, self.block_len));
+        out.extend(sums_of(&self.held, self.shape));
     }
 }
 
@@ -130,52 +124,52 @@ impl Signer {
 /// Invariant: `sums` holds one sum for each block; a block's number fits in 32 bits.
 #[derive(Clone, Debug)]
 pub struct Sums {
-    block_len: u32,
-    basis_size: u64,
+    shape: Shape,
     sums: Vec<u8>,
 }
 
 impl Sums {
     /// Checks what a peer sent. Nothing is copied or allocated.
-    pub fn parse(block_len: u32, basis_size: u64, sums: Vec<u8>) -> Result<Self, DeltaError> {
-        if !(limits::BLOCK_MIN..=limits::BLOCK_MAX).contains(&block_len) {
-            return Err(DeltaError::BlockLen(block_len));
-        }
-        let blocks = basis_size.div_ceil(u64::from(block_len));
-        if blocks > limits::BLOCKS_MAX {
-            return Err(DeltaError::Blocks(blocks));
-        }
-        let (got, want) = (sums.len() as u64, blocks * SUM_LEN as u64);
+    ///
+    /// # Errors
+    /// When it is not as long as the shape says.
+    pub fn parse(shape: Shape, sums: Vec<u8>) -> Result<Self, DeltaError> {
+        let (got, want) = (sums.len() as u64, shape.sums_len());
         if got != want {
             return Err(DeltaError::Length { got, want });
         }
-        Ok(Self { block_len, basis_size, sums })
+        Ok(Self { shape, sums })
+    }
+
+    pub(super) fn shape(&self) -> Shape {
+        self.shape
     }
 
     pub(super) fn block_len(&self) -> u32 {
-        self.block_len
+        self.shape.block_len()
     }
 
     /// Blocks of full length.
     pub(super) fn whole(&self) -> u32 {
-        // At most BLOCKS_MAX, by parse().
-        (self.basis_size / u64::from(self.block_len)) as u32
+        // At most BLOCKS_MAX, by the shape.
+        (self.shape.basis_size() / u64::from(self.block_len())) as u32
     }
 
     /// Length of the short block at the end; 0 when there is none.
     pub(super) fn short_len(&self) -> usize {
-        (self.basis_size % u64::from(self.block_len)) as usize
+        (self.shape.basis_size() % u64::from(self.block_len())) as usize
     }
 
     /// Where a block begins in the basis.
     pub(super) fn offset(&self, block: u32) -> u64 {
-        u64::from(block) * u64::from(self.block_len)
+        u64::from(block) * u64::from(self.block_len())
     }
 
     /// The sums of these blocks, as [`sums_of`] gives them.
     pub(super) fn range(&self, first: u32, count: usize) -> &[u8] {
-        let first = first as usize * SUM_LEN;
-        &self.sums[first..first + count * SUM_LEN]
+        let len = self.shape.sum_len();
+        let first = first as usize * len;
+        &self.sums[first..first + count * len]
     }
 
     /// The rolling sum of a block, as [`Weak::number`] has it.

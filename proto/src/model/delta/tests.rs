@@ -5,10 +5,18 @@ use std::collections::HashMap;
 use fast_rsync::{Signature, SignatureOptions};
 use proptest::prelude::*;
 
-use super::sums::{SUM_LEN, Weak, sums_of};
+use super::sums::{Weak, sums_of};
 use super::*;
 
 const BLOCK: usize = 2048;
+
+/// Of a basis of this size, cut into [`BLOCK`]s, with all of each MD4.
+fn shape(size: u64) -> Shape {
+    Shape::new(size, BLOCK as u32, 16).expect("a shape")
+}
+
+/// Bytes of a sum in that shape.
+const SUM_LEN: usize = 20;
 
 /// Bytes that look random; the same seed gives the same bytes.
 fn noise(len: usize, seed: u64) -> Vec<u8> {
@@ -25,7 +33,7 @@ fn noise(len: usize, seed: u64) -> Vec<u8> {
 /// The sums of a basis that arrives in pieces of this length.
 fn signature(basis: &[u8], piece: usize) -> Vec<u8> {
     let mut out = Vec::new();
-    let mut signer = Signer::new(BLOCK as u32);
+    let mut signer = Signer::new(shape(basis.len() as u64));
     basis.chunks(piece).for_each(|bytes| signer.update(bytes, &mut out));
     signer.finish(&mut out);
     out
@@ -42,7 +50,7 @@ fn search_with(sums: &Sums, source: &[u8], piece: usize) -> Vec<Op> {
 
 /// Searches, checks that the ops rebuild the source and are as [`Op`] says, and counts the literal bytes.
 fn literals(basis: &[u8], source: &[u8], piece: usize) -> usize {
-    let sums = Sums::parse(BLOCK as u32, basis.len() as u64, signature(basis, piece)).expect("sums");
+    let sums = Sums::parse(shape(basis.len() as u64), signature(basis, piece)).expect("sums");
     let ops = search_with(&sums, source, piece);
     let (mut built, mut literal, mut copied_to) = (Vec::new(), 0, None);
     for op in &ops {
@@ -176,7 +184,7 @@ proptest! {
 #[test]
 fn a_streamed_signature_is_that_of_the_whole() {
     let basis = noise(3 * 1024 * 1024 + 100, 1);
-    let whole = sums_of(&basis, BLOCK as u32);
+    let whole = sums_of(&basis, shape(basis.len() as u64));
     assert_eq!(whole.len(), basis.len().div_ceil(BLOCK) * SUM_LEN);
     for piece in [1000, BLOCK, 700_000, 1024 * 1024, basis.len()] {
         assert!(signature(&basis, piece) == whole, "in pieces of {piece}");
@@ -230,18 +238,25 @@ fn after_giving_up_content_that_stayed_or_moved_is_still_found() {
 
 #[test]
 fn sums_that_do_not_fit_are_refused() {
-    let parse = |block_len, size, sums: usize| Sums::parse(block_len, size, vec![0; sums]).map(|_| ());
+    let parse = |block_len, strong_len, size, sums: usize| {
+        let shape = Shape::new(size, block_len, strong_len)?;
+        Sums::parse(shape, vec![0; sums]).map(|_| ())
+    };
     let (least, most) = (limits::BLOCK_MIN, limits::BLOCK_MAX);
-    assert_eq!(parse(least, 0, 0), Ok(()));
-    assert_eq!(parse(2048, 2048, 20), Ok(()));
-    assert_eq!(parse(2048, 2049, 40), Ok(()));
-    assert_eq!(parse(2048, 2049, 39), Err(DeltaError::Length { got: 39, want: 40 }));
-    assert_eq!(parse(least, 0, 20), Err(DeltaError::Length { got: 20, want: 0 }));
+    assert_eq!(parse(least, 16, 0, 0), Ok(()));
+    assert_eq!(parse(2048, 16, 2048, 20), Ok(()));
+    assert_eq!(parse(2048, 16, 2049, 40), Ok(()));
+    assert_eq!(parse(2048, 2, 2049, 12), Ok(()));
+    assert_eq!(parse(2048, 16, 2049, 39), Err(DeltaError::Length { got: 39, want: 40 }));
+    assert_eq!(parse(least, 16, 0, 20), Err(DeltaError::Length { got: 20, want: 0 }));
     for block_len in [0, least - 1, most + 1, u32::MAX] {
-        assert_eq!(parse(block_len, 4096, 40), Err(DeltaError::BlockLen(block_len)));
+        assert_eq!(parse(block_len, 16, 4096, 40), Err(DeltaError::BlockLen(block_len)));
+    }
+    for strong_len in [0, 1, 17, u32::MAX] {
+        assert_eq!(parse(2048, strong_len, 4096, 40), Err(DeltaError::StrongLen(strong_len)));
     }
     let blocks = u64::MAX.div_ceil(u64::from(least));
-    assert_eq!(parse(least, u64::MAX, 20), Err(DeltaError::Blocks(blocks)));
+    assert_eq!(parse(least, 16, u64::MAX, 20), Err(DeltaError::Blocks(blocks)));
 }
 
 #[test]
@@ -252,6 +267,17 @@ fn block_lengths_follow_the_square_root() {
     }
 }
 
+#[test]
+fn sums_are_as_long_as_accidents_are_rare() {
+    let cases = [(0, 2), (700, 2), (16_000, 2), (1 << 20, 2), (1 << 30, 4), (1 << 40, 6)];
+    for (size, want) in cases {
+        let shape = Shape::of(size).expect("a shape");
+        assert_eq!(shape.strong_len(), want, "{size} bytes");
+        assert_eq!(shape.sum_len(), want as usize + 4);
+    }
+    assert_eq!(Shape::of(u64::MAX), None);
+}
+
 /// Every byte of the source raises an alarm, and hashing a block for each would be 16 GB.
 #[test]
 fn false_alarms_are_paid_from_a_budget() {
@@ -260,7 +286,7 @@ fn false_alarms_are_paid_from_a_budget() {
     for (i, sum) in sums.chunks_mut(SUM_LEN).enumerate() {
         sum[4..].fill(i as u8);
     }
-    let sums = Sums::parse(BLOCK as u32, 64 * BLOCK as u64, sums).expect("sums");
+    let sums = Sums::parse(shape(64 * BLOCK as u64), sums).expect("sums");
     let mut search = Search::new(&sums, source.len() as u64);
     search.update(&source, &mut |op| assert!(matches!(op, Op::Literal(_))));
     assert!(search.alarms_left < BLOCK as u64, "the budget is spent, and no more than that");
@@ -275,7 +301,7 @@ fn lying_sums_give_ops_within_bounds() {
     for lie in
         [vec![0; 51 * SUM_LEN], noise(51 * SUM_LEN, 9), signature(&source, BLOCK)[..51 * SUM_LEN].to_vec()]
     {
-        let sums = Sums::parse(BLOCK as u32, size, lie).expect("sums");
+        let sums = Sums::parse(shape(size), lie).expect("sums");
         let covered = search_with(&sums, &source, 4096).iter().fold(0, |covered, op| match op {
             Op::Copy { offset, len } => {
                 assert!(offset + len <= size);

@@ -180,20 +180,21 @@ impl Receiver {
 
     /// This stands here now.
     pub(super) fn put(&mut self, put: Put) -> Result<(), Ended> {
-        let Put { seq, want, path, entry, content } = put;
-        self.context.admit(&path, entry.is_dir())?;
-        let entry = self.context.localise(entry);
+        let Put { seq, want, mut path, entry, content } = put;
         let mut tickets = vec![Ticket::new(seq, 1)];
-        let mut basis = BasisFrom::Nothing;
         if self.context.options.dry_run && !matches!(content, Content::None) {
             return Err(Misbehaved::Unexpected("content in a dry run").into());
         }
+        let mut held = None;
         if want != 0 {
             let streamed = matches!(content, Content::Stream(_));
-            let answered = self.context.answered(want, &path, !streamed)?;
+            let answered = self.context.answered(want, !streamed)?;
+            path = answered.path;
             tickets.extend(answered.tickets);
-            basis = answered.basis.map_or(BasisFrom::Nothing, BasisFrom::Want);
+            held = answered.basis;
         }
+        self.context.admit(&path, entry.is_dir())?;
+        let entry = self.context.localise(entry);
         let lander = self.lander_of(&path);
         match content {
             Content::None => self.put_entry(path, entry, tickets),
@@ -206,10 +207,25 @@ impl Receiver {
                 }
                 self.settle_comparison()
             }
+            Content::Kept => {
+                let held = held.ok_or(Misbehaved::Unexpected("kept, without a basis"))?.stamp;
+                self.observe_whole(&path, usize::try_from(entry.size()).unwrap_or(0));
+                self.pass(&path.clone(), Commit::Kept { path, entry, held, tickets })?;
+                self.settle_comparison()
+            }
+            Content::Patch(ops, digest) => {
+                self.observe_whole(&path, usize::try_from(entry.size()).unwrap_or(0));
+                self.landing.insert(&path);
+                let basis = held.map(|held| held.content);
+                self.job(lander, Job::Patch { path, entry, ops, digest, basis, tickets })?;
+                self.settle_comparison()
+            }
             Content::Stream(named) => {
-                if let Some(named) = named {
-                    basis = BasisFrom::Named(named);
-                }
+                let basis = match (named, held) {
+                    (Some(named), _) => BasisFrom::Named(named),
+                    (None, Some(held)) => BasisFrom::Want(held.content),
+                    (None, None) => BasisFrom::Nothing,
+                };
                 self.context.observer.file_started(&path, entry.size());
                 if !self.streams.is_empty() {
                     return Err(Misbehaved::Unexpected("a content within a content").into());

@@ -12,7 +12,7 @@ use super::context::{Context, Ticket};
 use crate::disk::apply::{self, Replace};
 use crate::disk::meta::{Keep, Placement};
 use crate::disk::stage::Staged;
-use crate::disk::{Dir, Found};
+use crate::disk::{Dir, Found, Stamp};
 use crate::limits;
 use crate::model::change::Action;
 use crate::model::entry::{Entry, Kind};
@@ -27,6 +27,9 @@ pub(super) enum Commit {
     File(Box<FileCommit>),
     /// A symlink, fifo, socket or device; `old` is what stood there.
     Node { path: RelPath, entry: Entry, old: Option<Found>, tickets: Vec<Ticket> },
+    /// What stands there has the content that is to be, as long as it has not changed since it was looked at: only its
+    /// metadata is put.
+    Kept { path: RelPath, entry: Entry, held: Stamp, tickets: Vec<Ticket> },
     /// New metadata for what stands there.
     Describe { path: RelPath, entry: Entry, difference: Difference, tickets: Vec<Ticket> },
     /// A file, link or special goes.
@@ -111,6 +114,7 @@ impl Committer {
             }
         }
         self.settle();
+        self.context.hand_asks();
         drop(barriers);
     }
 
@@ -125,6 +129,7 @@ impl Committer {
                 let action = action_of(&self.context, &entry, old.as_ref());
                 self.book(&path, &entry.kind, action, "create", outcome, tickets);
             }
+            Commit::Kept { path, entry, held, tickets } => self.kept(&path, &entry, held, tickets),
             Commit::Describe { path, entry, difference, tickets } => {
                 let outcome = self.touch(&path).and_then(|dir| {
                     let old = dir.found(path.name())?;
@@ -182,6 +187,24 @@ impl Committer {
         }
         let action = action_of(&self.context, &entry, old.as_ref());
         self.book(&path, &entry.kind, action, "replace", outcome, tickets);
+    }
+
+    fn kept(&mut self, path: &RelPath, entry: &Entry, held: Stamp, tickets: Vec<Ticket>) {
+        let found = self.touch(path).and_then(|dir| Ok((dir.found(path.name())?, dir)));
+        let (old, dir) = match found {
+            Ok((old, dir)) if old.stat == held => (old, dir),
+            // It is another one by now.
+            _ => return self.context.want(path.clone(), entry.size(), true, tickets),
+        };
+        let outcome = apply::describe(&dir, path.name(), entry, &old, &self.context.placement);
+        if outcome.is_ok() {
+            self.context.count(|totals| {
+                totals.transferred_files += 1;
+                totals.transferred_bytes += entry.size();
+            });
+        }
+        let action = action_of(&self.context, entry, Some(&old));
+        self.book(path, &entry.kind, action, "set attributes", outcome, tickets);
     }
 
     /// A restore keeps what it would replace.

@@ -6,14 +6,15 @@ use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 
+use prost::bytes::Bytes;
 use rustix::io::Errno;
 
 use super::Config;
 use super::ask::Ask;
-use crate::disk::Root;
 use crate::disk::ids::Names;
 use crate::disk::meta::Placement;
 use crate::disk::reserved;
+use crate::disk::{Root, Stamp};
 use crate::model::change::{Action, Change};
 use crate::model::counter::ReceiverTotals;
 use crate::model::entry::{Entry, Kind, Time};
@@ -46,7 +47,9 @@ pub(super) struct Context {
     totals: Mutex<ReceiverTotals>,
     /// What we say to the sender. Held only for one push or flush; never by the dispatcher.
     speech: Mutex<Outbox<FromReceiver>>,
-    ask: mpsc::Sender<Ask>,
+    ask: mpsc::Sender<Vec<Ask>>,
+    /// To be handed to the asker with the next batch.
+    asks: Mutex<Vec<Ask>>,
     /// Files asked for and not yet had.
     wants: Mutex<HashMap<RequestId, Want>>,
     last_request: AtomicU64,
@@ -60,7 +63,7 @@ pub(super) struct Context {
 pub(super) struct Want {
     pub(super) path: RelPath,
     /// What copies refer to; there once its sums are sent.
-    pub(super) basis: Option<File>,
+    pub(super) basis: Option<Held>,
     /// What else is settled when it lands: the offer it came from.
     pub(super) tickets: Vec<Ticket>,
     /// Expected size, as booked against the bound on bytes in flight.
@@ -71,8 +74,42 @@ pub(super) struct Want {
 
 /// What a want leaves to its answer.
 pub(super) struct Answered {
-    pub(super) basis: Option<File>,
+    pub(super) path: RelPath,
+    pub(super) basis: Option<Held>,
     pub(super) tickets: Vec<Ticket>,
+}
+
+/// A basis while its want is on its way.
+pub(super) struct Held {
+    /// As it was before it was read.
+    pub(super) stamp: Stamp,
+    pub(super) content: HeldContent,
+}
+
+/// See [`Held`].
+pub(super) enum HeldContent {
+    /// To be read again.
+    File(File),
+    /// A small one, as its sums describe it.
+    Bytes(Bytes),
+}
+
+impl Held {
+    /// Bytes it holds in memory.
+    fn bytes(&self) -> usize {
+        match &self.content {
+            HeldContent::File(_) => 0,
+            HeldContent::Bytes(bytes) => bytes.len(),
+        }
+    }
+
+    fn try_clone(&self) -> io::Result<Self> {
+        let content = match &self.content {
+            HeldContent::File(file) => HeldContent::File(file.try_clone()?),
+            HeldContent::Bytes(bytes) => HeldContent::Bytes(bytes.clone()),
+        };
+        Ok(Self { stamp: self.stamp, content })
+    }
 }
 
 /// The sender's ids in ours, where ids are matched by name.
@@ -88,7 +125,7 @@ impl Context {
         placement: Placement,
         observer: Arc<dyn Observer>,
         speech: Outbox<FromReceiver>,
-        ask: mpsc::Sender<Ask>,
+        ask: mpsc::Sender<Vec<Ask>>,
     ) -> Self {
         let names = Names::new(config.terms.numeric_ids);
         Self {
@@ -105,6 +142,7 @@ impl Context {
             totals: Mutex::default(),
             speech: Mutex::new(speech),
             ask,
+            asks: Mutex::default(),
             wants: Mutex::default(),
             last_request: AtomicU64::new(0),
             ids: Mutex::new(Ids { names, users: HashMap::new(), groups: HashMap::new() }),
@@ -183,9 +221,18 @@ impl Context {
         self.last_request.fetch_add(1, Ordering::Relaxed) + 1
     }
 
+    /// Adds something for the asker; it hears of it with [`Context::hand_asks`].
     pub(super) fn ask(&self, ask: Ask) {
-        // The asker goes first only when the transfer ends.
-        let _late = self.ask.send(ask);
+        lock(&self.asks).push(ask);
+    }
+
+    /// Hands the asker what was collected. Every thread that asks does so at the end of its batch.
+    pub(super) fn hand_asks(&self) {
+        let asks = std::mem::take(&mut *lock(&self.asks));
+        if !asks.is_empty() {
+            // The asker goes first only when the transfer ends.
+            let _late = self.ask.send(asks);
+        }
     }
 
     /// Asks for a file. `whole`: without sums of what stands here.
@@ -201,15 +248,17 @@ impl Context {
 
     /// The answer to a want begins; `over` when it also ends. A content that streams may have to come again, so its want
     /// stays open.
-    pub(super) fn answered(&self, id: RequestId, path: &RelPath, over: bool) -> Result<Answered, Misbehaved> {
-        let answered = self.with_want(id, |want| {
-            let basis = want.basis.as_ref().and_then(|file| file.try_clone().ok());
-            (want.asked && want.path == *path).then(|| Answered { basis, tickets: want.tickets.clone() })
-        });
+    pub(super) fn answered(&self, id: RequestId, over: bool) -> Result<Answered, Misbehaved> {
+        let unknown = Misbehaved::AnswerToUnknown(id);
         if over {
-            self.had(id);
+            let Want { path, basis, tickets, .. } = self.had(id).ok_or(unknown)?;
+            return Ok(Answered { path, basis, tickets });
         }
-        answered.flatten().ok_or(Misbehaved::AnswerToUnknown(id))
+        let answered = self.with_want(id, |want| {
+            let basis = want.basis.as_ref().and_then(|basis| basis.try_clone().ok());
+            want.asked.then(|| Answered { path: want.path.clone(), basis, tickets: want.tickets.clone() })
+        });
+        answered.flatten().ok_or(unknown)
     }
 
     /// A want has been answered to its end.
@@ -220,7 +269,8 @@ impl Context {
         }
         let want = wants.remove(&id)?;
         drop(wants);
-        self.ask(Ask::Had { bytes: want.size });
+        let held = want.basis.as_ref().map_or(0, Held::bytes);
+        self.ask(Ask::Had { bytes: want.size, held });
         Some(want)
     }
 
@@ -310,6 +360,7 @@ impl Context {
     pub(super) fn stop(&self) {
         self.stopped.store(true, Ordering::Relaxed);
         self.ask(Ask::Stop);
+        self.hand_asks();
     }
 }
 

@@ -4,10 +4,11 @@
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
 use std::sync::{Arc, mpsc};
 
 use super::commit::{Commit, FileCommit};
-use super::context::{Context, Ticket};
+use super::context::{Context, HeldContent, Ticket};
 use crate::disk::stage::Staged;
 use crate::disk::{Dir, Found};
 use crate::model::delta::Op;
@@ -23,6 +24,15 @@ const READ_LEN: usize = 1024 * 1024;
 pub(super) enum Job {
     /// A content that came with its entry; `fresh` where the directory was made for it, so that nothing has its name.
     Whole { path: RelPath, entry: Entry, content: Inline, fresh: bool, tickets: Vec<Ticket> },
+    /// A small content that comes as what its basis has of it.
+    Patch {
+        path: RelPath,
+        entry: Entry,
+        ops: Vec<Op>,
+        digest: Digest,
+        basis: Option<HeldContent>,
+        tickets: Vec<Ticket>,
+    },
     /// A content begins.
     Begin { seq: Seq, path: RelPath, entry: Entry, basis: BasisFrom, tickets: Vec<Ticket> },
     /// More of it.
@@ -44,16 +54,11 @@ impl Job {
     pub(super) fn weight(&self) -> usize {
         match self {
             Self::Whole { content, .. } => content.bytes.len(),
-            Self::Ops { ops, .. } => ops.iter().map(literal_len).sum(),
+            Self::Ops { ops, .. } | Self::Patch { ops, .. } => {
+                ops.iter().map(|op| usize::try_from(op.literal_len()).unwrap_or(0)).sum()
+            }
             _ => 0,
         }
-    }
-}
-
-fn literal_len(op: &Op) -> usize {
-    match op {
-        Op::Literal(bytes) => bytes.len(),
-        Op::Copy { .. } => 0,
     }
 }
 
@@ -62,7 +67,7 @@ pub(super) enum BasisFrom {
     /// Nothing: all of it comes.
     Nothing,
     /// The file whose sums were sent.
-    Want(File),
+    Want(HeldContent),
     /// What stands at the path, if it is this.
     Named(Basis),
 }
@@ -74,7 +79,7 @@ struct Stream {
     dir: Dir,
     old: Option<Found>,
     staged: Staged,
-    basis: Option<File>,
+    basis: Option<HeldContent>,
     tickets: Vec<Ticket>,
     broken: Option<Broken>,
 }
@@ -133,6 +138,9 @@ impl Lander {
             Job::Whole { path, entry, content, fresh, tickets } => {
                 self.whole(path, &entry, &content, fresh, tickets)
             }
+            Job::Patch { path, entry, ops, digest, basis, tickets } => {
+                self.patch(path, entry, ops, digest, basis, tickets)
+            }
             Job::Begin { seq, path, entry, basis, tickets } => self.begin(seq, path, entry, basis, tickets),
             Job::Ops { seq, ops } => {
                 if let Some(stream) = self.streams.get_mut(&seq) {
@@ -165,6 +173,7 @@ impl Lander {
     }
 
     fn hand_over(&mut self) -> Result<(), Gone> {
+        self.context.hand_asks();
         let commits = std::mem::take(&mut self.commits);
         if commits.is_empty() { Ok(()) } else { self.commit.send(commits).map_err(|_| Gone) }
     }
@@ -220,6 +229,34 @@ impl Lander {
         }
     }
 
+    fn patch(
+        &mut self,
+        path: RelPath,
+        entry: Entry,
+        ops: Vec<Op>,
+        digest: Digest,
+        basis: Option<HeldContent>,
+        tickets: Vec<Ticket>,
+    ) -> Result<(), Gone> {
+        // The steps are as long as a small file is at most: the schema's parser has seen to it.
+        let mut bytes = Vec::new();
+        let built = ops.iter().try_for_each(|op| match op {
+            Op::Literal(literal) => {
+                bytes.extend_from_slice(literal);
+                Ok(())
+            }
+            Op::Copy { offset, len } => match &basis {
+                Some(basis) => basis.append_to(&mut bytes, *offset, *len),
+                None => Err(io::ErrorKind::UnexpectedEof.into()),
+            },
+        });
+        if built.is_err() {
+            self.context.want(path, entry.size(), true, tickets);
+            return Ok(());
+        }
+        self.whole(path, &entry, &Inline { bytes: bytes.into(), digest }, false, tickets)
+    }
+
     fn begin(
         &mut self,
         seq: Seq,
@@ -242,9 +279,9 @@ impl Lander {
         };
         let (basis, broken) = match basis {
             BasisFrom::Nothing => (None, None),
-            BasisFrom::Want(file) => (Some(file), None),
+            BasisFrom::Want(held) => (Some(held), None),
             BasisFrom::Named(named) => match named_basis(&dir, path.name(), named) {
-                Some(file) => (Some(file), None),
+                Some(file) => (Some(HeldContent::File(file)), None),
                 None => (None, Some(Broken::BasisDiffers)),
             },
         };
@@ -339,7 +376,12 @@ impl Stream {
         for op in ops {
             let written = match (op, &self.basis) {
                 (Op::Literal(bytes), _) => self.staged.write_all(&bytes),
-                (Op::Copy { offset, len }, Some(basis)) => self.staged.copy_from(basis, offset, len),
+                (Op::Copy { offset, len }, Some(HeldContent::File(basis))) => {
+                    self.staged.copy_from(basis, offset, len)
+                }
+                (Op::Copy { offset, len }, Some(HeldContent::Bytes(basis))) => {
+                    slice(basis, offset, len).and_then(|bytes| self.staged.write_all(bytes))
+                }
                 (Op::Copy { .. }, None) => Err(io::ErrorKind::UnexpectedEof.into()),
             };
             if let Err(error) = written {
@@ -352,6 +394,29 @@ impl Stream {
             }
         }
     }
+}
+
+impl HeldContent {
+    /// Appends a range to what is being built.
+    fn append_to(&self, bytes: &mut Vec<u8>, offset: u64, len: u64) -> io::Result<()> {
+        match self {
+            Self::Bytes(basis) => bytes.extend_from_slice(slice(basis, offset, len)?),
+            Self::File(file) => {
+                let at = bytes.len();
+                bytes.resize(at + usize::try_from(len).map_err(io::Error::other)?, 0);
+                file.read_exact_at(&mut bytes[at..], offset)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A range of a basis that a peer named.
+fn slice(basis: &[u8], offset: u64, len: u64) -> io::Result<&[u8]> {
+    let start = usize::try_from(offset).ok();
+    let end = offset.checked_add(len).and_then(|end| usize::try_from(end).ok());
+    let range = start.zip(end).and_then(|(start, end)| basis.get(start..end));
+    range.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
 }
 
 fn found_or_none(dir: &Dir, name: &[u8]) -> io::Result<Option<Found>> {

@@ -369,6 +369,7 @@ impl Receiver {
 
     /// Hands on what was collected. Commits go first: one that was said before a job is committed before it.
     fn hand_over(&mut self) -> Result<(), Ended> {
+        self.context.hand_asks();
         if !self.commits.is_empty() {
             let commits = std::mem::take(&mut self.commits);
             self.commit.send(commits).map_err(|_| self.context.why_ended())?;

@@ -67,6 +67,19 @@ enum Plan {
     Groups(Box<(Known, GroupPlan)>),
 }
 
+/// A small content by what the receiver's sums match of it; as it is where they match nothing.
+fn patch(sums: &Sums, bytes: &Bytes, digest: Digest) -> Content {
+    let mut ops = Vec::new();
+    let mut search = Search::new(sums, bytes.len() as u64);
+    search.update(bytes, &mut |op| ops.push(op));
+    search.finish(&mut |op| ops.push(op));
+    let literal: u64 = ops.iter().map(Op::literal_len).sum();
+    if literal == bytes.len() as u64 {
+        return Content::Inline(Inline { bytes: bytes.clone(), digest });
+    }
+    Content::Patch(ops, digest)
+}
+
 /// What came of streaming a content once.
 struct Streamed {
     digest: Digest,
@@ -160,7 +173,9 @@ impl Sender {
             Ok(Small::Whole { unstable: true, .. }) if read == Read::Rested => self.unstable(id, path),
             Ok(Small::Whole { bytes, found, unstable }) => {
                 let seq = self.begin(Waiting::task(id));
-                self.send_inline(seq, 0, path, bytes, found, unstable)
+                let digest = Digest::of(&bytes);
+                let content = Content::Inline(Inline { bytes, digest });
+                self.send_small(seq, 0, &path, content, digest, found, unstable)
             }
             Ok(Small::Grown) => match self.config.view.found(&path) {
                 Ok(found) => self.offer(id, path, found.entry, None),
@@ -203,60 +218,99 @@ impl Sender {
         path: &RelPath,
         basis: Option<(WantBasis, Vec<u8>)>,
     ) -> Result<(), Ended> {
-        let plan = match basis {
-            None => Plan::Whole,
-            Some((basis, sums)) => Plan::Search(
-                Sums::parse(basis.block_len, basis.size, sums).map_err(|_| Misbehaved::OutOfRange("sums"))?,
-            ),
+        let (plan, held) = match basis {
+            None => (Plan::Whole, None),
+            Some((basis, sums)) => {
+                let sums = Sums::parse(basis.shape, sums).map_err(|_| Misbehaved::OutOfRange("sums"))?;
+                (Plan::Search(sums), basis.digest)
+            }
         };
         if self.config.rules.hides(path, false) {
             return self.give_up(0, want, path, &io::ErrorKind::NotFound.into());
         }
-        self.send_file(want, path, plan)
+        self.send_file(want, path, plan, held)
     }
 
     /// Sends a file that is too large to travel with its entry to a receiver that has nothing.
     pub(super) fn send_unasked(&mut self, path: &RelPath) -> Result<(), Ended> {
-        self.send_file(0, path, Plan::Whole)
+        self.send_file(0, path, Plan::Whole, None)
     }
 
-    fn send_file(&mut self, want: RequestId, path: &RelPath, plan: Plan) -> Result<(), Ended> {
-        let (dir, name) = match self.config.view.holder(path) {
-            Ok(holder) => holder,
-            Err(error) => return self.give_up(0, want, path, &error),
-        };
-        if matches!(plan, Plan::Whole) {
-            match read_small(&dir, &name) {
-                Ok(Small::Whole { bytes, found, unstable }) => {
-                    self.observer.file_started(path, bytes.len() as u64);
-                    let seq = self.begin(Waiting::content(Vec::new()));
-                    return self.send_inline(seq, want, path.clone(), bytes, found, unstable);
-                }
-                Ok(Small::Grown) => {}
-                Err(error) => return self.give_up(0, want, path, &error),
+    /// Sends a file; `held` is the digest of what the receiver has.
+    fn send_file(
+        &mut self,
+        want: RequestId,
+        path: &RelPath,
+        plan: Plan,
+        held: Option<Digest>,
+    ) -> Result<(), Ended> {
+        let small = self.holder(path).and_then(|(dir, name)| {
+            let small = read_small(&dir, &name)?;
+            Ok((small, dir, name))
+        });
+        match small {
+            Ok((Small::Whole { bytes, found, unstable }, ..)) => {
+                self.observer.file_started(path, bytes.len() as u64);
+                let seq = self.begin(Waiting::content(Vec::new()));
+                let digest = Digest::of(&bytes);
+                let content = match plan {
+                    _ if held == Some(digest) => Content::Kept,
+                    Plan::Search(sums) => patch(&sums, &bytes, digest),
+                    Plan::Whole | Plan::Groups(_) => Content::Inline(Inline { bytes, digest }),
+                };
+                self.send_small(seq, want, path, content, digest, found, unstable)
             }
+            Ok((Small::Grown, dir, name)) => {
+                let seq = self.begin(Waiting::content(Vec::new()));
+                self.stream(seq, want, path.clone(), &dir, &name, plan)
+            }
+            Err(error) => self.give_up(0, want, path, &error),
         }
-        let seq = self.begin(Waiting::content(Vec::new()));
-        self.stream(seq, want, path.clone(), &dir, &name, plan)
     }
 
-    fn send_inline(
+    /// The directory that holds a path, and the path's name there. Neighbours are asked for one after another, so the
+    /// last directory is kept for as long as there is something to do without a pause.
+    fn holder(&mut self, path: &RelPath) -> io::Result<(Dir, Box<[u8]>)> {
+        let parent = path.parent().unwrap_or_else(RelPath::root);
+        if let Some((last, dir)) = &self.last_dir
+            && *last == parent
+        {
+            return Ok((dir.clone(), path.name().into()));
+        }
+        let Some((root, place)) = self.config.view.only(&parent) else {
+            return self.config.view.holder(path);
+        };
+        let dir = root.dir(&place)?;
+        self.last_dir = Some((parent, dir.clone()));
+        Ok((dir, path.name().into()))
+    }
+
+    /// Sends a content that is told in one piece. Its length is that of `found`.
+    #[expect(clippy::too_many_arguments, reason = "all of them are one answer")]
+    fn send_small(
         &mut self,
         seq: Seq,
         want: RequestId,
-        path: RelPath,
-        bytes: Bytes,
+        path: &RelPath,
+        content: Content,
+        digest: Digest,
         found: Found,
         unstable: bool,
     ) -> Result<(), Ended> {
-        let digest = Digest::of(&bytes);
-        self.totals.literal_bytes += bytes.len() as u64;
-        self.observer.file_advanced(bytes.len() as u64);
+        let literal = match &content {
+            Content::Inline(inline) => inline.bytes.len() as u64,
+            Content::Patch(ops, _) => ops.iter().map(Op::literal_len).sum(),
+            _ => 0,
+        };
+        let size = found.entry.size();
+        self.totals.literal_bytes += literal;
+        self.totals.matched_bytes += size - literal;
+        self.observer.file_advanced(size);
         self.observer.file_done();
         if !unstable {
-            self.record(seq, &path, &found, digest, Vec::new());
+            self.record(seq, path, &found, digest, Vec::new());
         }
-        let content = Content::Inline(Inline { bytes, digest });
+        let path = if want == 0 { path.clone() } else { RelPath::root() };
         self.out.push(FromSender::Put(Put { seq, want, path, entry: found.entry, content }))
     }
 
@@ -286,7 +340,8 @@ impl Sender {
             };
             self.observer.file_started(&path, found.entry.size());
             let (entry, content) = (found.entry.clone(), Content::Stream(basis));
-            self.out.push(FromSender::Put(Put { seq, want, path: path.clone(), entry, content }))?;
+            let named = if want == 0 { path.clone() } else { RelPath::root() };
+            self.out.push(FromSender::Put(Put { seq, want, path: named, entry, content }))?;
             let streamed = match self.stream_once(seq, Reading::new(&file, found.stat.size), &file, &plan)? {
                 Ok(streamed) => streamed,
                 Err(error) => return self.give_up(seq, want, &path, &error),

@@ -24,7 +24,7 @@ pub(super) struct Reader {
 }
 
 /// Bytes of sums that may wait: two of the largest signatures. An honest receiver asks for one such file at a time.
-const SUMS_QUEUED: u64 = 2 * limits::BLOCKS_MAX * crate::model::delta::SUM_LEN as u64;
+const SUMS_QUEUED: u64 = 2 * limits::BLOCKS_MAX * 20;
 
 /// A want whose sums are still coming.
 struct Summing {
@@ -129,8 +129,7 @@ impl Reader {
             return Err(Misbehaved::TooManyRequests.into());
         }
         now.sums.extend_from_slice(sums);
-        let blocks = now.basis.size.div_ceil(u64::from(now.basis.block_len));
-        if now.sums.len() as u64 > blocks * crate::model::delta::SUM_LEN as u64 {
+        if now.sums.len() as u64 > now.basis.shape.sums_len() {
             return Err(Misbehaved::OutOfRange("sums").into());
         }
         if last {

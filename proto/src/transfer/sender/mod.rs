@@ -18,9 +18,9 @@ use std::time::Duration;
 use super::link::{Ended, Link, Outbox};
 use super::observer::{Observer, TaskId};
 use super::view::{Part, View};
-use crate::disk::Stamp;
 use crate::disk::ids::Names;
 use crate::disk::walk::{self, Summary};
+use crate::disk::{Dir, Stamp};
 use crate::model::counter::{ReceiverTotals, SenderTotals};
 use crate::model::digest::{Digest, Group};
 use crate::model::entry::{Entry, Kind};
@@ -208,6 +208,7 @@ pub fn run(
         comparing: false,
         comparisons: VecDeque::new(),
         named: HashSet::new(),
+        last_dir: None,
         last_seq: 0,
         finishing: false,
         finished: false,
@@ -258,6 +259,8 @@ struct Sender {
     comparisons: VecDeque<(TaskId, RelPath)>,
     /// Ids whose names were sent: (is a group, id).
     named: HashSet<(bool, u32)>,
+    /// The directory that a file was last sent from.
+    last_dir: Option<(RelPath, Dir)>,
     last_seq: Seq,
     finishing: bool,
     finished: bool,
@@ -270,11 +273,16 @@ impl Sender {
                 Ok(event) => event,
                 Err(_) => {
                     self.out.flush()?;
+                    // By the next event it may have moved or gone.
+                    self.last_dir = None;
                     events.recv().map_err(|_| Ended::Stopped)?
                 }
             };
             match event {
-                Event::Task(task) => self.task(task)?,
+                Event::Task(task) => {
+                    self.last_dir = None;
+                    self.task(task)?;
+                }
                 Event::Request(request) => {
                     self.requests.fetch_sub(1, Ordering::Relaxed);
                     self.answer(request)?;

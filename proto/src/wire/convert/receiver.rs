@@ -2,10 +2,10 @@
 
 use prost::bytes::Bytes;
 
-use super::{path_bytes, path_or_root};
-use crate::limits;
+use super::{digest_bytes, digest_or_none, path_bytes, path_or_root};
 use crate::model::change::{Action, Change};
 use crate::model::counter::ReceiverTotals;
+use crate::model::delta::Shape;
 use crate::model::options::Difference;
 use crate::model::path::RelPath;
 use crate::model::problem::{Misbehaved, Problem, ProblemClass};
@@ -54,11 +54,21 @@ impl TryFrom<g::WantBasis> for WantBasis {
     type Error = Misbehaved;
 
     fn try_from(m: g::WantBasis) -> Result<Self, Misbehaved> {
-        let blocks = m.size.div_ceil(u64::from(m.block_len.max(1)));
-        if !(limits::BLOCK_MIN..=limits::BLOCK_MAX).contains(&m.block_len) || blocks > limits::BLOCKS_MAX {
-            return Err(Misbehaved::OutOfRange("block length"));
+        let shape = Shape::new(m.size, m.block_len, m.strong_len);
+        let shape = shape.map_err(|_| Misbehaved::OutOfRange("shape of the sums"))?;
+        Ok(Self { shape, digest: digest_or_none(&m.digest, "digest")? })
+    }
+}
+
+impl From<WantBasis> for g::WantBasis {
+    fn from(basis: WantBasis) -> Self {
+        let shape = basis.shape;
+        Self {
+            size: shape.basis_size(),
+            block_len: shape.block_len(),
+            strong_len: shape.strong_len(),
+            digest: basis.digest.as_ref().map(digest_bytes).unwrap_or_default(),
         }
-        Ok(Self { size: m.size, block_len: m.block_len })
     }
 }
 
@@ -114,11 +124,9 @@ impl From<FromReceiver> for g::FromReceiver {
             FromReceiver::Welcome(m) => Item::Welcome(Box::new(m.into())),
             FromReceiver::Refused(m) => Item::Refused(Box::new(m.into())),
             FromReceiver::Open { id, dir, all } => Item::Open(g::Open { id, dir: path_bytes(&dir), all }),
-            FromReceiver::Want { id, path, basis } => Item::Want(g::Want {
-                id,
-                path: path_bytes(&path),
-                basis: basis.map(|b| g::WantBasis { size: b.size, block_len: b.block_len }),
-            }),
+            FromReceiver::Want { id, path, basis } => {
+                Item::Want(g::Want { id, path: path_bytes(&path), basis: basis.map(Into::into) })
+            }
             FromReceiver::Sums { want, sums, last } => Item::Sums(g::Sums { want, sums, last }),
             FromReceiver::Ack(seqs) => Item::Ack(g::Ack { seqs }),
             FromReceiver::Failed { seq, problem } => Item::Failed(Box::new(g::Failed {

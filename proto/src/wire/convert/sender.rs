@@ -104,7 +104,22 @@ impl TryFrom<g::Put> for Put {
                 });
                 Content::Stream(basis.transpose()?)
             }
+            Some(g::put::Content::Patch(patch)) => {
+                let ops = patch.ops.into_iter().map(TryInto::try_into).collect::<Result<Vec<Op>, _>>()?;
+                let len = ops.iter().try_fold(0, |len: u64, op| len.checked_add(op.len()));
+                if len.is_none_or(|len| len > limits::INLINE_MAX) {
+                    return Err(Misbehaved::OutOfRange("patch"));
+                }
+                Content::Patch(ops, digest(&patch.digest, "digest")?)
+            }
+            Some(g::put::Content::Kept(_)) => Content::Kept,
         };
+        if m.want == 0 && matches!(content, Content::Patch(..) | Content::Kept) {
+            return Err(Misbehaved::Missing("want"));
+        }
+        if m.want != 0 && !m.path.is_empty() {
+            return Err(Misbehaved::Unexpected("a path that the want has named"));
+        }
         let entry = entry_or_missing(m.entry)?;
         if !entry.is_file() && !matches!(content, Content::None) {
             return Err(Misbehaved::OutOfRange("content of what is not a file"));
@@ -223,6 +238,11 @@ impl From<Put> for g::Put {
             Content::Stream(basis) => Some(g::put::Content::Stream(g::Stream {
                 basis: basis.map(|b| g::Basis { size: b.size, mtime: Some(b.mtime.into()) }),
             })),
+            Content::Patch(ops, digest) => Some(g::put::Content::Patch(g::Patch {
+                ops: ops.into_iter().map(Into::into).collect(),
+                digest: digest_bytes(&digest),
+            })),
+            Content::Kept => Some(g::put::Content::Kept(true)),
         };
         Self { seq: m.seq, want: m.want, path: path_bytes(&m.path), entry: Some((&m.entry).into()), content }
     }
