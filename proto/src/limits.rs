@@ -77,8 +77,21 @@ pub const BLOCKS_MAX: u64 = 4 * 1024 * 1024;
 /// A file smaller than this is sent whole: the sums of its two blocks would save less than they cost.
 pub const DELTA_MIN: u64 = 1024;
 
-/// Bytes of one group of a file's BLAKE3 tree, kept by the journal: the grain at which an edit in place is found.
-pub const DIGEST_GROUP: u64 = 64 * 1024;
+/// Bytes of one group of a file's BLAKE3 tree, kept by the journal and by a server's cache: the grain at which an edit
+/// in place is found. The values of 1 GiB take 2 MiB; groups of 64 KiB would take a quarter of that, and send four times
+/// as much for a small edit.
+pub const DIGEST_GROUP: u64 = 16 * 1024;
+/// Groups of one file whose values are kept: 16 MiB of them, for 8 GiB of content. A longer file is compared by sums.
+pub const GROUPS_KEPT: u64 = 512 * 1024;
+/// Files from this length on have the values of their groups remembered by a server: for a shorter one its sums cost no
+/// more than the look-up.
+pub const REMEMBERED_MIN: u64 = 1024 * 1024;
+/// Bytes that may be out of place, and one in so many of what was compared, beyond which a sender asks for sums: content
+/// that moved is not in place up to the end of the file, or wherever it was moved.
+pub const OUT_OF_PLACE: (u64, u64) = (512 * 1024, 64);
+/// Bytes of a group's value that tell one group from another on the wire. What they miss, one pair in 2^32, the digest
+/// of the whole finds, and the file is sent whole.
+pub const GROUP_TAG: usize = 4;
 
 /// Times a file that changes while it is read is read again before it is sent as it is, marked unstable.
 pub const UNSTABLE_TRIES: u32 = 3;

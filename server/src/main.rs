@@ -6,6 +6,7 @@ mod auth;
 mod check;
 mod config;
 mod fingerprint;
+mod group_cache;
 mod identity;
 mod limits;
 mod log;

@@ -15,6 +15,7 @@ use tonic::transport::Server;
 use crate::Serve;
 use crate::accept;
 use crate::config::Config;
+use crate::group_cache::DiskCache;
 use crate::log::Logs;
 use crate::permit::Gate;
 use crate::pidfile::PidFile;
@@ -70,26 +71,35 @@ fn try_run(serve: &Serve) -> Result<(), String> {
     let _pid_file = pid_file.transpose()?;
     let state = State::open(&config.state_dir)
         .map_err(|error| format!("state dir {}: {error}", config.state_dir.display()))?;
+    let groups = DiskCache::open(&config.state_dir)
+        .map_err(|error| format!("state dir {}: {error}", config.state_dir.display()))?;
     raise_descriptor_limit();
-    let partials = Arc::<Kept>::default();
+    let keeping = Keeping { state, partials: Arc::default(), groups: Arc::new(groups) };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| format!("start: {error}"))?;
-    let served = runtime.block_on(listen_and_serve(&config, &addresses, logs, state, partials, umask));
+    let served = runtime.block_on(listen_and_serve(&config, &addresses, logs, keeping, umask));
     // Whoever still holds a thread here is one that DRAIN did not wait for.
     runtime.shutdown_timeout(Duration::from_millis(500));
     served
+}
+
+/// What a server keeps from one transfer to the next.
+struct Keeping {
+    state: State,
+    partials: Arc<Kept>,
+    groups: Arc<DiskCache>,
 }
 
 async fn listen_and_serve(
     config: &Config,
     addresses: &[SocketAddr],
     logs: Arc<Logs>,
-    state: State,
-    partials: Arc<Kept>,
+    keeping: Keeping,
     umask: u32,
 ) -> Result<(), String> {
+    let Keeping { state, partials, groups } = keeping;
     tokio::spawn(forget_old(Arc::clone(&partials)));
     let mut listeners = Vec::new();
     for address in addresses {
@@ -104,6 +114,7 @@ async fn listen_and_serve(
         state,
         sessions: Sessions::default(),
         partials,
+        groups,
         umask,
         running: Arc::clone(&running),
     };

@@ -27,6 +27,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::accept::Caller;
 use crate::auth::Credentials;
+use crate::group_cache::DiskCache;
 use crate::log::Logs;
 use crate::module::Module;
 use crate::permit::{Gate, Peer, Permit, Rights};
@@ -42,6 +43,8 @@ pub(crate) struct Service {
     pub(crate) state: State,
     pub(crate) sessions: Sessions,
     pub(crate) partials: Arc<receive::Kept>,
+    /// The groups of large files that landed here.
+    pub(crate) groups: Arc<DiskCache>,
     pub(crate) umask: u32,
     /// Streams that are not watches, so that a stop can wait for them.
     pub(crate) running: Arc<()>,

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
 use rustix::fs::{Advice, AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
@@ -15,8 +16,12 @@ use super::found::Found;
 use super::meta::{self, Node, Placement};
 use super::reserved;
 use super::root::Style;
-use crate::model::digest::Digest;
+use crate::limits;
+use crate::model::digest::{Digest, Group, GroupHasher};
 use crate::model::entry::Entry;
+
+/// What file systems share is a multiple of this.
+const PAGE: u64 = 4096;
 
 /// From this length on a range is copied inside the kernel, which can share its blocks; a shorter one costs less read
 /// and written.
@@ -39,9 +44,31 @@ pub struct Staged {
     /// Its name, where the file system cannot do without.
     name: Option<TempName>,
     style: Style,
-    hasher: blake3::Hasher,
+    hasher: GroupHasher,
     len: u64,
     buffer: Vec<u8>,
+    /// Whether the file system shares blocks, once somebody wanted to know.
+    shares: Option<bool>,
+}
+
+/// The values of a basis's groups.
+#[derive(Clone, Debug)]
+pub struct KnownGroups {
+    /// Its length in bytes.
+    pub size: u64,
+    /// The value of every group.
+    pub groups: Arc<[Group]>,
+}
+
+impl KnownGroups {
+    /// The group that begins here, and its length.
+    fn at(&self, offset: u64) -> Option<(Group, u64)> {
+        if !offset.is_multiple_of(limits::DIGEST_GROUP) || offset >= self.size {
+            return None;
+        }
+        let index = usize::try_from(offset / limits::DIGEST_GROUP).ok()?;
+        Some((*self.groups.get(index)?, limits::DIGEST_GROUP.min(self.size - offset)))
+    }
 }
 
 /// A reserved name that disappears with this value unless it was given away.
@@ -86,7 +113,7 @@ impl Staged {
     }
 
     fn new(file: File, name: Option<TempName>, style: Style) -> Self {
-        Self { file, name, style, hasher: blake3::Hasher::new(), len: 0, buffer: Vec::new() }
+        Self { file, name, style, hasher: GroupHasher::new(), len: 0, buffer: Vec::new(), shares: None }
     }
 
     /// Appends these bytes.
@@ -100,19 +127,41 @@ impl Staged {
         Ok(())
     }
 
-    /// Appends a range of another file: inside the kernel where it can, which on some file systems shares the blocks.
+    /// Appends a range of another file: inside the kernel where that may share the blocks or spare the hashing.
     ///
-    /// What is hashed is what landed here. The basis may be written to by somebody at this very moment, so bytes read
-    /// from it a second time would prove nothing.
+    /// `known` are the values of the basis's groups, where they are known for sure: groups that come to lie where they
+    /// lay are then not hashed again. Otherwise what is hashed is what landed here. The basis may be written to by
+    /// somebody at this very moment, so bytes read from it a second time would prove nothing.
     ///
     /// # Errors
     /// `UnexpectedEof` when the basis is shorter; as `copy_file_range(2)`, `read(2)` and `write(2)`.
-    pub fn copy_from(&mut self, basis: &File, offset: u64, len: u64) -> io::Result<()> {
+    pub fn copy_from(
+        &mut self,
+        basis: &File,
+        offset: u64,
+        len: u64,
+        known: Option<&KnownGroups>,
+    ) -> io::Result<()> {
         let end = offset.checked_add(len).ok_or(io::ErrorKind::InvalidInput)?;
-        let copied = if len >= COPY_INSIDE_MIN { self.copy_inside(basis, offset, len)? } else { 0 };
+        let mut at = offset;
+        if let Some(known) = known.filter(|_| offset == self.len) {
+            if offset == 0 {
+                // The first group's value is of no use should nothing follow.
+                at = end.min(limits::DIGEST_GROUP);
+                self.copy_read(basis, 0, at)?;
+            }
+            at += self.copy_known(basis, at, end, known)?;
+        }
+        // Only whole pages can be shared; anything else is cheaper read, hashed and written.
+        let shared = at % PAGE == self.len % PAGE && end - at >= COPY_INSIDE_MIN && self.shares_blocks();
+        let copied = if shared { self.copy_inside(basis, at, end - at)? } else { 0 };
         self.hash_landed(copied)?;
-        let mut buffer = self.take_buffer(len - copied);
-        let mut at = offset + copied;
+        self.copy_read(basis, at + copied, end)
+    }
+
+    /// Appends a range by reading, hashing and writing it.
+    fn copy_read(&mut self, basis: &File, mut at: u64, end: u64) -> io::Result<()> {
+        let mut buffer = self.take_buffer(end - at);
         while at < end {
             let part = &mut buffer[..usize::try_from(end - at).unwrap_or(BUFFER_LEN).min(BUFFER_LEN)];
             basis.read_exact_at(part, at)?;
@@ -121,6 +170,42 @@ impl Staged {
         }
         self.buffer = buffer;
         Ok(())
+    }
+
+    /// Copies the known groups at the beginning of a range that lands where it lay, without hashing them. Returns how
+    /// many bytes that were.
+    fn copy_known(&mut self, basis: &File, from: u64, end: u64, known: &KnownGroups) -> io::Result<u64> {
+        if !self.hasher.takes_groups() {
+            return Ok(0);
+        }
+        let run = |start: u64, end: u64| {
+            let mut at = start;
+            std::iter::from_fn(move || {
+                let (group, size) = known.at(at).filter(|(_, size)| at + size <= end)?;
+                at += size;
+                Some((group, size))
+            })
+        };
+        let wanted = run(from, end).map(|(_, size)| size).sum();
+        let copied = self.copy_inside(basis, from, wanted)?;
+        let mut taken = 0;
+        for (group, size) in run(from, from + copied) {
+            if !self.hasher.take_group(group, size) {
+                break;
+            }
+            taken += size;
+        }
+        self.len += taken;
+        Ok(taken)
+    }
+
+    /// Whether the file system can let two files have the same blocks.
+    fn shares_blocks(&mut self) -> bool {
+        *self.shares.get_or_insert_with(|| {
+            // The numbers of `statfs(2)`: btrfs, XFS, bcachefs, OCFS2.
+            const SHARING: [i64; 4] = [0x9123_683e, 0x5846_5342, 0xca45_1a4e, 0x7461_636f];
+            rustix::fs::fstatfs(&self.file).is_ok_and(|fs| SHARING.contains(&fs.f_type))
+        })
     }
 
     /// Copies as much as the kernel will; the rest is for `read` and `write`. Returns how many bytes landed after
@@ -163,9 +248,10 @@ impl Staged {
         buffer
     }
 
-    /// The digest of what was written so far.
-    pub fn digest(&mut self) -> Digest {
-        self.hasher.finalize().into()
+    /// The digest of what was written so far, and the values of its groups.
+    #[must_use]
+    pub fn digest(&mut self) -> (Digest, Vec<Group>) {
+        std::mem::take(&mut self.hasher).finish()
     }
 
     /// Bytes written so far.

@@ -46,15 +46,17 @@ pub type Group = [u8; 32];
 
 /// Hashes content as it streams by, and keeps the value of every group.
 ///
-/// Invariant: `groups` holds one value for each whole group that more content has followed; the last group,
-/// whole or not, is still in `current`.
+/// Invariant: `subtrees` and `groups` cover each whole group that more content has followed; the last group,
+/// whole or not, is still in `current`, unless its value was taken from elsewhere.
+///
+/// Bound: the values of [`limits::GROUPS_KEPT`] groups. Of longer content no values are kept.
+#[derive(Clone, Debug)]
 pub struct GroupHasher {
     groups: Vec<Group>,
+    subtrees: Subtrees,
     current: blake3::Hasher,
     current_len: u64,
     total: u64,
-    /// Content of at most one group is hashed here instead: its digest is no merge of chaining values.
-    whole: blake3::Hasher,
 }
 
 impl Default for GroupHasher {
@@ -69,25 +71,18 @@ impl GroupHasher {
     pub fn new() -> Self {
         Self {
             groups: Vec::new(),
+            subtrees: Subtrees::default(),
             current: blake3::Hasher::new(),
             current_len: 0,
             total: 0,
-            whole: blake3::Hasher::new(),
         }
     }
 
     /// Takes the next bytes of the content.
     pub fn update(&mut self, mut bytes: &[u8]) {
-        if self.total < limits::DIGEST_GROUP {
-            let room = usize::try_from(limits::DIGEST_GROUP - self.total).unwrap_or(usize::MAX);
-            self.whole.update(&bytes[..bytes.len().min(room)]);
-        }
         while !bytes.is_empty() {
             if self.current_len == limits::DIGEST_GROUP {
-                self.groups.push(self.current.finalize_non_root());
-                self.current = blake3::Hasher::new();
-                self.current.set_input_offset(self.total);
-                self.current_len = 0;
+                self.close_group();
             }
             let room = usize::try_from(limits::DIGEST_GROUP - self.current_len).unwrap_or(usize::MAX);
             let (now, later) = bytes.split_at(bytes.len().min(room));
@@ -98,40 +93,99 @@ impl GroupHasher {
         }
     }
 
+    /// Takes the value of the next group instead of its bytes, `len` of them: a whole group, or the last one of the
+    /// content. False, and nothing is taken, where the content does not stand at the border of a group, or at its
+    /// beginning, whose value is no part of a tree when nothing follows.
+    #[must_use]
+    pub fn take_group(&mut self, group: Group, len: u64) -> bool {
+        if self.current_len == limits::DIGEST_GROUP {
+            self.close_group();
+        }
+        if !self.takes_groups() || len == 0 || len > limits::DIGEST_GROUP {
+            return false;
+        }
+        self.push(group);
+        self.total += len;
+        // Nothing can follow a short group, for it is the last of its tree; were it to, the digest would be wrong.
+        if len == limits::DIGEST_GROUP {
+            self.current.set_input_offset(self.total);
+        }
+        true
+    }
+
+    /// Whether [`GroupHasher::take_group`] would.
+    #[must_use]
+    pub fn takes_groups(&self) -> bool {
+        self.total > 0 && self.total.is_multiple_of(limits::DIGEST_GROUP)
+    }
+
+    fn close_group(&mut self) {
+        self.push(self.current.finalize_non_root());
+        self.current = blake3::Hasher::new();
+        self.current.set_input_offset(self.total);
+        self.current_len = 0;
+    }
+
+    fn push(&mut self, group: Group) {
+        self.subtrees.push(group);
+        if self.subtrees.count <= limits::GROUPS_KEPT {
+            self.groups.push(group);
+        } else {
+            self.groups = Vec::new();
+        }
+    }
+
     /// The value of the group that the last byte belongs to, as far as it is filled.
     #[must_use]
     pub fn current_group(&self) -> Group {
         self.current.finalize_non_root()
     }
 
-    /// The digest of everything taken, and the value of every group (none when one group held it all).
+    /// The digest of everything taken, and the value of every group; no values when one group held it all, or when they
+    /// were too many to keep.
     #[must_use]
     pub fn finish(mut self) -> (Digest, Vec<Group>) {
         if self.total <= limits::DIGEST_GROUP {
-            return (self.whole.finalize().into(), Vec::new());
+            return (self.current.finalize().into(), Vec::new());
         }
-        self.groups.push(self.current.finalize_non_root());
-        (merge(&self.groups), self.groups)
+        if self.current_len > 0 {
+            self.push(self.current.finalize_non_root());
+        }
+        (self.subtrees.merge(), self.groups)
     }
 }
 
-/// Merges the values of two or more groups into the digest of the whole: BLAKE3's tree is left-balanced, each
-/// left subtree being the largest power of two of groups that leaves something for the right.
-fn merge(groups: &[Group]) -> Digest {
-    let (left, right) = split(groups);
-    merge_subtrees_root(&subtree(left), &subtree(right), Mode::Hash).into()
+/// The subtrees that cover the groups so far, largest first. BLAKE3's tree is left-balanced, each left subtree being the
+/// largest power of two of groups that leaves something for the right: so there is one for each bit of the count, once
+/// the next group is there.
+#[derive(Clone, Debug, Default)]
+struct Subtrees {
+    values: Vec<Group>,
+    count: u64,
 }
 
-fn subtree(groups: &[Group]) -> Group {
-    if let [one] = groups {
-        return *one;
+impl Subtrees {
+    fn push(&mut self, group: Group) {
+        // Put off until something follows: the last merge of all is the root's.
+        while self.values.len() > self.count.count_ones() as usize {
+            let (Some(right), Some(left)) = (self.values.pop(), self.values.pop()) else { break };
+            self.values.push(merge_subtrees_non_root(&left, &right, Mode::Hash));
+        }
+        self.values.push(group);
+        self.count += 1;
     }
-    let (left, right) = split(groups);
-    merge_subtrees_non_root(&subtree(left), &subtree(right), Mode::Hash)
-}
 
-fn split(groups: &[Group]) -> (&[Group], &[Group]) {
-    groups.split_at(groups.len().next_power_of_two() / 2)
+    /// The digest of the whole. There are two groups at least.
+    fn merge(mut self) -> Digest {
+        let mut right = self.values.pop().unwrap_or_default();
+        while let Some(left) = self.values.pop() {
+            if self.values.is_empty() {
+                return merge_subtrees_root(&left, &right, Mode::Hash).into();
+            }
+            right = merge_subtrees_non_root(&left, &right, Mode::Hash);
+        }
+        Digest(right)
+    }
 }
 
 #[cfg(test)]
@@ -152,5 +206,30 @@ mod tests {
                 assert_eq!(groups.len(), want);
             }
         }
+    }
+
+    #[test]
+    fn values_of_groups_stand_in_for_their_bytes() {
+        let group = usize::try_from(limits::DIGEST_GROUP).expect("fits");
+        let bytes: Vec<u8> = (0..group * 5 + 13).map(|i| (i * 31 % 251) as u8).collect();
+        let mut hasher = GroupHasher::new();
+        hasher.update(&bytes);
+        let (digest, groups) = hasher.finish();
+        // Every way to take each group but the first by its value or by its bytes.
+        for taken in 0..1 << (groups.len() - 1) {
+            let mut hasher = GroupHasher::new();
+            for (i, piece) in bytes.chunks(group).enumerate() {
+                if i == 0 || taken >> (i - 1) & 1 == 0 {
+                    hasher.update(piece);
+                } else {
+                    assert!(hasher.take_group(groups[i], piece.len() as u64));
+                }
+            }
+            assert_eq!(hasher.finish(), (digest, groups.clone()), "{taken:b}");
+        }
+        let mut hasher = GroupHasher::new();
+        assert!(!hasher.take_group(groups[0], limits::DIGEST_GROUP), "the first is always hashed");
+        hasher.update(&bytes[..group + 1]);
+        assert!(!hasher.take_group(groups[2], limits::DIGEST_GROUP), "within a group");
     }
 }

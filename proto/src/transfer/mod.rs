@@ -4,6 +4,7 @@
 //! behind it, it cannot tell. Neither role's reader ever blocks on its own writer: two full windows cannot deadlock.
 
 pub mod destination;
+pub mod group_cache;
 pub mod link;
 pub mod observer;
 pub mod partial;

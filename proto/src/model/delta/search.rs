@@ -11,7 +11,7 @@ use crate::limits;
 /// hashing costs, and content without a match for so long is usually new to its end.
 const GIVE_UP: u64 = 8 * 1024 * 1024;
 /// Then, of each so many bytes, ...
-const PERIOD: u64 = 16 * 1024 * 1024;
+const PERIOD: u64 = 32 * 1024 * 1024;
 /// ... so many are rolled through: at least two blocks of any length, so that a stretch of moved content that covers
 /// them shows one whole block at least. In between only equal offsets are looked at. A match ends it, so that at
 /// most [`PERIOD`] of content that was moved whole, or shuffled block by block, is sent although the basis has it.

@@ -8,7 +8,8 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, mpsc};
 
-use super::context::{Context, Held, HeldContent};
+use super::context::{Context, Held, HeldContent, Told};
+use crate::disk::stage::KnownGroups;
 use crate::disk::{Dir, Stamp};
 use crate::limits;
 use crate::model::delta::{Shape, Signer};
@@ -19,11 +20,19 @@ use crate::wire::message::{FromReceiver, RequestId, WantBasis};
 /// Read at once from a basis that is signed.
 const READ_LEN: usize = 1024 * 1024;
 
+/// Bytes of a basis that one thread signs at a time, and threads that sign. A thread is soon paid for; more threads than
+/// two would wait for memory.
+const SIGN_LEN: u64 = 32 * 1024 * 1024;
+/// See [`SIGN_LEN`].
+const SIGNERS: u64 = 2;
+
 pub(super) enum Ask {
     /// List this directory.
     Open { id: RequestId, dir: RelPath, all: bool },
     /// Send the file of this want.
-    Want { id: RequestId, whole: bool },
+    Want { id: RequestId, told: Told },
+    /// The groups of this want do not help: its sums are needed.
+    Sums { id: RequestId },
     /// A listing has come to its end.
     Opened,
     /// A content has come to its end.
@@ -35,7 +44,7 @@ pub(super) enum Ask {
 pub(super) struct Asker {
     context: Arc<Context>,
     opens: VecDeque<(RequestId, RelPath, bool)>,
-    wants: VecDeque<(RequestId, bool)>,
+    wants: VecDeque<(RequestId, Told)>,
     opens_in_flight: usize,
     wants_in_flight: usize,
     bytes_in_flight: u64,
@@ -84,7 +93,8 @@ impl Asker {
             for ask in batch {
                 match ask {
                     Ask::Open { id, dir, all } => self.opens.push_back((id, dir, all)),
-                    Ask::Want { id, whole } => self.wants.push_back((id, whole)),
+                    Ask::Want { id, told } => self.wants.push_back((id, told)),
+                    Ask::Sums { id } => self.send_want(id, Told::Sums),
                     // The peer makes these come: one too many must not wrap the count.
                     Ask::Opened => self.opens_in_flight = self.opens_in_flight.saturating_sub(1),
                     Ask::Had { bytes, held } => {
@@ -101,7 +111,7 @@ impl Asker {
 
     fn send_what_fits(&mut self) {
         while self.wants_in_flight < limits::WANTS_IN_FLIGHT {
-            let Some(&(id, whole)) = self.wants.front() else { break };
+            let Some(&(id, told)) = self.wants.front() else { break };
             let Some(size) = self.context.with_want(id, |want| want.size) else {
                 self.wants.pop_front();
                 continue;
@@ -113,7 +123,7 @@ impl Asker {
             self.context.with_want(id, |want| want.asked = true);
             self.wants_in_flight += 1;
             self.bytes_in_flight += size;
-            self.send_want(id, whole);
+            self.send_want(id, told);
         }
         while self.opens_in_flight < limits::OPENS_IN_FLIGHT && self.wants.len() < limits::WANTS_IN_FLIGHT {
             let Some((id, dir, all)) = self.opens.pop_front() else { break };
@@ -123,11 +133,12 @@ impl Asker {
     }
 
     /// Sends a want, with the sums of what stands here when they may save more than they cost.
-    fn send_want(&mut self, id: RequestId, whole: bool) {
+    fn send_want(&mut self, id: RequestId, told: Told) {
         let Some((path, size)) = self.context.with_want(id, |want| (want.path.clone(), want.size)) else {
             return;
         };
-        let announced = if whole || size < limits::DELTA_MIN { None } else { self.announced(&path) };
+        let none = told == Told::Nothing || size < limits::DELTA_MIN;
+        let announced = if none { None } else { self.announced(&path, told == Told::Best) };
         let Some(Announced { held, basis, sums }) = announced else {
             self.context.say(FromReceiver::Want { id, path, basis: None });
             return;
@@ -139,16 +150,30 @@ impl Asker {
                 None
             }
         };
+        let groups = held.groups.clone().filter(|_| basis.groups);
         self.context.with_want(id, |want| want.basis = Some(held));
         self.context.say(FromReceiver::Want { id, path, basis: Some(basis) });
-        match sums {
-            Some(sums) => self.context.say(FromReceiver::Sums { want: id, sums: sums.into(), last: true }),
-            None => self.send_sums(id, file.as_ref(), basis.shape),
+        match (sums, groups) {
+            (_, Some(known)) => self.send_tags(id, &known),
+            (Some(sums), None) => {
+                self.context.say(FromReceiver::Sums { want: id, sums: sums.into(), last: true });
+            }
+            (None, None) => self.send_sums(id, file.as_ref(), basis.shape),
+        }
+    }
+
+    fn send_tags(&self, want: RequestId, known: &KnownGroups) {
+        let parts = known.groups.chunks(limits::FRAME_SOFT / limits::GROUP_TAG);
+        let last = parts.len() - 1;
+        for (i, groups) in parts.enumerate() {
+            let tags: Vec<u8> =
+                groups.iter().flat_map(|group| &group[..limits::GROUP_TAG]).copied().collect();
+            self.context.say(FromReceiver::Sums { want, sums: tags.into(), last: i == last });
         }
     }
 
     /// The file to copy from: what an interrupted transfer left if that is more, else what stands at the path.
-    fn announced(&mut self, path: &RelPath) -> Option<Announced> {
+    fn announced(&mut self, path: &RelPath, groups: bool) -> Option<Announced> {
         let standing = self.dir_of(path).and_then(|dir| dir.open_file(path.name())).ok();
         let kept = self.context.partials.kept(path);
         let kept = kept.and_then(|file| Some((Stamp::of_file(&file).ok()?, file)));
@@ -161,8 +186,10 @@ impl Asker {
             (Some(standing), _) => standing,
             (None, kept) => kept?,
         };
-        let basis = WantBasis { shape: shape(stamp.size)?, digest: None };
-        Some(Announced { held: Held { stamp, content: HeldContent::File(file) }, basis, sums: None })
+        let known = if groups { self.context.remembered(&stamp) } else { None };
+        let basis = WantBasis { shape: shape(stamp.size)?, digest: None, groups: known.is_some() };
+        let held = Held { stamp, content: HeldContent::File(file), groups: known };
+        Some(Announced { held, basis, sums: None })
     }
 
     /// A small basis is read once, for its sums, its digest and the copies to come, as long as memory is not short.
@@ -181,8 +208,8 @@ impl Asker {
         } else {
             HeldContent::Bytes(bytes.into())
         };
-        let basis = WantBasis { shape, digest };
-        Some(Announced { held: Held { stamp, content }, basis, sums: Some(sums) })
+        let basis = WantBasis { shape, digest, groups: false };
+        Some(Announced { held: Held { stamp, content, groups: None }, basis, sums: Some(sums) })
     }
 
     fn dir_of(&mut self, path: &RelPath) -> std::io::Result<Dir> {
@@ -197,29 +224,50 @@ impl Asker {
         Ok(dir)
     }
 
-    /// Signs exactly as many bytes as were announced. A basis that fails or shrinks meanwhile is announced as zeros
-    /// from there: those sums match nothing that is copied, or the digest of the result tells.
-    fn send_sums(&self, id: RequestId, file: Option<&File>, shape: Shape) {
-        let mut signer = Signer::new(shape);
-        let mut sums = Vec::new();
-        let mut buffer = vec![0; usize::try_from(shape.basis_size()).unwrap_or(READ_LEN).min(READ_LEN)];
+    /// Signs exactly as many bytes as were announced, on several threads: the sender waits for it. A basis that fails or
+    /// shrinks meanwhile is announced as zeros from there: those sums match nothing that is copied, or the digest of the
+    /// result tells.
+    fn send_sums(&self, want: RequestId, file: Option<&File>, shape: Shape) {
+        let window = SIGN_LEN - SIGN_LEN % u64::from(shape.block_len());
+        let size = shape.basis_size();
         let mut at = 0;
-        while at < shape.basis_size() {
-            let want = (shape.basis_size() - at).min(READ_LEN as u64);
-            let want = usize::try_from(want).unwrap_or(READ_LEN);
-            if file.is_none_or(|file| file.read_exact_at(&mut buffer[..want], at).is_err()) {
-                buffer[..want].fill(0);
-            }
-            signer.update(&buffer[..want], &mut sums);
-            at += want as u64;
-            if sums.len() >= limits::FRAME_SOFT {
-                let part = std::mem::take(&mut sums).into();
-                self.context.say(FromReceiver::Sums { want: id, sums: part, last: false });
+        while at < size {
+            let starts = (0..SIGNERS).map(|i| at + i * window).filter(|&start| start < size);
+            let signed: Vec<Vec<u8>> = std::thread::scope(|scope| {
+                let windows = starts.map(|start| scope.spawn(move || sign(file, shape, start, window)));
+                // Collected, or each would be waited for before the next is begun.
+                let windows: Vec<_> = windows.collect();
+                windows.into_iter().map(|window| window.join().unwrap_or_default()).collect()
+            });
+            at += window * SIGNERS;
+            let sums: Vec<u8> = signed.concat();
+            let mut parts = sums.chunks(limits::FRAME_SOFT).peekable();
+            while let Some(part) = parts.next() {
+                let last = at >= size && parts.peek().is_none();
+                self.context.say(FromReceiver::Sums { want, sums: part.to_vec().into(), last });
             }
         }
-        signer.finish(&mut sums);
-        self.context.say(FromReceiver::Sums { want: id, sums: sums.into(), last: true });
     }
+}
+
+/// The sums of a window of a basis. It begins at a block.
+fn sign(file: Option<&File>, shape: Shape, start: u64, len: u64) -> Vec<u8> {
+    let end = shape.basis_size().min(start + len);
+    let mut signer = Signer::new(shape);
+    let mut sums = Vec::new();
+    let mut buffer = vec![0; usize::try_from(end - start).unwrap_or(READ_LEN).min(READ_LEN)];
+    let mut at = start;
+    while at < end {
+        let part = usize::try_from(end - at).unwrap_or(READ_LEN).min(READ_LEN);
+        let part = &mut buffer[..part];
+        if file.is_none_or(|file| file.read_exact_at(part, at).is_err()) {
+            part.fill(0);
+        }
+        signer.update(part, &mut sums);
+        at += part.len() as u64;
+    }
+    signer.finish(&mut sums);
+    sums
 }
 
 /// How the sums of a basis of this size are cut, where they are worth sending.

@@ -3,7 +3,7 @@
 use super::Receiver;
 use super::commit::Commit;
 use super::compare::Made;
-use super::context::Ticket;
+use super::context::{Ticket, Told};
 use super::land::{BasisFrom, Job};
 use crate::disk::apply;
 use crate::disk::walk;
@@ -46,7 +46,7 @@ impl Receiver {
                     return self.commit(Commit::Ack { tickets });
                 }
                 if let Kind::File { size } = entry.kind {
-                    self.context.want(path, size, false, tickets);
+                    self.context.want(path, size, Told::Best, tickets);
                     return Ok(());
                 }
                 let old = own.filter(|own| !own.entry.is_dir());
@@ -223,7 +223,7 @@ impl Receiver {
             Content::Stream(named) => {
                 let basis = match (named, held) {
                     (Some(named), _) => BasisFrom::Named(named),
-                    (None, Some(held)) => BasisFrom::Want(held.content),
+                    (None, Some(held)) => BasisFrom::Want(held),
                     (None, None) => BasisFrom::Nothing,
                 };
                 self.context.observer.file_started(&path, entry.size());

@@ -8,13 +8,14 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, mpsc};
 
-use super::context::{Context, Ticket};
+use super::context::{Context, Ticket, Told};
 use crate::disk::apply::{self, Replace};
 use crate::disk::meta::{Keep, Placement};
 use crate::disk::stage::Staged;
 use crate::disk::{Dir, Found, Stamp};
 use crate::limits;
 use crate::model::change::Action;
+use crate::model::digest::Group;
 use crate::model::entry::{Entry, Kind};
 use crate::model::options::Difference;
 use crate::model::path::RelPath;
@@ -59,6 +60,8 @@ pub(super) struct FileCommit {
     pub(super) dir: Dir,
     pub(super) old: Option<Found>,
     pub(super) staged: Staged,
+    /// The values of its groups, to be remembered.
+    pub(super) groups: Vec<Group>,
     pub(super) tickets: Vec<Ticket>,
 }
 
@@ -170,8 +173,13 @@ impl Committer {
     }
 
     fn file(&mut self, file: FileCommit, synced: io::Result<()>) {
-        let FileCommit { path, entry, dir, old, staged, tickets } = file;
+        let FileCommit { path, entry, dir, old, staged, groups, tickets } = file;
         let size = staged.len();
+        let landed = if groups.is_empty() || size < limits::REMEMBERED_MIN {
+            None
+        } else {
+            staged.file().try_clone().and_then(|file| Ok((Stamp::of_file(&file)?, file))).ok()
+        };
         let replace = if old.is_some() { Replace::Expected } else { Replace::IfPresent };
         let outcome = synced.and_then(|()| {
             self.touch_held(&path.parent().unwrap_or_else(RelPath::root), &dir)?;
@@ -179,6 +187,9 @@ impl Committer {
             apply::place(staged, &dir, path.name(), replace)
         });
         if outcome.is_ok() {
+            if let Some((described, file)) = landed {
+                self.context.groups.put(file, described, groups);
+            }
             self.context.partials.drop_kept(&path);
             self.context.count(|totals| {
                 totals.transferred_files += 1;
@@ -194,7 +205,7 @@ impl Committer {
         let (old, dir) = match found {
             Ok((old, dir)) if old.stat == held => (old, dir),
             // It is another one by now.
-            _ => return self.context.want(path.clone(), entry.size(), true, tickets),
+            _ => return self.context.want(path.clone(), entry.size(), Told::Nothing, tickets),
         };
         let outcome = apply::describe(&dir, path.name(), entry, &old, &self.context.placement);
         if outcome.is_ok() {

@@ -14,7 +14,9 @@ use super::ask::Ask;
 use crate::disk::ids::Names;
 use crate::disk::meta::Placement;
 use crate::disk::reserved;
+use crate::disk::stage::KnownGroups;
 use crate::disk::{Root, Stamp};
+use crate::limits;
 use crate::model::change::{Action, Change};
 use crate::model::counter::ReceiverTotals;
 use crate::model::entry::{Entry, Kind, Time};
@@ -22,6 +24,7 @@ use crate::model::filter::Rules;
 use crate::model::options::{Options, Terms};
 use crate::model::path::RelPath;
 use crate::model::problem::{Misbehaved, Problem, ProblemClass};
+use crate::transfer::group_cache::GroupCache;
 use crate::transfer::link::{Ended, Outbox};
 use crate::transfer::observer::Observer;
 use crate::transfer::partial::Partials;
@@ -42,6 +45,7 @@ pub(super) struct Context {
     pub(super) sweep: Option<Time>,
     pub(super) placement: Placement,
     pub(super) partials: Arc<dyn Partials>,
+    pub(super) groups: Arc<dyn GroupCache>,
     pub(super) observer: Arc<dyn Observer>,
     expected: Option<HashSet<Box<[u8]>>>,
     totals: Mutex<ReceiverTotals>,
@@ -70,6 +74,19 @@ pub(super) struct Want {
     pub(super) size: u64,
     /// It has been sent: an answer before that is no answer.
     pub(super) asked: bool,
+    /// The sender has asked for sums instead of groups.
+    pub(super) needs_sums: bool,
+}
+
+/// What goes with a want.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    /// Nothing: the whole file is to come.
+    Nothing,
+    /// The sums of what stands here.
+    Sums,
+    /// Its groups, where they are remembered, else its sums.
+    Best,
 }
 
 /// What a want leaves to its answer.
@@ -84,6 +101,8 @@ pub(super) struct Held {
     /// As it was before it was read.
     pub(super) stamp: Stamp,
     pub(super) content: HeldContent,
+    /// The values of its groups, where they are remembered.
+    pub(super) groups: Option<KnownGroups>,
 }
 
 /// See [`Held`].
@@ -108,7 +127,7 @@ impl Held {
             HeldContent::File(file) => HeldContent::File(file.try_clone()?),
             HeldContent::Bytes(bytes) => HeldContent::Bytes(bytes.clone()),
         };
-        Ok(Self { stamp: self.stamp, content })
+        Ok(Self { stamp: self.stamp, content, groups: self.groups.clone() })
     }
 }
 
@@ -137,6 +156,7 @@ impl Context {
             live: config.live,
             sweep: config.sweep,
             partials: config.partials,
+            groups: config.groups,
             observer,
             expected: config.expected,
             totals: Mutex::default(),
@@ -235,11 +255,22 @@ impl Context {
         }
     }
 
-    /// Asks for a file. `whole`: without sums of what stands here.
-    pub(super) fn want(&self, path: RelPath, size: u64, whole: bool, tickets: Vec<Ticket>) {
+    /// Asks for a file.
+    pub(super) fn want(&self, path: RelPath, size: u64, told: Told, tickets: Vec<Ticket>) {
         let id = self.next_request();
-        lock(&self.wants).insert(id, Want { path, basis: None, tickets, size, asked: false });
-        self.ask(Ask::Want { id, whole });
+        let want = Want { path, basis: None, tickets, size, asked: false, needs_sums: false };
+        lock(&self.wants).insert(id, want);
+        self.ask(Ask::Want { id, told });
+    }
+
+    /// The sender found that groups do not help with a want: it gets sums, once.
+    pub(super) fn needs_sums(&self, id: RequestId) -> Result<(), Misbehaved> {
+        let first = self.with_want(id, |want| want.asked && !std::mem::replace(&mut want.needs_sums, true));
+        if first != Some(true) {
+            return Err(Misbehaved::AnswerToUnknown(id));
+        }
+        self.ask(Ask::Sums { id });
+        Ok(())
     }
 
     pub(super) fn with_want<T>(&self, id: RequestId, f: impl FnOnce(&mut Want) -> T) -> Option<T> {
@@ -276,6 +307,16 @@ impl Context {
 
     pub(super) fn wants_are_empty(&self) -> bool {
         lock(&self.wants).is_empty()
+    }
+
+    /// The groups of what has this stamp, where they are remembered and it is large enough that they help.
+    pub(super) fn remembered(&self, stamp: &Stamp) -> Option<KnownGroups> {
+        if stamp.size < limits::REMEMBERED_MIN {
+            return None;
+        }
+        let groups = self.groups.get(stamp)?;
+        let fits = groups.len() as u64 == stamp.size.div_ceil(limits::DIGEST_GROUP);
+        fits.then(|| KnownGroups { size: stamp.size, groups: groups.into() })
     }
 
     // === Speech ===

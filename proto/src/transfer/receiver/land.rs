@@ -2,15 +2,14 @@
 //! named. Nothing here is visible to anybody.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, mpsc};
 
 use super::commit::{Commit, FileCommit};
-use super::context::{Context, HeldContent, Ticket};
+use super::context::{Context, Held, HeldContent, Ticket, Told};
 use crate::disk::stage::Staged;
-use crate::disk::{Dir, Found};
+use crate::disk::{Dir, Found, Stamp};
 use crate::model::delta::Op;
 use crate::model::digest::{Digest, GroupHasher};
 use crate::model::entry::Entry;
@@ -66,8 +65,8 @@ impl Job {
 pub(super) enum BasisFrom {
     /// Nothing: all of it comes.
     Nothing,
-    /// The file whose sums were sent.
-    Want(HeldContent),
+    /// The file whose sums or groups were sent.
+    Want(Held),
     /// What stands at the path, if it is this.
     Named(Basis),
 }
@@ -79,7 +78,7 @@ struct Stream {
     dir: Dir,
     old: Option<Found>,
     staged: Staged,
-    basis: Option<HeldContent>,
+    basis: Option<Held>,
     tickets: Vec<Ticket>,
     broken: Option<Broken>,
 }
@@ -212,17 +211,26 @@ impl Lander {
             let old = if fresh { None } else { found_or_none(&dir, path.name())? };
             let mut staged = Staged::create(&dir)?;
             staged.write_all(&content.bytes)?;
-            let equal = staged.digest() == content.digest;
+            let (digest, _) = staged.digest();
+            let equal = digest == content.digest;
             staged.describe(entry, old.as_ref(), &self.context.placement)?;
             Ok((dir, old, staged, equal))
         });
         match landed {
             Ok((dir, old, staged, true)) => {
                 let entry = entry.clone();
-                self.send(Commit::File(Box::new(FileCommit { path, entry, dir, old, staged, tickets })))
+                self.send(Commit::File(Box::new(FileCommit {
+                    path,
+                    entry,
+                    dir,
+                    old,
+                    staged,
+                    groups: Vec::new(),
+                    tickets,
+                })))
             }
             Ok((.., false)) => {
-                self.context.want(path, entry.size(), true, tickets);
+                self.context.want(path, entry.size(), Told::Nothing, tickets);
                 Ok(())
             }
             Err(error) => self.fail(&path, "write", &error, tickets),
@@ -251,7 +259,7 @@ impl Lander {
             },
         });
         if built.is_err() {
-            self.context.want(path, entry.size(), true, tickets);
+            self.context.want(path, entry.size(), Told::Nothing, tickets);
             return Ok(());
         }
         self.whole(path, &entry, &Inline { bytes: bytes.into(), digest }, false, tickets)
@@ -280,8 +288,8 @@ impl Lander {
         let (basis, broken) = match basis {
             BasisFrom::Nothing => (None, None),
             BasisFrom::Want(held) => (Some(held), None),
-            BasisFrom::Named(named) => match named_basis(&dir, path.name(), named) {
-                Some(file) => (Some(HeldContent::File(file)), None),
+            BasisFrom::Named(named) => match self.named_basis(&dir, path.name(), named) {
+                Some(held) => (Some(held), None),
                 None => (None, Some(Broken::BasisDiffers)),
             },
         };
@@ -299,25 +307,45 @@ impl Lander {
         match stream.broken.take() {
             Some(Broken::Failed(error)) => self.fail(&stream.path, "write", &error, stream.tickets),
             Some(Broken::BasisDiffers) => {
-                self.context.want(stream.path, stream.entry.size(), false, stream.tickets);
+                self.context.want(stream.path, stream.entry.size(), Told::Best, stream.tickets);
                 Ok(())
             }
-            None if stream.staged.digest() != digest => {
-                // A sum matched by accident, or the basis changed: whole, once; without a basis neither can be.
-                self.context.want(stream.path, stream.entry.size(), true, stream.tickets);
-                Ok(())
-            }
-            None => {
-                let Stream { path, entry, dir, old, mut staged, tickets, .. } = stream;
-                match staged.describe(&entry, old.as_ref(), &self.context.placement) {
-                    Ok(()) => {
-                        let file = FileCommit { path, entry, dir, old, staged, tickets };
-                        self.send(Commit::File(Box::new(file)))
-                    }
-                    Err(error) => self.fail(&path, "set attributes", &error, tickets),
-                }
-            }
+            None => self.prove(stream, digest),
         }
+    }
+
+    /// All of a content has come: is it what it is to be?
+    fn prove(&mut self, mut stream: Stream, digest: Digest) -> Result<(), Gone> {
+        let (ours, groups) = stream.staged.digest();
+        if stream.trusted_what_changed() {
+            self.context.want(stream.path, stream.entry.size(), Told::Sums, stream.tickets);
+            return Ok(());
+        }
+        if ours != digest {
+            // A sum matched by accident, or the basis changed: whole, once; without a basis neither can be.
+            self.context.want(stream.path, stream.entry.size(), Told::Nothing, stream.tickets);
+            return Ok(());
+        }
+        let Stream { path, entry, dir, old, mut staged, tickets, .. } = stream;
+        match staged.describe(&entry, old.as_ref(), &self.context.placement) {
+            Ok(()) => {
+                let file = FileCommit { path, entry, dir, old, staged, groups, tickets };
+                self.send(Commit::File(Box::new(file)))
+            }
+            Err(error) => self.fail(&path, "set attributes", &error, tickets),
+        }
+    }
+
+    /// What stands here, if it is what the sender believes. It is never read to find out: size and time decide, and the
+    /// digest of the result judges.
+    fn named_basis(&self, dir: &Dir, name: &[u8], basis: Basis) -> Option<Held> {
+        let (file, found) = dir.open_file(name).ok()?;
+        let same = found.entry.size() == basis.size && found.entry.mtime == basis.mtime;
+        same.then(|| Held {
+            stamp: found.stat,
+            content: HeldContent::File(file),
+            groups: self.context.remembered(&found.stat),
+        })
     }
 
     fn check(
@@ -350,7 +378,7 @@ impl Lander {
             }
             // What cannot be read is replaced.
             _ => {
-                self.context.want(path, entry.size(), false, tickets);
+                self.context.want(path, entry.size(), Told::Best, tickets);
                 Ok(())
             }
         }
@@ -369,6 +397,14 @@ impl Lander {
 }
 
 impl Stream {
+    /// Whether groups were taken for what the basis holds, and it has changed since: they prove nothing then.
+    fn trusted_what_changed(&self) -> bool {
+        let Some(Held { stamp, content: HeldContent::File(file), groups: Some(_) }) = &self.basis else {
+            return false;
+        };
+        Stamp::of_file(file).map_or(true, |now| now != *stamp)
+    }
+
     fn write(&mut self, ops: Vec<Op>) {
         if self.broken.is_some() {
             return;
@@ -376,10 +412,10 @@ impl Stream {
         for op in ops {
             let written = match (op, &self.basis) {
                 (Op::Literal(bytes), _) => self.staged.write_all(&bytes),
-                (Op::Copy { offset, len }, Some(HeldContent::File(basis))) => {
-                    self.staged.copy_from(basis, offset, len)
+                (Op::Copy { offset, len }, Some(Held { content: HeldContent::File(basis), groups, .. })) => {
+                    self.staged.copy_from(basis, offset, len, groups.as_ref())
                 }
-                (Op::Copy { offset, len }, Some(HeldContent::Bytes(basis))) => {
+                (Op::Copy { offset, len }, Some(Held { content: HeldContent::Bytes(basis), .. })) => {
                     slice(basis, offset, len).and_then(|bytes| self.staged.write_all(bytes))
                 }
                 (Op::Copy { .. }, None) => Err(io::ErrorKind::UnexpectedEof.into()),
@@ -425,11 +461,4 @@ fn found_or_none(dir: &Dir, name: &[u8]) -> io::Result<Option<Found>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
-}
-
-/// What stands here, if it is what the sender believes. It is never read to find out: size and time decide, and the
-/// digest of the result judges.
-fn named_basis(dir: &Dir, name: &[u8], basis: Basis) -> Option<File> {
-    let (file, found) = dir.open_file(name).ok()?;
-    (found.entry.size() == basis.size && found.entry.mtime == basis.mtime).then_some(file)
 }

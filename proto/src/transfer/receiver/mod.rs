@@ -17,6 +17,7 @@ mod land;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, mpsc};
 
+use super::group_cache::GroupCache;
 use super::link::{Ended, Inbox, Link, Outbox};
 use super::observer::Observer;
 use super::partial::Partials;
@@ -70,6 +71,8 @@ pub struct Config {
     pub expected: Option<HashSet<Box<[u8]>>>,
     /// Where interrupted files are kept.
     pub partials: Arc<dyn Partials>,
+    /// Where the groups of large files are remembered.
+    pub groups: Arc<dyn GroupCache>,
 }
 
 /// Runs a receiver until the sender is done, or until the stream ends. Blocks: it belongs on a thread of its own, and
@@ -277,6 +280,7 @@ impl Receiver {
                 self.settle_comparison()
             }
             FromSender::PutFailed { seq, want, again } => self.put_failed(seq, want, again),
+            FromSender::NeedSums(want) => Ok(self.context.needs_sums(want)?),
             FromSender::Offer { seq, path, entry, digest } => self.offer(seq, path, entry, digest),
             FromSender::Remove { seq, path } => self.remove(seq, path),
             FromSender::Rename { seq, from, to } => self.rename(seq, from, to),
@@ -301,6 +305,8 @@ impl Receiver {
         if self.comparison.is_none() && !self.deferred.is_empty() {
             self.barrier()?;
             self.flush_deferred()?;
+            // Nothing may come for hours that would hand it over.
+            self.hand_over()?;
         }
         Ok(())
     }

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use prost::bytes::Bytes;
 
 use super::groups::{GroupPlan, Reading};
+use super::tags::Tags;
 use super::{Known, Read, Sender, TaskId, Waiting, class_of};
 use crate::disk::{Dir, Found, Stamp};
 use crate::limits;
@@ -65,6 +66,8 @@ enum Plan {
     Search(Sums),
     /// By the groups that differ from what the receiver is known to hold.
     Groups(Box<(Known, GroupPlan)>),
+    /// By the groups that differ from what the receiver says that it holds.
+    Tags(Tags),
 }
 
 /// A small content by what the receiver's sums match of it; as it is where they match nothing.
@@ -220,6 +223,10 @@ impl Sender {
     ) -> Result<(), Ended> {
         let (plan, held) = match basis {
             None => (Plan::Whole, None),
+            Some((basis, tags)) if basis.groups => {
+                let tags = Tags::parse(basis.shape.basis_size(), tags);
+                (Plan::Tags(tags.ok_or(Misbehaved::OutOfRange("groups"))?), None)
+            }
             Some((basis, sums)) => {
                 let sums = Sums::parse(basis.shape, sums).map_err(|_| Misbehaved::OutOfRange("sums"))?;
                 (Plan::Search(sums), basis.digest)
@@ -256,7 +263,7 @@ impl Sender {
                 let content = match plan {
                     _ if held == Some(digest) => Content::Kept,
                     Plan::Search(sums) => patch(&sums, &bytes, digest),
-                    Plan::Whole | Plan::Groups(_) => Content::Inline(Inline { bytes, digest }),
+                    _ => Content::Inline(Inline { bytes, digest }),
                 };
                 self.send_small(seq, want, path, content, digest, found, unstable)
             }
@@ -336,14 +343,15 @@ impl Sender {
                     let known = &planned.0;
                     Some(Basis { size: known.stamp.size, mtime: known.entry.mtime })
                 }
-                Plan::Whole | Plan::Search(_) => None,
+                _ => None,
             };
             self.observer.file_started(&path, found.entry.size());
             let (entry, content) = (found.entry.clone(), Content::Stream(basis));
             let named = if want == 0 { path.clone() } else { RelPath::root() };
             self.out.push(FromSender::Put(Put { seq, want, path: named, entry, content }))?;
             let streamed = match self.stream_once(seq, Reading::new(&file, found.stat.size), &file, &plan)? {
-                Ok(streamed) => streamed,
+                Ok(Some(streamed)) => streamed,
+                Ok(None) => return self.ask_for_sums(seq, want),
                 Err(error) => return self.give_up(seq, want, &path, &error),
             };
             let stable = Stamp::of_file(&file).is_ok_and(|stamp| stamp == found.stat);
@@ -356,6 +364,15 @@ impl Sender {
                 plan = Plan::Whole;
             }
         }
+    }
+
+    /// What has come of a content is to be forgotten: it comes again, by its sums.
+    fn ask_for_sums(&mut self, seq: Seq, want: RequestId) -> Result<(), Ended> {
+        self.observer.file_done();
+        self.out.push(FromSender::PutFailed { seq, want, again: true })?;
+        self.out.push(FromSender::NeedSums(want))?;
+        self.outstanding.forget(seq);
+        Ok(())
     }
 
     fn end_stream(
@@ -375,18 +392,45 @@ impl Sender {
         self.out.push(FromSender::PutEnd { seq, digest, entry, unstable })
     }
 
-    /// One reading of a file. The outer error ends the stream, the inner one this file.
+    /// One reading of a file. The outer error ends the stream, the inner one this file; `None` where the plan turns out
+    /// not to help.
     fn stream_once(
         &mut self,
         seq: Seq,
         reading: Reading<'_>,
         file: &File,
         plan: &Plan,
-    ) -> Result<io::Result<Streamed>, Ended> {
-        match plan {
+    ) -> Result<io::Result<Option<Streamed>>, Ended> {
+        let streamed = match plan {
             Plan::Whole => self.stream_whole(seq, reading),
             Plan::Search(sums) => self.stream_search(seq, reading, sums),
             Plan::Groups(planned) => self.stream_groups(seq, file, &planned.1),
+            Plan::Tags(tags) => return self.stream_tags(seq, reading, tags),
+        };
+        Ok(streamed?.map(Some))
+    }
+
+    /// Compares the file with the receiver's groups as it is read.
+    fn stream_tags(
+        &mut self,
+        seq: Seq,
+        mut reading: Reading<'_>,
+        tags: &Tags,
+    ) -> Result<io::Result<Option<Streamed>>, Ended> {
+        let mut comparison = tags.comparison();
+        let mut buffer = reading.buffer();
+        loop {
+            let len = match reading.fill(&mut buffer) {
+                Ok(len) => len,
+                Err(error) => return Ok(Err(error)),
+            };
+            let ops = if len == 0 { comparison.rest() } else { comparison.update(&buffer[..len]) };
+            let Some(ops) = ops else { return Ok(Ok(None)) };
+            self.send_ops(seq, ops)?;
+            if len == 0 {
+                let (digest, groups, size) = comparison.finish();
+                return Ok(Ok(Some(Streamed { digest, groups, size })));
+            }
         }
     }
 

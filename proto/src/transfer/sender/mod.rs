@@ -9,6 +9,7 @@ mod groups;
 mod inbound;
 mod listing;
 mod outstanding;
+mod tags;
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};

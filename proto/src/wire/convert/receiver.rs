@@ -56,7 +56,7 @@ impl TryFrom<g::WantBasis> for WantBasis {
     fn try_from(m: g::WantBasis) -> Result<Self, Misbehaved> {
         let shape = Shape::new(m.size, m.block_len, m.strong_len);
         let shape = shape.map_err(|_| Misbehaved::OutOfRange("shape of the sums"))?;
-        Ok(Self { shape, digest: digest_or_none(&m.digest, "digest")? })
+        Ok(Self { shape, digest: digest_or_none(&m.digest, "digest")?, groups: m.groups })
     }
 }
 
@@ -68,6 +68,7 @@ impl From<WantBasis> for g::WantBasis {
             block_len: shape.block_len(),
             strong_len: shape.strong_len(),
             digest: basis.digest.as_ref().map(digest_bytes).unwrap_or_default(),
+            groups: basis.groups,
         }
     }
 }

@@ -1,0 +1,283 @@
+//! The groups of large files that have landed here, kept in the state folder (`groups/`), so that a later version is
+//! compared and patched without reading the old one.
+//!
+//! Receivers have the identity of their module and may not write there: one thread of the daemon does all of it. The
+//! cache may be lost at any time, and is never synced; an entry that is torn or of another file is no entry.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use driftless_proto::disk::apply::{self, Replace};
+use driftless_proto::disk::{Dir, Root, Staged, Stamp, Style, walk};
+use driftless_proto::model::digest::{Digest, Group};
+use driftless_proto::model::path::RelPath;
+use driftless_proto::transfer::group_cache::GroupCache;
+
+use crate::limits;
+use crate::named;
+
+/// A file is remembered once it has kept its stamp for so long: longer than a tick of the kernel's clock, within which
+/// a write could leave its times as they are.
+const REST: Duration = Duration::from_millis(30);
+
+/// Of an entry; another one is not read.
+const MAGIC: &[u8; 8] = b"dlgroup1";
+
+/// See the module.
+pub(crate) struct DiskCache(mpsc::Sender<Request>);
+
+enum Request {
+    Get(Stamp, mpsc::Sender<Option<Vec<Group>>>),
+    Put(File, Stamp, Vec<Group>),
+}
+
+impl DiskCache {
+    /// Opens the cache beneath the state folder.
+    ///
+    /// # Errors
+    /// When the folder cannot be made or read, or no thread can be had.
+    pub(crate) fn open(state: &Path) -> io::Result<Self> {
+        let folder = state.join("groups");
+        named::private_folder(&folder)?;
+        let dir = Root::open(&folder, Style::default())?.dir(&RelPath::root())?;
+        let mut keeper =
+            Keeper { dir, entries: BTreeMap::new(), order: 0, bytes: 0, resting: VecDeque::new() };
+        keeper.scan()?;
+        let (requests, queue) = mpsc::channel();
+        std::thread::Builder::new().name("groups".into()).spawn(move || keeper.run(&queue))?;
+        Ok(Self(requests))
+    }
+}
+
+impl GroupCache for DiskCache {
+    fn get(&self, stamp: &Stamp) -> Option<Vec<Group>> {
+        let (answer, answered) = mpsc::channel();
+        self.0.send(Request::Get(*stamp, answer)).ok()?;
+        answered.recv().ok()?
+    }
+
+    fn put(&self, file: File, described: Stamp, groups: Vec<Group>) {
+        // Without its thread the cache remembers nothing.
+        let _gone = self.0.send(Request::Put(file, described, groups));
+    }
+}
+
+/// A file that has just landed.
+struct Resting {
+    due: Instant,
+    file: File,
+    stamp: Stamp,
+    groups: Vec<Group>,
+}
+
+struct Keeper {
+    dir: Dir,
+    /// Entries by name: when they were made, in order, and their length in bytes.
+    entries: BTreeMap<Vec<u8>, (u64, u64)>,
+    order: u64,
+    bytes: u64,
+    resting: VecDeque<Resting>,
+}
+
+impl Keeper {
+    /// Finds what an earlier start has left, oldest first.
+    fn scan(&mut self) -> io::Result<()> {
+        let mut found = walk::list(&self.dir)?.entries;
+        found.sort_by_key(|listed| listed.found.entry.mtime);
+        for listed in found {
+            self.book(listed.name.into_vec(), listed.found.entry.size());
+        }
+        Ok(())
+    }
+
+    fn run(mut self, queue: &mpsc::Receiver<Request>) {
+        loop {
+            let request = match self.resting.front() {
+                None => queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(first) => queue.recv_timeout(first.due.saturating_duration_since(Instant::now())),
+            };
+            match request {
+                Ok(Request::Get(stamp, answer)) => {
+                    // Who asked may be gone.
+                    let _unheard = answer.send(self.get(&stamp));
+                }
+                Ok(Request::Put(file, described, groups)) => self.rest(file, &described, groups),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            self.remember_rested();
+        }
+    }
+
+    fn rest(&mut self, file: File, described: &Stamp, groups: Vec<Group>) {
+        // So many descriptors at most; what does not fit is not remembered.
+        if self.resting.len() < limits::GROUPS_RESTING
+            && let Ok(stamp) = Stamp::of_file(&file)
+            && (stamp.size, stamp.mtime) == (described.size, described.mtime)
+        {
+            self.resting.push_back(Resting { due: Instant::now() + REST, file, stamp, groups });
+        }
+    }
+
+    fn remember_rested(&mut self) {
+        while self.resting.front().is_some_and(|first| first.due <= Instant::now()) {
+            let Some(Resting { file, stamp, groups, .. }) = self.resting.pop_front() else { break };
+            if Stamp::of_file(&file).is_ok_and(|now| now == stamp) {
+                // A full state folder costs speed, nothing else.
+                let _unwritten = self.write(&stamp, &groups);
+            }
+        }
+    }
+
+    fn write(&mut self, stamp: &Stamp, groups: &[Group]) -> io::Result<()> {
+        let name = name(stamp);
+        let mut bytes = head(stamp);
+        bytes.extend_from_slice(groups.as_flattened());
+        bytes.extend_from_slice(&Digest::of(&bytes).0);
+        let mut staged = Staged::create(&self.dir)?;
+        staged.write_all(&bytes)?;
+        apply::place(staged, &self.dir, &name, Replace::IfPresent)?;
+        self.book(name, bytes.len() as u64);
+        while self.bytes > limits::GROUPS_BYTES {
+            let oldest =
+                self.entries.iter().min_by_key(|(_, (order, _))| *order).map(|(name, _)| name.clone());
+            let Some(oldest) = oldest else { break };
+            self.remove(&oldest);
+        }
+        Ok(())
+    }
+
+    fn book(&mut self, name: Vec<u8>, len: u64) {
+        self.order += 1;
+        let before = self.entries.insert(name, (self.order, len));
+        self.bytes += len;
+        self.bytes -= before.map_or(0, |(_, len)| len);
+    }
+
+    fn remove(&mut self, name: &[u8]) {
+        if let Some((_, len)) = self.entries.remove(name) {
+            self.bytes -= len;
+            // What cannot be removed is found at the next start.
+            let _left = apply::remove(&self.dir, name);
+        }
+    }
+
+    fn get(&mut self, stamp: &Stamp) -> Option<Vec<Group>> {
+        let name = name(stamp);
+        if !self.entries.contains_key(&name) {
+            return None;
+        }
+        let groups = self.read(&name, stamp);
+        if groups.is_none() {
+            // The file it was made of is no more.
+            self.remove(&name);
+        }
+        groups
+    }
+
+    fn read(&self, name: &[u8], stamp: &Stamp) -> Option<Vec<Group>> {
+        let (mut file, _) = self.dir.open_file(name).ok()?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).ok()?;
+        let (text, digest) = bytes.split_last_chunk::<32>()?;
+        let groups = text.strip_prefix(&*head(stamp))?;
+        if Digest::of(text).0 != *digest {
+            return None;
+        }
+        let (groups, rest) = groups.as_chunks::<32>();
+        rest.is_empty().then(|| groups.to_vec())
+    }
+}
+
+/// One entry for each inode: a new version of a file is another inode.
+fn name(stamp: &Stamp) -> Vec<u8> {
+    format!("{:x}-{:x}", stamp.dev, stamp.ino).into_bytes()
+}
+
+/// What an entry begins with: of which state of which file it is. Further names of a file change its ctime, so that
+/// their number need not be told.
+fn head(stamp: &Stamp) -> Vec<u8> {
+    let mut head = MAGIC.to_vec();
+    for number in [stamp.dev, stamp.ino, stamp.size] {
+        head.extend_from_slice(&number.to_le_bytes());
+    }
+    for time in [stamp.mtime, stamp.ctime] {
+        head.extend_from_slice(&time.sec.to_le_bytes());
+        head.extend_from_slice(&time.nsec.to_le_bytes());
+    }
+    head
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::FileExt;
+
+    use super::*;
+
+    fn landed(folder: &Path, name: &str) -> (File, Stamp) {
+        let path = folder.join(name);
+        let file =
+            File::options().create(true).truncate(false).read(true).write(true).open(path).expect("a file");
+        file.write_all_at(b"content", 0).expect("write");
+        let stamp = Stamp::of_file(&file).expect("stamp");
+        (file, stamp)
+    }
+
+    fn eventually_remembered(cache: &DiskCache, stamp: &Stamp) -> Vec<Group> {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            if let Some(groups) = cache.get(stamp) {
+                return groups;
+            }
+            assert!(Instant::now() < deadline, "it is remembered in time");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    #[test]
+    fn what_landed_is_remembered_until_it_changes_and_over_a_restart() {
+        let folder = tempfile::tempdir().expect("folder");
+        let cache = DiskCache::open(folder.path()).expect("cache");
+        let (file, stamp) = landed(folder.path(), "a");
+        cache.put(file, stamp, vec![[1; 32], [2; 32]]);
+        assert_eq!(eventually_remembered(&cache, &stamp), [[1; 32], [2; 32]]);
+        drop(cache);
+        let cache = DiskCache::open(folder.path()).expect("cache");
+        assert_eq!(cache.get(&stamp), Some(vec![[1; 32], [2; 32]]));
+        let other = Stamp { size: stamp.size + 1, ..stamp };
+        assert_eq!(cache.get(&other), None);
+        assert_eq!(cache.get(&stamp), None, "an entry of a file that is no more goes");
+    }
+
+    #[test]
+    fn a_file_that_is_written_to_right_after_it_landed_is_not_remembered() {
+        let folder = tempfile::tempdir().expect("folder");
+        let cache = DiskCache::open(folder.path()).expect("cache");
+        let (file, described) = landed(folder.path(), "a");
+        let too = file.try_clone().expect("dup");
+        too.write_all_at(b"more, and longer", 0).expect("write");
+        cache.put(file, described, vec![[1; 32]]);
+        // A second file after it is remembered: by then the first one has been looked at.
+        let (second, stamp) = landed(folder.path(), "b");
+        cache.put(second, stamp, vec![[3; 32]]);
+        eventually_remembered(&cache, &stamp);
+        assert_eq!(cache.get(&Stamp::of_file(&too).expect("stamp")), None);
+    }
+
+    #[test]
+    fn a_torn_entry_is_none() {
+        let folder = tempfile::tempdir().expect("folder");
+        let cache = DiskCache::open(folder.path()).expect("cache");
+        let (file, stamp) = landed(folder.path(), "a");
+        cache.put(file, stamp, vec![[1; 32]; 100]);
+        eventually_remembered(&cache, &stamp);
+        let entry = folder.path().join("groups").join(String::from_utf8(name(&stamp)).expect("text"));
+        let file = File::options().write(true).open(entry).expect("the entry");
+        file.write_all_at(b"x", 1000).expect("write");
+        assert_eq!(cache.get(&stamp), None);
+    }
+}
