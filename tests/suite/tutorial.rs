@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::time::SystemTime;
 
 use driftless_tests::World;
@@ -19,19 +20,22 @@ const MODULE: &str = "backup-dev";
 
 /// The system user `rsync` and its group, made where missing; `None`, after a loud skip, without root.
 fn system_user() -> Option<(u32, u32)> {
-    if !root_or_skip() {
-        return None;
-    }
+    /// Made once: of two useradd(8) at the same time the later one gives the user another number.
+    static MADE: OnceLock<(u32, u32)> = OnceLock::new();
+    root_or_skip().then(|| *MADE.get_or_init(make_system_user))
+}
+
+fn make_system_user() -> (u32, u32) {
     let id = |flag| {
         let out = Command::new("id").args([flag, "rsync"]).output().expect("id runs");
         String::from_utf8_lossy(&out.stdout).trim().parse().ok()
     };
     if id("-u").is_none() {
-        // Another test may have made it in the same moment; what counts is that it is there afterwards.
         let args = ["--system", "--user-group", "--no-create-home", "--shell", "/usr/sbin/nologin", "rsync"];
-        Command::new("useradd").args(args).status().expect("useradd runs");
+        let status = Command::new("useradd").args(args).status().expect("useradd runs");
+        assert!(status.success(), "useradd: {status}");
     }
-    Some((id("-u").expect("the user rsync"), id("-g").expect("the group of rsync")))
+    (id("-u").expect("the user rsync"), id("-g").expect("the group of rsync"))
 }
 
 /// The tutorial's server, on a folder that belongs to the system user.

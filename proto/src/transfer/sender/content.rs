@@ -1,26 +1,26 @@
-//! Contents on their way out: whole, by the rolling search over the receiver's sums, or by the groups the journal
-//! kept. Whichever it is, the digest at the end judges it.
+//! Contents on their way out: how each is told, and the small ones, in one message each. Whichever way it is, the digest
+//! at the end judges it.
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::time::{Duration, SystemTime};
 
 use prost::bytes::Bytes;
 
 use super::groups::{GroupPlan, Reading};
+use super::stream::Plan;
 use super::tags::Tags;
 use super::{Known, Read, Sender, TaskId, Waiting, class_of};
 use crate::disk::{Dir, Found, Stamp};
 use crate::limits;
 use crate::model::delta::{Op, Search, Sums};
-use crate::model::digest::{Digest, Group, GroupHasher};
+use crate::model::digest::{Digest, Group};
 use crate::model::entry::{Entry, Kind, Time};
 use crate::model::path::RelPath;
 use crate::model::problem::{Misbehaved, Problem, ProblemClass};
 use crate::transfer::link::Ended;
 use crate::transfer::observer::Sent;
-use crate::wire::message::{Basis, Content, FromSender, Inline, Put, RequestId, Seq, WantBasis};
+use crate::wire::message::{Content, FromSender, Inline, Put, RequestId, Seq, WantBasis};
 
 /// A file modified longer ago than this was probably touched, not written: it is offered rather than sent.
 const FRESH: Duration = Duration::from_secs(10);
@@ -58,18 +58,6 @@ pub(super) fn read_small(dir: &Dir, name: &[u8]) -> io::Result<Small> {
     }
 }
 
-/// How a streamed content is told.
-enum Plan {
-    /// As it is.
-    Whole,
-    /// By what the receiver's sums match.
-    Search(Sums),
-    /// By the groups that differ from what the receiver is known to hold.
-    Groups(Box<(Known, GroupPlan)>),
-    /// By the groups that differ from what the receiver says that it holds.
-    Tags(Tags),
-}
-
 /// A small content by what the receiver's sums match of it; as it is where they match nothing.
 fn patch(sums: &Sums, bytes: &Bytes, digest: Digest) -> Content {
     let mut ops = Vec::new();
@@ -81,13 +69,6 @@ fn patch(sums: &Sums, bytes: &Bytes, digest: Digest) -> Content {
         return Content::Inline(Inline { bytes: bytes.clone(), digest });
     }
     Content::Patch(ops, digest)
-}
-
-/// What came of streaming a content once.
-struct Streamed {
-    digest: Digest,
-    groups: Vec<Group>,
-    size: u64,
 }
 
 impl Sender {
@@ -321,223 +302,14 @@ impl Sender {
         self.out.push(FromSender::Put(Put { seq, want, path, entry: found.entry, content }))
     }
 
-    /// Streams a content, again from the start if it changes under the reading.
-    fn stream(
+    /// A content cannot be sent, or not to its end: the receiver forgets what came, and the path is a problem.
+    pub(super) fn give_up(
         &mut self,
         seq: Seq,
         want: RequestId,
-        path: RelPath,
-        dir: &Dir,
-        name: &[u8],
-        mut plan: Plan,
-    ) -> Result<(), Ended> {
-        let mut tries = 0;
-        loop {
-            tries += 1;
-            let (file, found) = match dir.open_file(name) {
-                Ok(opened) => opened,
-                Err(error) => return self.give_up(seq, want, &path, &error),
-            };
-            let basis = match &plan {
-                Plan::Groups(planned) => {
-                    let known = &planned.0;
-                    Some(Basis { size: known.stamp.size, mtime: known.entry.mtime })
-                }
-                _ => None,
-            };
-            self.observer.file_started(&path, found.entry.size());
-            let (entry, content) = (found.entry.clone(), Content::Stream(basis));
-            let named = if want == 0 { path.clone() } else { RelPath::root() };
-            self.out.push(FromSender::Put(Put { seq, want, path: named, entry, content }))?;
-            let streamed = match self.stream_once(seq, Reading::new(&file, found.stat.size), &file, &plan)? {
-                Ok(Some(streamed)) => streamed,
-                Ok(None) => return self.ask_for_sums(seq, want),
-                Err(error) => return self.give_up(seq, want, &path, &error),
-            };
-            let stable = Stamp::of_file(&file).is_ok_and(|stamp| stamp == found.stat);
-            if stable || tries >= limits::UNSTABLE_TRIES {
-                return self.end_stream(seq, &path, found, streamed, !stable);
-            }
-            self.out.push(FromSender::PutFailed { seq, want, again: true })?;
-            if let Plan::Groups(..) = plan {
-                // The comparison is stale; the content is not known well enough to copy from.
-                plan = Plan::Whole;
-            }
-        }
-    }
-
-    /// What has come of a content is to be forgotten: it comes again, by its sums.
-    fn ask_for_sums(&mut self, seq: Seq, want: RequestId) -> Result<(), Ended> {
-        self.observer.file_done();
-        self.out.push(FromSender::PutFailed { seq, want, again: true })?;
-        self.out.push(FromSender::NeedSums(want))?;
-        self.outstanding.forget(seq);
-        Ok(())
-    }
-
-    fn end_stream(
-        &mut self,
-        seq: Seq,
         path: &RelPath,
-        mut found: Found,
-        streamed: Streamed,
-        unstable: bool,
+        error: &io::Error,
     ) -> Result<(), Ended> {
-        self.observer.file_done();
-        found.entry.kind = Kind::File { size: streamed.size };
-        if !unstable {
-            self.record(seq, path, &found, streamed.digest, streamed.groups);
-        }
-        let (digest, entry) = (streamed.digest, found.entry);
-        self.out.push(FromSender::PutEnd { seq, digest, entry, unstable })
-    }
-
-    /// One reading of a file. The outer error ends the stream, the inner one this file; `None` where the plan turns out
-    /// not to help.
-    fn stream_once(
-        &mut self,
-        seq: Seq,
-        reading: Reading<'_>,
-        file: &File,
-        plan: &Plan,
-    ) -> Result<io::Result<Option<Streamed>>, Ended> {
-        let streamed = match plan {
-            Plan::Whole => self.stream_whole(seq, reading),
-            Plan::Search(sums) => self.stream_search(seq, reading, sums),
-            Plan::Groups(planned) => self.stream_groups(seq, file, &planned.1),
-            Plan::Tags(tags) => return self.stream_tags(seq, reading, tags),
-        };
-        Ok(streamed?.map(Some))
-    }
-
-    /// Compares the file with the receiver's groups as it is read.
-    fn stream_tags(
-        &mut self,
-        seq: Seq,
-        mut reading: Reading<'_>,
-        tags: &Tags,
-    ) -> Result<io::Result<Option<Streamed>>, Ended> {
-        let mut comparison = tags.comparison();
-        let mut buffer = reading.buffer();
-        loop {
-            let len = match reading.fill(&mut buffer) {
-                Ok(len) => len,
-                Err(error) => return Ok(Err(error)),
-            };
-            let ops = if len == 0 { comparison.rest() } else { comparison.update(&buffer[..len]) };
-            let Some(ops) = ops else { return Ok(Ok(None)) };
-            self.send_ops(seq, ops)?;
-            if len == 0 {
-                let (digest, groups, size) = comparison.finish();
-                return Ok(Ok(Some(Streamed { digest, groups, size })));
-            }
-        }
-    }
-
-    fn stream_whole(&mut self, seq: Seq, mut reading: Reading<'_>) -> Result<io::Result<Streamed>, Ended> {
-        let mut hasher = GroupHasher::new();
-        let mut size = 0;
-        loop {
-            let bytes = match reading.take(limits::CHUNK_LEN) {
-                Ok(bytes) => bytes,
-                Err(error) => return Ok(Err(error)),
-            };
-            if bytes.is_empty() {
-                let (digest, groups) = hasher.finish();
-                return Ok(Ok(Streamed { digest, groups, size }));
-            }
-            hasher.update(&bytes);
-            size += bytes.len() as u64;
-            self.send_ops(seq, vec![Op::Literal(bytes.into())])?;
-        }
-    }
-
-    fn stream_search(
-        &mut self,
-        seq: Seq,
-        mut reading: Reading<'_>,
-        sums: &Sums,
-    ) -> Result<io::Result<Streamed>, Ended> {
-        let mut hasher = GroupHasher::new();
-        let mut size = 0;
-        let mut buffer = reading.buffer();
-        let mut search = Search::new(sums, reading.left());
-        let mut ops = Vec::new();
-        loop {
-            let len = match reading.fill(&mut buffer) {
-                Ok(len) => len,
-                Err(error) => return Ok(Err(error)),
-            };
-            if len == 0 {
-                search.finish(&mut |op| ops.push(op));
-                self.send_ops(seq, ops)?;
-                let (digest, groups) = hasher.finish();
-                return Ok(Ok(Streamed { digest, groups, size }));
-            }
-            hasher.update(&buffer[..len]);
-            size += len as u64;
-            search.update(&buffer[..len], &mut |op| ops.push(op));
-            self.send_ops(seq, std::mem::take(&mut ops))?;
-        }
-    }
-
-    fn stream_groups(
-        &mut self,
-        seq: Seq,
-        file: &File,
-        plan: &GroupPlan,
-    ) -> Result<io::Result<Streamed>, Ended> {
-        let mut at = 0;
-        for &(offset, len) in &plan.literal {
-            self.send_copy(seq, at, offset - at)?;
-            let mut from = offset;
-            while from < offset + len {
-                let step = (offset + len - from).min(limits::CHUNK_LEN as u64);
-                let mut bytes = vec![0; usize::try_from(step).unwrap_or(0)];
-                if let Err(error) = file.read_exact_at(&mut bytes, from) {
-                    return Ok(Err(error));
-                }
-                self.send_ops(seq, vec![Op::Literal(bytes.into())])?;
-                from += step;
-            }
-            at = offset + len;
-        }
-        self.send_copy(seq, at, plan.size - at)?;
-        let GroupPlan { digest, ref groups, size, .. } = *plan;
-        Ok(Ok(Streamed { digest, groups: groups.clone(), size }))
-    }
-
-    fn send_copy(&mut self, seq: Seq, offset: u64, len: u64) -> Result<(), Ended> {
-        if len == 0 {
-            return Ok(());
-        }
-        self.send_ops(seq, vec![Op::Copy { offset, len }])
-    }
-
-    /// Sends the next steps of a content, in chunks of bounded size: a search gives many at once.
-    fn send_ops(&mut self, seq: Seq, ops: Vec<Op>) -> Result<(), Ended> {
-        let (mut chunk, mut literal) = (Vec::new(), 0);
-        for op in ops {
-            match &op {
-                Op::Literal(bytes) => {
-                    self.totals.literal_bytes += bytes.len() as u64;
-                    literal += bytes.len();
-                }
-                Op::Copy { len, .. } => self.totals.matched_bytes += len,
-            }
-            self.observer.file_advanced(op.len());
-            chunk.push(op);
-            if literal >= limits::CHUNK_LEN {
-                literal = 0;
-                let ops = std::mem::take(&mut chunk);
-                self.out.push(FromSender::Chunk { seq, ops })?;
-            }
-        }
-        if chunk.is_empty() { Ok(()) } else { self.out.push(FromSender::Chunk { seq, ops: chunk }) }
-    }
-
-    /// A content cannot be sent, or not to its end: the receiver forgets what came, and the path is a problem.
-    fn give_up(&mut self, seq: Seq, want: RequestId, path: &RelPath, error: &io::Error) -> Result<(), Ended> {
         let class = class_of(error);
         self.problem(path.clone(), &error.to_string(), class)?;
         if want == 0 && seq == 0 {
@@ -551,7 +323,14 @@ impl Sender {
         Ok(())
     }
 
-    fn record(&mut self, seq: Seq, path: &RelPath, found: &Found, digest: Digest, groups: Vec<Group>) {
+    pub(super) fn record(
+        &mut self,
+        seq: Seq,
+        path: &RelPath,
+        found: &Found,
+        digest: Digest,
+        groups: Vec<Group>,
+    ) {
         if self.config.record {
             let (path, entry, stamp) = (path.clone(), found.entry.clone(), lasting(&found.stat));
             self.outstanding.amend(seq, Sent { path, entry, stamp, digest, groups });

@@ -9,6 +9,7 @@ mod groups;
 mod inbound;
 mod listing;
 mod outstanding;
+mod stream;
 mod tags;
 
 use std::collections::{HashSet, VecDeque};
