@@ -1,0 +1,2 @@
+//! micro: the hot loops alone, without sockets.
+fn main() {}
