@@ -16,6 +16,7 @@ mod watch;
 mod watchers;
 mod xfs;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -93,8 +94,7 @@ fn main() -> ExitCode {
         return ExitCode::from(1);
     }
     world::build_in("release");
-    Bench::new(args).run(&rows, &watch);
-    ExitCode::SUCCESS
+    if Bench::new(args).run(&rows, &watch) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// One run of the bench.
@@ -104,6 +104,7 @@ struct Bench {
     data: Data,
     notes: Vec<String>,
     lines: Vec<Line>,
+    failed: bool,
 }
 
 impl Bench {
@@ -111,10 +112,11 @@ impl Bench {
         let dir = tempfile::Builder::new().prefix("driftless-peers-").tempdir_in(&args.dir);
         let dir = dir.expect("a folder on the file system that is measured");
         let data = Data::new(dir.path().join("data"));
-        Self { args, dir, data, notes: Vec::new(), lines: Vec::new() }
+        Self { args, dir, data, notes: Vec::new(), lines: Vec::new(), failed: false }
     }
 
-    fn run(mut self, rows: &[Row], watch: &[&str]) {
+    /// Runs everything and prints it. False when a row failed.
+    fn run(mut self, rows: &[Row], watch: &[&str]) -> bool {
         if programs::installed("rsync").is_none() {
             self.note("rsync is not installed: no row can be compared".to_owned());
         } else {
@@ -128,6 +130,7 @@ impl Bench {
             table::print_all(&self.lines);
             self.notes.iter().for_each(|note| println!("note: {note}"));
         }
+        !self.failed
     }
 
     fn rows(&mut self, rows: &[Row], watch: bool) {
@@ -140,8 +143,14 @@ impl Bench {
             // The watch rows come last and watch the tree.
             needed.extend(watch.then_some(Load::Linux));
             self.data.keep(&needed);
-            if let Err(why) = self.row(row, tunnel) {
-                self.note(format!("{} is skipped: {why}", row.name));
+            // A program that fails has failed this row, not the others; what it said is printed already.
+            match catch_unwind(AssertUnwindSafe(|| self.row(row, tunnel))) {
+                Ok(Ok(())) => {}
+                Ok(Err(why)) => self.note(format!("{} is skipped: {why}", row.name)),
+                Err(_) => {
+                    self.failed = true;
+                    self.note(format!("{} FAILED", row.name));
+                }
             }
         }
         let needed: &[Load] = if watch { &[Load::Linux] } else { &[] };

@@ -74,7 +74,7 @@ impl Daemon {
     pub(crate) fn start(world: &World, modules: &[(&str, &Path)]) -> Self {
         let address = free_address();
         let mut config = format!(
-            "port = {}\naddress = 127.0.0.1\nuse chroot = no\nread only = no\nreverse lookup = no\npid file = {}\nlog file = {}\n",
+            "port = {}\naddress = 127.0.0.1\nuse chroot = no\nread only = no\nreverse lookup = no\nmunge symlinks = no\npid file = {}\nlog file = {}\n",
             address.port(),
             world.path("rsyncd.pid").display(),
             world.path("rsyncd.log").display(),
@@ -231,7 +231,7 @@ impl Fleet {
     /// Starts `driftless watch` on a source, through the wire.
     pub(crate) fn watch(&self, source: &Path) -> Running {
         let agent = self.agent(Route::Wired);
-        agent.watch("-a --delete", slash(source), &agent.remote("ours"))
+        agent.watch("-a --delete", slash(source), "ours")
     }
 
     fn agent(&self, route: Route) -> Agent {

@@ -65,7 +65,7 @@ fn check(row: &Row, fleet: &Fleet, program: Program, data: &mut Data) {
     let mut wrong = rsync_differences(&data.get(row.new), &left).expect("rsync is here");
     if !row.delete {
         // What only the receiver has was not asked to go.
-        wrong = wrong.lines().filter(|line| !line.starts_with("*deleting")).collect();
+        wrong = wrong.lines().filter(|line| !line.starts_with("*deleting")).collect::<Vec<_>>().join("\n");
     }
     assert!(wrong.is_empty(), "{}: {} left differences:\n{wrong}", row.name, program.name());
 }
