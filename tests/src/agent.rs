@@ -254,7 +254,9 @@ impl Agent {
         self.spawn("watch", options, &[&source, &self.remote(remote)])
     }
 
-    fn command(&self, command: &str, options: &str, operands: &[&dyn AsRef<OsStr>]) -> Command {
+    /// The command that [`Agent::run`] runs, for who measures it.
+    #[must_use]
+    pub fn command(&self, command: &str, options: &str, operands: &[&dyn AsRef<OsStr>]) -> Command {
         let mut driftless = Command::new(program("driftless"));
         driftless
             .env_clear()

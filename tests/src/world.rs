@@ -97,6 +97,17 @@ impl World {
     }
 }
 
+/// The profile that the programs are built in.
+static PROFILE: OnceLock<&str> = OnceLock::new();
+
+/// Builds both programs in this profile instead of `world`: for measurements.
+///
+/// # Panics
+/// When the programs were built before.
+pub fn build_in(profile: &'static str) {
+    assert!(PROFILE.set(profile).is_ok(), "the programs are built already");
+}
+
 /// The path of `driftless` or `driftlessd`.
 ///
 /// `cargo test` builds no other package's programs, so the first call builds both, in the profile `world`: fast
@@ -111,28 +122,20 @@ pub fn program(name: &str) -> PathBuf {
 }
 
 fn build() -> PathBuf {
+    let profile = PROFILE.get_or_init(|| "world");
     // The suite itself runs from TARGET/PROFILE/deps.
     let suite = std::env::current_exe().expect("the path of the suite");
     let target = suite.ancestors().nth(3).expect("a target folder").to_owned();
     let status = Command::new(env!("CARGO"))
         .current_dir(workspace())
-        .args([
-            "build",
-            "--quiet",
-            "--locked",
-            "--profile",
-            "world",
-            "-p",
-            "driftless-agent",
-            "-p",
-            "driftless-server",
-        ])
+        .args(["build", "--quiet", "--locked", "--profile", profile])
+        .args(["-p", "driftless-agent", "-p", "driftless-server"])
         .arg("--target-dir")
         .arg(&target)
         .status()
         .expect("cargo runs");
     assert!(status.success(), "the programs do not build");
-    target.join("world")
+    target.join(profile)
 }
 
 /// The folder of the workspace.

@@ -102,7 +102,7 @@ fn generated_types_stay_in_the_wire() {
 #[test]
 fn files_stay_small() {
     let mut long = Vec::new();
-    for room in ["proto/src", "agent/src", "server/src", "tests/src"] {
+    for room in ["proto/src", "agent/src", "server/src", "tests/src", "tests/benches"] {
         for (path, text) in sources(room) {
             let end = text.find("#[cfg(test)]\nmod ").unwrap_or(text.len());
             let lines = text[..end].lines().count();
@@ -116,7 +116,7 @@ fn files_stay_small() {
 
 #[test]
 fn every_file_says_what_it_is() {
-    for room in ["proto/src", "agent/src", "server/src", "tests/src", "tests/suite"] {
+    for room in ["proto/src", "agent/src", "server/src", "tests/src", "tests/suite", "tests/benches"] {
         for (path, text) in sources(room) {
             assert!(text.starts_with("//! "), "{} does not begin with //!", path.display());
         }
@@ -128,7 +128,7 @@ fn nothing_is_left_for_later() {
     // Spelt so that this file does not find itself.
     let words =
         [concat!("to", "do!("), concat!("unimpl", "emented!("), concat!("TO", "DO"), concat!("FIX", "ME")];
-    for room in ["proto/src", "agent/src", "server/src", "tests/src", "tests/suite"] {
+    for room in ["proto/src", "agent/src", "server/src", "tests/src", "tests/suite", "tests/benches"] {
         for (path, text) in sources(room) {
             for word in words {
                 assert!(!text.contains(word), "{} says {word}", path.display());
