@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use driftless_proto::model::options::Terms;
-use driftless_proto::transfer::group_cache::NoCache;
 use driftless_proto::transfer::link::{self, Ended};
 use driftless_proto::transfer::observer::Silent;
 use driftless_proto::transfer::partial::{Beside, Forget, Partials};
@@ -66,7 +65,7 @@ fn try_run(invocation: &Invocation, console: &Arc<Console>) -> Result<Exit, Conn
         live: false,
         expected: None,
         partials,
-        groups: Arc::new(NoCache),
+        groups: None,
     };
     let (theirs, ours) = link::pair();
     let observer = Arc::clone(console);

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use driftless_proto::disk::{Root, Style};
 use driftless_proto::model::options::{Keeps, Terms};
 use driftless_proto::transfer::destination::Destination;
-use driftless_proto::transfer::group_cache::NoCache;
 use driftless_proto::transfer::link::Ended;
 use driftless_proto::transfer::partial::{Beside, Forget, Partials};
 use driftless_proto::transfer::receiver::{self, Config};
@@ -90,7 +89,7 @@ fn config<Out, In>(
         rules: invocation.rules.clone(),
         umask: local::umask(),
         partials,
-        groups: Arc::new(NoCache),
+        groups: None,
     }
 }
 

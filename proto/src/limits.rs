@@ -86,12 +86,9 @@ pub const GROUPS_KEPT: u64 = 512 * 1024;
 /// Files from this length on have the values of their groups remembered by a server: for a shorter one its sums cost no
 /// more than the look-up.
 pub const REMEMBERED_MIN: u64 = 1024 * 1024;
-/// Bytes that may be out of place, and one in so many of what was compared, beyond which a sender asks for sums: content
-/// that moved is not in place up to the end of the file, or wherever it was moved.
-pub const OUT_OF_PLACE: (u64, u64) = (512 * 1024, 64);
-/// Bytes of a group's value that tell one group from another on the wire. What they miss, one pair in 2^32, the digest
-/// of the whole finds, and the file is sent whole.
-pub const GROUP_TAG: usize = 4;
+/// Bytes that one copy of a delta covers at most, or hardly more: the receiver works on it while the sender is still
+/// reading what follows.
+pub const COPY_LEN: u64 = 4 * 1024 * 1024;
 
 /// Times a file that changes while it is read is read again before it is sent as it is, marked unstable.
 pub const UNSTABLE_TRIES: u32 = 3;

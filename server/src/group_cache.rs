@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use driftless_proto::disk::apply::{self, Replace};
 use driftless_proto::disk::{Dir, Root, Staged, Stamp, Style, walk};
-use driftless_proto::model::digest::{Digest, Group};
+use driftless_proto::model::digest::{Digest, GroupSums};
 use driftless_proto::model::path::RelPath;
 use driftless_proto::transfer::group_cache::GroupCache;
 
@@ -25,14 +25,17 @@ use crate::named;
 const REST: Duration = Duration::from_millis(30);
 
 /// Of an entry; another one is not read.
-const MAGIC: &[u8; 8] = b"dlgroup1";
+const MAGIC: &[u8; 8] = b"dlgroup2";
+
+/// Bytes of a group in an entry: its value and its rolling sum.
+const GROUP_LEN: usize = 36;
 
 /// See the module.
 pub(crate) struct DiskCache(mpsc::Sender<Request>);
 
 enum Request {
-    Get(Stamp, mpsc::Sender<Option<Vec<Group>>>),
-    Put(File, Stamp, Vec<Group>),
+    Get(Stamp, mpsc::Sender<Option<GroupSums>>),
+    Put(File, Stamp, GroupSums),
 }
 
 impl DiskCache {
@@ -54,13 +57,13 @@ impl DiskCache {
 }
 
 impl GroupCache for DiskCache {
-    fn get(&self, stamp: &Stamp) -> Option<Vec<Group>> {
+    fn get(&self, stamp: &Stamp) -> Option<GroupSums> {
         let (answer, answered) = mpsc::channel();
         self.0.send(Request::Get(*stamp, answer)).ok()?;
         answered.recv().ok()?
     }
 
-    fn put(&self, file: File, described: Stamp, groups: Vec<Group>) {
+    fn put(&self, file: File, described: Stamp, groups: GroupSums) {
         // Without its thread the cache remembers nothing.
         let _gone = self.0.send(Request::Put(file, described, groups));
     }
@@ -71,7 +74,7 @@ struct Resting {
     due: Instant,
     file: File,
     stamp: Stamp,
-    groups: Vec<Group>,
+    groups: GroupSums,
 }
 
 struct Keeper {
@@ -113,7 +116,7 @@ impl Keeper {
         }
     }
 
-    fn rest(&mut self, file: File, described: &Stamp, groups: Vec<Group>) {
+    fn rest(&mut self, file: File, described: &Stamp, groups: GroupSums) {
         // So many descriptors at most; what does not fit is not remembered.
         if self.resting.len() < limits::GROUPS_RESTING
             && let Ok(stamp) = Stamp::of_file(&file)
@@ -133,10 +136,13 @@ impl Keeper {
         }
     }
 
-    fn write(&mut self, stamp: &Stamp, groups: &[Group]) -> io::Result<()> {
+    fn write(&mut self, stamp: &Stamp, groups: &GroupSums) -> io::Result<()> {
         let name = name(stamp);
         let mut bytes = head(stamp);
-        bytes.extend_from_slice(groups.as_flattened());
+        for (value, rolling) in groups.values.iter().zip(&groups.rolling) {
+            bytes.extend_from_slice(value);
+            bytes.extend_from_slice(&rolling.to_le_bytes());
+        }
         bytes.extend_from_slice(&Digest::of(&bytes).0);
         let mut staged = Staged::create(&self.dir)?;
         staged.write_all(&bytes)?;
@@ -166,7 +172,12 @@ impl Keeper {
         }
     }
 
-    fn get(&mut self, stamp: &Stamp) -> Option<Vec<Group>> {
+    fn get(&mut self, stamp: &Stamp) -> Option<GroupSums> {
+        if let Some(resting) = self.resting.iter().find(|resting| resting.stamp == *stamp) {
+            // It has only just landed: what is left of its rest is shorter than reading the file would take.
+            std::thread::sleep(resting.due.saturating_duration_since(Instant::now()));
+            self.remember_rested();
+        }
         let name = name(stamp);
         if !self.entries.contains_key(&name) {
             return None;
@@ -179,7 +190,7 @@ impl Keeper {
         groups
     }
 
-    fn read(&self, name: &[u8], stamp: &Stamp) -> Option<Vec<Group>> {
+    fn read(&self, name: &[u8], stamp: &Stamp) -> Option<GroupSums> {
         let (mut file, _) = self.dir.open_file(name).ok()?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).ok()?;
@@ -188,8 +199,14 @@ impl Keeper {
         if Digest::of(text).0 != *digest {
             return None;
         }
-        let (groups, rest) = groups.as_chunks::<32>();
-        rest.is_empty().then(|| groups.to_vec())
+        let mut sums = GroupSums::default();
+        let (groups, rest) = groups.as_chunks::<GROUP_LEN>();
+        for group in groups {
+            let (value, rolling) = group.split_first_chunk::<32>()?;
+            sums.values.push(*value);
+            sums.rolling.push(u32::from_le_bytes(rolling.try_into().ok()?));
+        }
+        rest.is_empty().then_some(sums)
     }
 }
 
@@ -214,6 +231,8 @@ fn head(stamp: &Stamp) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::disallowed_methods, reason = "the tests lay files out by themselves")]
+
     use std::os::unix::fs::FileExt;
 
     use super::*;
@@ -227,14 +246,11 @@ mod tests {
         (file, stamp)
     }
 
-    fn eventually_remembered(cache: &DiskCache, stamp: &Stamp) -> Vec<Group> {
-        let deadline = Instant::now() + Duration::from_secs(20);
-        loop {
-            if let Some(groups) = cache.get(stamp) {
-                return groups;
-            }
-            assert!(Instant::now() < deadline, "it is remembered in time");
-            std::thread::sleep(Duration::from_millis(5));
+    /// Groups with these numbers in them.
+    fn sums(numbers: &[u8]) -> GroupSums {
+        GroupSums {
+            values: numbers.iter().map(|&number| [number; 32]).collect(),
+            rolling: numbers.iter().map(|&number| u32::from(number) << 20).collect(),
         }
     }
 
@@ -243,11 +259,11 @@ mod tests {
         let folder = tempfile::tempdir().expect("folder");
         let cache = DiskCache::open(folder.path()).expect("cache");
         let (file, stamp) = landed(folder.path(), "a");
-        cache.put(file, stamp, vec![[1; 32], [2; 32]]);
-        assert_eq!(eventually_remembered(&cache, &stamp), [[1; 32], [2; 32]]);
+        cache.put(file, stamp, sums(&[1, 2]));
+        assert_eq!(cache.get(&stamp), Some(sums(&[1, 2])), "as soon as anybody asks");
         drop(cache);
         let cache = DiskCache::open(folder.path()).expect("cache");
-        assert_eq!(cache.get(&stamp), Some(vec![[1; 32], [2; 32]]));
+        assert_eq!(cache.get(&stamp), Some(sums(&[1, 2])));
         let other = Stamp { size: stamp.size + 1, ..stamp };
         assert_eq!(cache.get(&other), None);
         assert_eq!(cache.get(&stamp), None, "an entry of a file that is no more goes");
@@ -260,11 +276,11 @@ mod tests {
         let (file, described) = landed(folder.path(), "a");
         let too = file.try_clone().expect("dup");
         too.write_all_at(b"more, and longer", 0).expect("write");
-        cache.put(file, described, vec![[1; 32]]);
+        cache.put(file, described, sums(&[1]));
         // A second file after it is remembered: by then the first one has been looked at.
         let (second, stamp) = landed(folder.path(), "b");
-        cache.put(second, stamp, vec![[3; 32]]);
-        eventually_remembered(&cache, &stamp);
+        cache.put(second, stamp, sums(&[3]));
+        assert!(cache.get(&stamp).is_some());
         assert_eq!(cache.get(&Stamp::of_file(&too).expect("stamp")), None);
     }
 
@@ -273,8 +289,8 @@ mod tests {
         let folder = tempfile::tempdir().expect("folder");
         let cache = DiskCache::open(folder.path()).expect("cache");
         let (file, stamp) = landed(folder.path(), "a");
-        cache.put(file, stamp, vec![[1; 32]; 100]);
-        eventually_remembered(&cache, &stamp);
+        cache.put(file, stamp, sums(&[1; 100]));
+        assert!(cache.get(&stamp).is_some());
         let entry = folder.path().join("groups").join(String::from_utf8(name(&stamp)).expect("text"));
         let file = File::options().write(true).open(entry).expect("the entry");
         file.write_all_at(b"x", 1000).expect("write");

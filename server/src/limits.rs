@@ -15,7 +15,7 @@ pub(crate) const HASH_CHECKS: usize = 2;
 /// Longest line of the log, in bytes: a path and the words around it.
 pub(crate) const LOG_LINE_LEN: usize = 8 * 1024;
 
-/// Bytes of remembered groups in the state folder: those of 128 GiB of files. Beyond, the oldest go.
+/// Bytes of remembered groups in the state folder: those of 113 GiB of files. Beyond, the oldest go.
 pub(crate) const GROUPS_BYTES: u64 = 256 * 1024 * 1024;
 
 /// Large files that have just landed and wait to be remembered: each is an open descriptor for a moment.

@@ -95,7 +95,7 @@ pub(crate) fn run(
         live: hello.watch,
         expected: None,
         partials,
-        groups: Arc::clone(&service.groups) as _,
+        groups: Some(Arc::clone(&service.groups) as _),
     };
     let observer = Arc::new(Logged { logs: Arc::clone(&service.logs), module: Arc::clone(&module) });
     let ended = receiver::run(config, link, observer);

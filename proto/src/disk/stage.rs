@@ -17,7 +17,7 @@ use super::meta::{self, Node, Placement};
 use super::reserved;
 use super::root::Style;
 use crate::limits;
-use crate::model::digest::{Digest, Group, GroupHasher};
+use crate::model::digest::{Digest, Group, GroupHasher, GroupSums};
 use crate::model::entry::Entry;
 
 /// What file systems share is a multiple of this.
@@ -51,23 +51,24 @@ pub struct Staged {
     shares: Option<bool>,
 }
 
-/// The values of a basis's groups.
+/// A basis whose groups are known.
 #[derive(Clone, Debug)]
 pub struct KnownGroups {
     /// Its length in bytes.
     pub size: u64,
-    /// The value of every group.
-    pub groups: Arc<[Group]>,
+    /// Its groups, with their rolling sums.
+    pub groups: Arc<GroupSums>,
 }
 
 impl KnownGroups {
-    /// The group that begins here, and its length.
-    fn at(&self, offset: u64) -> Option<(Group, u64)> {
+    /// The group that begins here: its value, its rolling sum, and its length.
+    fn at(&self, offset: u64) -> Option<(Group, u32, u64)> {
         if !offset.is_multiple_of(limits::DIGEST_GROUP) || offset >= self.size {
             return None;
         }
         let index = usize::try_from(offset / limits::DIGEST_GROUP).ok()?;
-        Some((*self.groups.get(index)?, limits::DIGEST_GROUP.min(self.size - offset)))
+        let (value, rolling) = (self.groups.values.get(index)?, self.groups.rolling.get(index)?);
+        Some((*value, *rolling, limits::DIGEST_GROUP.min(self.size - offset)))
     }
 }
 
@@ -114,6 +115,12 @@ impl Staged {
 
     fn new(file: File, name: Option<TempName>, style: Style) -> Self {
         Self { file, name, style, hasher: GroupHasher::new(), len: 0, buffer: Vec::new(), shares: None }
+    }
+
+    /// As it is, before anything is written; the groups it ends up with have rolling sums.
+    #[must_use]
+    pub fn signing(self) -> Self {
+        Self { hasher: GroupHasher::signing(), ..self }
     }
 
     /// Appends these bytes.
@@ -181,16 +188,16 @@ impl Staged {
         let run = |start: u64, end: u64| {
             let mut at = start;
             std::iter::from_fn(move || {
-                let (group, size) = known.at(at).filter(|(_, size)| at + size <= end)?;
-                at += size;
-                Some((group, size))
+                let group = known.at(at).filter(|(.., size)| at + size <= end)?;
+                at += group.2;
+                Some(group)
             })
         };
-        let wanted = run(from, end).map(|(_, size)| size).sum();
+        let wanted = run(from, end).map(|(.., size)| size).sum();
         let copied = self.copy_inside(basis, from, wanted)?;
         let mut taken = 0;
-        for (group, size) in run(from, from + copied) {
-            if !self.hasher.take_group(group, size) {
+        for (group, rolling, size) in run(from, from + copied) {
+            if !self.hasher.take_group(group, rolling, size) {
                 break;
             }
             taken += size;
@@ -248,10 +255,10 @@ impl Staged {
         buffer
     }
 
-    /// The digest of what was written so far, and the values of its groups.
+    /// The digest of what was written so far, and its groups.
     #[must_use]
-    pub fn digest(&mut self) -> (Digest, Vec<Group>) {
-        std::mem::take(&mut self.hasher).finish()
+    pub fn digest(&mut self) -> (Digest, GroupSums) {
+        std::mem::take(&mut self.hasher).sign()
     }
 
     /// Bytes written so far.

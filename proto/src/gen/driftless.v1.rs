@@ -40,7 +40,7 @@ pub struct ReceiverFrame {
 pub struct FromSender {
     #[prost(
         oneof = "from_sender::Item",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17"
     )]
     pub item: ::core::option::Option<from_sender::Item>,
 }
@@ -84,8 +84,6 @@ pub mod from_sender {
         Name(super::Name),
         #[prost(message, tag = "17")]
         Digesting(super::Digesting),
-        #[prost(message, tag = "18")]
-        NeedSums(super::NeedSums),
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -663,16 +661,10 @@ pub struct WantBasis {
     /// Of its content, 32 bytes. May be absent.
     #[prost(bytes = "bytes", tag = "4")]
     pub digest: ::prost::bytes::Bytes,
-    /// Instead of sums come the first 4 bytes of the value of each 16 KiB group of its BLAKE3 tree. What stayed in place
-    /// is found by them; for what moved the sender asks for sums.
+    /// The strong sum of a block is no MD4 but the value of its subtree in the BLAKE3 tree of the basis. A block is then
+    /// as long as a power of two of groups of 16 KiB.
     #[prost(bool, tag = "5")]
     pub groups: bool,
-}
-/// The groups of this want's basis do not help: send the want again, with sums.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct NeedSums {
-    #[prost(uint64, tag = "1")]
-    pub want: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Sums {

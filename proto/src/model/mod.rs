@@ -9,4 +9,5 @@ pub mod filter;
 pub mod options;
 pub mod path;
 pub mod problem;
+mod rolling;
 pub mod tree;

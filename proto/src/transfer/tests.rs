@@ -8,7 +8,6 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::group_cache::NoCache;
 use super::link::{self, Ended};
 use super::observer::Silent;
 use super::partial::Forget;
@@ -78,7 +77,7 @@ fn run_with(
         sweep,
         expected: None,
         partials: Arc::new(Forget),
-        groups: Arc::new(NoCache),
+        groups: None,
     };
     let sender = sender::Config {
         view: View::whole(root(from)),
@@ -285,7 +284,7 @@ fn hostile(expected: Option<&str>, says: Vec<FromSender>) -> Option<Ended> {
         umask: 0o022,
         expected: expected.map(|name| std::iter::once(name.as_bytes().into()).collect()),
         partials: Arc::new(Forget),
-        groups: Arc::new(NoCache),
+        groups: None,
     };
     ours.out.blocking_send(says).expect("taken");
     drop(ours.out);

@@ -101,8 +101,6 @@ pub enum FromSender {
     Chunk { seq: Seq, ops: Vec<Op> },
     /// Ends the content of a put.
     PutEnd { seq: Seq, digest: Digest, entry: Entry, unstable: bool },
-    /// Send this want again, with sums.
-    NeedSums(RequestId),
     /// See the schema.
     PutFailed { seq: Seq, want: RequestId, again: bool },
     /// Compare this path with yours and want it if it differs.
@@ -230,18 +228,6 @@ pub struct WantBasis {
     pub shape: Shape,
     /// Of its content.
     pub digest: Option<Digest>,
-    /// Tags of its groups follow instead of sums ([`crate::limits::GROUP_TAG`] bytes each).
+    /// The sums are those of its groups.
     pub groups: bool,
-}
-
-impl WantBasis {
-    /// Bytes that follow.
-    #[must_use]
-    pub fn following_len(&self) -> u64 {
-        if self.groups {
-            self.shape.basis_size().div_ceil(crate::limits::DIGEST_GROUP) * crate::limits::GROUP_TAG as u64
-        } else {
-            self.shape.sums_len()
-        }
-    }
 }

@@ -1,6 +1,7 @@
 //! Finds the blocks that have a given rolling sum.
 
-use super::sums::{Sums, Weak};
+use super::sums::Sums;
+use crate::model::rolling::Weak;
 
 /// Slots that a look-up may visit, and so the most blocks of one rolling sum that are told apart. A peer can send sums
 /// that all fall on one slot, so that every look-up visits them all (CVE-2026-70453); honest ones fill half the

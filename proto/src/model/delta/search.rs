@@ -4,8 +4,9 @@ use prost::bytes::Bytes;
 
 use super::Op;
 use super::index::Index;
-use super::sums::{LANES, Sums, Weak, batch_len, sums_of};
+use super::sums::{LANES, Sums, batch_len};
 use crate::limits;
+use crate::model::rolling::Weak;
 
 /// After so many bytes without a match the search no longer rolls through all of them. Rolling costs ten times what
 /// hashing costs, and content without a match for so long is usually new to its end.
@@ -98,6 +99,30 @@ impl<'a> Search<'a> {
 
     /// Gives out the rest.
     pub fn finish(mut self, emit: &mut impl FnMut(Op)) {
+        self.end_stretch(emit);
+        self.give_copy(emit);
+    }
+
+    /// Bytes of the content taken so far.
+    pub(super) fn taken(&self) -> u64 {
+        self.start + self.held.len() as u64
+    }
+
+    /// The next bytes of the content, which are not taken, are known to be those of the basis at the same offset: `len` of
+    /// them, a block. What was taken so far is decided.
+    pub(super) fn place(&mut self, len: usize, emit: &mut impl FnMut(Op)) {
+        self.end_stretch(emit);
+        let offset = self.taken();
+        self.held.clear();
+        (self.at, self.literal) = (0, 0);
+        self.start = offset + len as u64;
+        self.missed = 0;
+        self.mode = Mode::Roll(None);
+        self.copied(offset, len as u64, emit);
+    }
+
+    /// Decides everything that is held: no window reaches beyond it.
+    fn end_stretch(&mut self, emit: &mut impl FnMut(Op)) {
         self.advance(emit);
         // The short block at the end of the basis is looked for at the end of the content; anywhere else only where
         // it is expected.
@@ -109,7 +134,6 @@ impl<'a> Search<'a> {
         }
         self.at = self.held.len();
         self.give_literals(1, emit);
-        self.give_copy(emit);
     }
 
     /// Bytes that are held before the search goes on: what is worth hashing at once, and what [`Search::advance`] may
@@ -166,10 +190,7 @@ impl<'a> Search<'a> {
         let first = Weak::of(&self.held[self.at..self.at + len]);
         let run_now = run.min(left).min(here / len);
         let equal = if first.number() == self.sums.weak(block) {
-            let found = sums_of(&self.held[self.at..self.at + run_now * len], self.sums.shape());
-            let sum = self.sums.shape().sum_len();
-            let pairs = found.chunks(sum).zip(self.sums.range(block, run_now).chunks(sum));
-            pairs.take_while(|(found, wanted)| found == wanted).count()
+            self.sums.equal(block, &self.held[self.at..self.at + run_now * len])
         } else {
             0
         };
@@ -244,21 +265,18 @@ impl<'a> Search<'a> {
     fn is_block(&self, at: usize, block: u32) -> bool {
         let len = if block < self.sums.whole() { self.block_len() } else { self.sums.short_len() };
         let bytes = &self.held[at..at + len];
-        Weak::of(bytes).number() == self.sums.weak(block)
-            && sums_of(bytes, self.sums.shape()) == self.sums.range(block, 1)
+        Weak::of(bytes).number() == self.sums.weak(block) && self.sums.equal(block, bytes) == 1
     }
 
     /// Looks for a block that is the window here, whose rolling sum this is; remembers the sum when there is none.
     fn look_up(&mut self, weak: Weak, emit: &mut impl FnMut(Op)) {
         self.mode = Mode::Roll(Some(weak));
         let len = self.block_len();
-        if self.index.candidates(weak).next().is_none() || self.alarms_left < len as u64 {
-            return;
-        }
-        let sum = sums_of(&self.held[self.at..self.at + len], self.sums.shape());
-        let same = |&block: &u32| self.sums.range(block, 1) == sum;
-        let Some(found) = self.index.candidates(weak).find(same) else {
-            self.alarms_left -= len as u64;
+        let window = &self.held[self.at..self.at + len];
+        let most = usize::try_from(self.alarms_left / len as u64).unwrap_or(usize::MAX);
+        let (found, hashed) = self.sums.first_equal(window, self.index.candidates(weak), most);
+        let Some(found) = found else {
+            self.alarms_left -= hashed as u64 * len as u64;
             return;
         };
         // Of equal blocks, one at the same offset continues what is already in place.
@@ -266,6 +284,7 @@ impl<'a> Search<'a> {
         let in_place = u32::try_from(offset / len as u64).ok();
         let in_place =
             in_place.filter(|&block| block < self.sums.whole() && self.sums.offset(block) == offset);
+        let same = |&block: &u32| block == found || self.sums.equal(block, window) == 1;
         let block = in_place.filter(same).unwrap_or(found);
         self.matched(block, len, emit);
         self.mode = Mode::Expect { block: block + 1, run: RUN_MIN };
@@ -285,13 +304,20 @@ impl<'a> Search<'a> {
         self.at += len;
         self.literal = self.at;
         self.missed = 0;
-        let (offset, len) = (self.sums.offset(block), len as u64);
+        self.copied(self.sums.offset(block), len as u64, emit);
+    }
+
+    /// Books a copy. One that has become long is given out: the receiver works on it while the rest is being read here.
+    fn copied(&mut self, offset: u64, len: u64, emit: &mut impl FnMut(Op)) {
         match &mut self.copy {
             Some((start, before)) if *start + *before == offset => *before += len,
             _ => {
                 self.give_copy(emit);
                 self.copy = Some((offset, len));
             }
+        }
+        if self.copy.is_some_and(|(_, len)| len >= limits::COPY_LEN) {
+            self.give_copy(emit);
         }
     }
 

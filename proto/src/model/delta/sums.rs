@@ -1,10 +1,13 @@
-//! Block sums: made from a stream, parsed from a peer, compared.
+//! Block sums: made from a stream or from groups, parsed from a peer, compared.
 
 use fast_rsync::{Signature, SignatureOptions};
 
 use super::{DeltaError, Shape};
+use crate::limits;
+use crate::model::digest::{self, GroupSums};
+use crate::model::rolling::Weak;
 
-/// Bytes of the rolling sum, big-endian. The first bytes of the MD4 follow.
+/// Bytes of the rolling sum, big-endian. The first bytes of the strong sum follow.
 pub(super) const WEAK_LEN: usize = 4;
 
 /// What `fast_rsync` puts before the sums: its magic number, the block length, the length of the MD4.
@@ -27,55 +30,6 @@ pub(super) fn sums_of(bytes: &[u8], shape: Shape) -> Vec<u8> {
     let mut sums = Signature::calculate(bytes, options).into_serialized();
     sums.drain(..HEADER_LEN);
     sums
-}
-
-/// The rolling sum of a window: that of `fast_rsync`, which keeps its two halves in 16 bits each.
-///
-/// Invariant: only the lower 16 bits of each half count; the upper ones are whatever the arithmetic left, so that
-/// the loop that rolls need not clear them.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Weak {
-    low: u32,
-    high: u32,
-}
-
-/// Added to every byte, as `fast_rsync` does.
-const MAGIC: u32 = 31;
-
-impl Weak {
-    /// Of a whole window.
-    pub(super) fn of(window: &[u8]) -> Self {
-        // In 16 bits, so that the compiler gives eight or more of them to one instruction.
-        let (mut low, mut high) = (0_u16, 0_u16);
-        let len = window.len() as u16;
-        for (i, &byte) in window.iter().enumerate() {
-            let byte = u16::from(byte);
-            low = low.wrapping_add(byte);
-            high = high.wrapping_add(byte.wrapping_mul(len.wrapping_sub(i as u16)));
-        }
-        let len = window.len() as u64;
-        let steps = len.wrapping_mul(len + 1) / 2;
-        Self {
-            low: u32::from(low).wrapping_add((len as u32).wrapping_mul(MAGIC)),
-            high: u32::from(high).wrapping_add((steps as u32).wrapping_mul(MAGIC)),
-        }
-    }
-
-    /// Moves the window, `len` bytes long, on by one byte.
-    #[inline(always)]
-    pub(super) fn roll(self, len: u32, old: u8, new: u8) -> Self {
-        let old = u32::from(old);
-        let low = self.low.wrapping_add(u32::from(new).wrapping_sub(old));
-        let high = self.high.wrapping_add(low).wrapping_sub(len.wrapping_mul(old + MAGIC));
-        Self { low, high }
-    }
-
-    /// The sum as one number. The half that spreads evenly is the lower one, unlike on the wire, so that a table
-    /// may take as many of the lower bits as it needs.
-    #[inline(always)]
-    pub(super) fn number(self) -> u32 {
-        (self.high & 0xffff) | (self.low << 16)
-    }
 }
 
 /// Makes the sums of a basis as it streams by.
@@ -119,13 +73,46 @@ impl Signer {
     }
 }
 
+/// The sums of a basis whose groups are known, in a shape of [`Shape::of_groups`]: nothing is read for them.
+///
+/// # Panics
+/// Never for groups of the size that the shape was made for.
+#[must_use]
+pub fn sums_of_groups(groups: &GroupSums, shape: Shape) -> Vec<u8> {
+    let in_block = (u64::from(shape.block_len()) / limits::DIGEST_GROUP).max(1) as usize;
+    let mut sums = Vec::with_capacity(usize::try_from(shape.sums_len()).unwrap_or(0));
+    let mut left = shape.basis_size();
+    for (values, rolling) in groups.values.chunks(in_block).zip(groups.rolling.chunks(in_block)) {
+        let mut whole = Weak::default();
+        for &sum in rolling {
+            let len = left.min(limits::DIGEST_GROUP);
+            whole = whole.then(Weak::from_number(sum), len as u32);
+            left -= len;
+        }
+        sums.extend_from_slice(&whole.to_bytes());
+        sums.extend_from_slice(&digest::subtree(values)[..shape.strong_len() as usize]);
+    }
+    sums
+}
+
+/// What the strong sum of a block is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Strong {
+    /// Its MD4.
+    Md4,
+    /// Its value in the BLAKE3 tree of the basis: it depends on where the block stands there.
+    Subtree,
+}
+
 /// The sums of a basis, parsed.
 ///
-/// Invariant: `sums` holds one sum for each block; a block's number fits in 32 bits.
+/// Invariant: `sums` holds one sum for each block; a block's number fits in 32 bits. With [`Strong::Subtree`] a block is
+/// as long as a power of two of groups.
 #[derive(Clone, Debug)]
 pub struct Sums {
     shape: Shape,
     sums: Vec<u8>,
+    strong: Strong,
 }
 
 impl Sums {
@@ -138,11 +125,74 @@ impl Sums {
         if got != want {
             return Err(DeltaError::Length { got, want });
         }
-        Ok(Self { shape, sums })
+        Ok(Self { shape, sums, strong: Strong::Md4 })
     }
 
-    pub(super) fn shape(&self) -> Shape {
-        self.shape
+    /// As [`Sums::parse`], for sums of [`sums_of_groups`].
+    ///
+    /// # Errors
+    /// Also when a block is not as long as a power of two of groups.
+    pub fn parse_groups(shape: Shape, sums: Vec<u8>) -> Result<Self, DeltaError> {
+        let block = u64::from(shape.block_len());
+        if !block.is_power_of_two() || block < limits::DIGEST_GROUP {
+            return Err(DeltaError::BlockLen(shape.block_len()));
+        }
+        Ok(Self { strong: Strong::Subtree, ..Self::parse(shape, sums)? })
+    }
+
+    /// Whether this is the value of a block, of this length, in the tree of the basis.
+    pub(super) fn is_subtree(&self, block: u32, len: usize, value: &digest::Group) -> bool {
+        let is_there = if block < self.whole() {
+            len == self.block_len() as usize
+        } else {
+            block == self.whole() && len == self.short_len() && len > 0
+        };
+        is_there && self.strong(block) == &value[..self.shape.strong_len() as usize]
+    }
+
+    /// How many of the blocks from this one on stand in these bytes, in order and from their beginning; the rolling sums
+    /// are not asked. There must be as many blocks as the bytes would make.
+    pub(super) fn equal(&self, first: u32, bytes: &[u8]) -> usize {
+        let len = self.block_len() as usize;
+        match self.strong {
+            Strong::Md4 => {
+                let found = sums_of(bytes, self.shape);
+                let sum = self.shape.sum_len();
+                let pairs = found.chunks(sum).zip(self.range(first, bytes.len().div_ceil(len)).chunks(sum));
+                pairs.take_while(|(found, wanted)| found == wanted).count()
+            }
+            Strong::Subtree => {
+                let is_block = |(block, bytes): &(u32, &[u8])| {
+                    let value = digest::subtree_of(bytes, self.offset(*block));
+                    self.strong(*block) == &value[..self.shape.strong_len() as usize]
+                };
+                (first..).zip(bytes.chunks(len)).take_while(is_block).count()
+            }
+        }
+    }
+
+    /// The first of these blocks that stands in a window, and how many blocks were hashed to find out. Their rolling sums
+    /// are those of the window; `most` bounds what is hashed, in blocks.
+    pub(super) fn first_equal(
+        &self,
+        window: &[u8],
+        candidates: impl Iterator<Item = u32>,
+        most: usize,
+    ) -> (Option<u32>, usize) {
+        if self.strong == Strong::Md4 {
+            let mut candidates = candidates.peekable();
+            if most == 0 || candidates.peek().is_none() {
+                return (None, 0);
+            }
+            let sum = sums_of(window, self.shape);
+            return (candidates.find(|&block| self.range(block, 1) == sum), 1);
+        }
+        let mut hashed = 0;
+        let found = candidates.take(most).find(|&block| {
+            hashed += 1;
+            self.equal(block, window) == 1
+        });
+        (found, hashed)
     }
 
     pub(super) fn block_len(&self) -> u32 {
@@ -165,7 +215,7 @@ impl Sums {
         u64::from(block) * u64::from(self.block_len())
     }
 
-    /// The sums of these blocks, as [`sums_of`] gives them.
+    /// The sums of these blocks, one after another.
     pub(super) fn range(&self, first: u32, count: usize) -> &[u8] {
         let len = self.shape.sum_len();
         let first = first as usize * len;
@@ -176,6 +226,11 @@ impl Sums {
     #[inline]
     pub(super) fn weak(&self, block: u32) -> u32 {
         let sum = self.range(block, 1);
-        u32::from_be_bytes([sum[0], sum[1], sum[2], sum[3]]).rotate_left(16)
+        Weak::from_bytes([sum[0], sum[1], sum[2], sum[3]]).number()
+    }
+
+    /// The strong sum of a block.
+    fn strong(&self, block: u32) -> &[u8] {
+        &self.range(block, 1)[WEAK_LEN..]
     }
 }

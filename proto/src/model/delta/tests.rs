@@ -5,8 +5,10 @@ use std::collections::HashMap;
 use fast_rsync::{Signature, SignatureOptions};
 use proptest::prelude::*;
 
-use super::sums::{Weak, sums_of};
+use super::sums::sums_of;
 use super::*;
+use crate::model::digest::{Digest, GroupHasher};
+use crate::model::rolling::Weak;
 
 const BLOCK: usize = 2048;
 
@@ -51,13 +53,17 @@ fn search_with(sums: &Sums, source: &[u8], piece: usize) -> Vec<Op> {
 /// Searches, checks that the ops rebuild the source and are as [`Op`] says, and counts the literal bytes.
 fn literals(basis: &[u8], source: &[u8], piece: usize) -> usize {
     let sums = Sums::parse(shape(basis.len() as u64), signature(basis, piece)).expect("sums");
-    let ops = search_with(&sums, source, piece);
+    rebuild(basis, source, &search_with(&sums, source, piece))
+}
+
+/// Checks that the ops rebuild the source and are as [`Op`] says, and counts the literal bytes.
+fn rebuild(basis: &[u8], source: &[u8], ops: &[Op]) -> usize {
     let (mut built, mut literal, mut copied_to) = (Vec::new(), 0, None);
-    for op in &ops {
+    for op in ops {
         match op {
             Op::Copy { offset, len } => {
                 assert_ne!(copied_to, Some(*offset), "two copies that are one");
-                copied_to = Some(offset + len);
+                copied_to = (*len < limits::COPY_LEN).then_some(offset + len);
                 assert!(*len > 0);
                 built.extend_from_slice(&basis[*offset as usize..(offset + len) as usize]);
             }
@@ -309,6 +315,121 @@ fn lying_sums_give_ops_within_bounds() {
             }
             Op::Literal(bytes) => covered + bytes.len() as u64,
         });
+        assert_eq!(covered, source.len() as u64);
+    }
+}
+
+/// Bytes of a group.
+const GROUP: usize = limits::DIGEST_GROUP as usize;
+
+/// The sums of a basis by its groups, in blocks of this many.
+fn group_sums(basis: &[u8], in_block: usize) -> Sums {
+    let shape = Shape::new(basis.len() as u64, (in_block * GROUP) as u32, 4).expect("a shape");
+    let mut hasher = GroupHasher::signing();
+    hasher.update(basis);
+    Sums::parse_groups(shape, sums_of_groups(&hasher.sign().1, shape)).expect("sums")
+}
+
+/// As [`literals`], by the groups of the basis.
+fn group_literals(basis: &[u8], source: &[u8], in_block: usize) -> usize {
+    let sums = group_sums(basis, in_block);
+    let mut ops = Vec::new();
+    let mut search = GroupSearch::new(&sums, source.len() as u64);
+    source.chunks(limits::BLOCK_MAX as usize).for_each(|bytes| search.update(bytes, &mut |op| ops.push(op)));
+    let (digest, groups, size) = search.finish(&mut |op| ops.push(op));
+    assert_eq!((digest, size), (Digest::of(source), source.len() as u64));
+    assert!(groups.len() == source.len().div_ceil(GROUP) || source.len() <= GROUP);
+    rebuild(basis, source, &ops)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn by_groups_an_edited_file_is_rebuilt_with_few_literals(
+        size in 2 * GROUP..20 * GROUP, zeros in 0..9 * GROUP, in_block in 0..3_u32,
+        places in prop::collection::vec((0..20 * GROUP, 0..20 * GROUP, 1..2 * GROUP, 0..4_u8), 0..4),
+    ) {
+        let mut basis = noise(size, 1);
+        basis[..size.min(zeros)].fill(0);
+        let mut source = basis.clone();
+        for (seed, &(at, to, len, edit)) in (2..).zip(&places) {
+            let edit = match edit {
+                0 => Edit::Insert(at, len),
+                1 => Edit::Move(at, len, to),
+                2 => Edit::Overwrite(at, len),
+                _ => Edit::Remove(at, len),
+            };
+            apply(&mut source, &edit, seed);
+        }
+        let block = GROUP << in_block;
+        let got = group_literals(&basis, &source, 1 << in_block);
+        // Each edit costs what it brings, and a block at each place that it cuts.
+        let brought: usize = places.iter().map(|&(.., len, edit)| if edit == 3 { 0 } else { len }).sum();
+        let cuts = places.len() * 4 + 1;
+        prop_assert!(got <= brought + cuts * block, "{} literal bytes", got);
+    }
+}
+
+#[test]
+fn by_groups_usual_changes_cost_what_they_must() {
+    let size = 5 * 1024 * 1024 + 500;
+    let basis = noise(size, 1);
+    let block = 2 * GROUP;
+    let mut edited = basis.clone();
+    (0..16).for_each(|i| edited[i * 4 * block + 100..][..4096].copy_from_slice(&noise(4096, i as u64 + 2)));
+    let mut shuffled: Vec<&[u8]> = basis.chunks_exact(block).collect();
+    shuffled[10..90].reverse();
+    let cases: [(&str, Vec<u8>, usize); 8] = [
+        ("identical", basis.clone(), 0),
+        ("one byte before", [&b"x"[..], &basis].concat(), 1),
+        ("16 edits of 4 KiB", edited, 16 * block),
+        ("shuffled", shuffled.concat(), 0),
+        ("appended", [&basis[..], &noise(10_000, 2)].concat(), 10_000 + block),
+        ("cut at the end", basis[..size - 10_000].to_vec(), block),
+        ("cut at the beginning", basis[10_000..].to_vec(), block),
+        ("nothing left", Vec::new(), 0),
+    ];
+    for (what, source, most) in cases {
+        let got = group_literals(&basis, &source, 2);
+        assert!(got <= most, "{what}: {got} literal bytes, not {most}");
+    }
+}
+
+#[test]
+fn blocks_of_groups_follow_the_square_root() {
+    let cases =
+        [(1 << 20, 16_384), (1 << 28, 16_384), (1 << 30, 32_768), (1 << 31, 32_768), (1 << 32, 65_536)];
+    for (size, want) in cases {
+        assert_eq!(Shape::of_groups(size).map(Shape::block_len), Some(want), "{size} bytes");
+    }
+    for block_len in [704, 16_384 + 8, 3 * 16_384] {
+        let shape = Shape::new(1 << 20, block_len, 4).expect("a shape");
+        let refused = Sums::parse_groups(shape, vec![0; shape.sums_len() as usize]).map(|_| ());
+        assert_eq!(refused, Err(DeltaError::BlockLen(block_len)));
+    }
+}
+
+/// Sums of groups that say anything: as with those of MD4s, copies stay within the basis, and hashing is paid for.
+#[test]
+fn lying_sums_of_groups_give_ops_within_bounds() {
+    let source = vec![0; 40 * GROUP];
+    let size = 30 * GROUP as u64 + 7;
+    let shape = Shape::new(size, GROUP as u32, 4).expect("a shape");
+    let zeros = Weak::of(&source[..GROUP]).to_bytes();
+    let honest_rolling: Vec<u8> = (0..31_u8).flat_map(|i| [&zeros[..], &[i; 4]].concat()).collect();
+    for lie in [vec![0; 31 * 8], noise(31 * 8, 9), honest_rolling] {
+        let sums = Sums::parse_groups(shape, lie).expect("sums");
+        let mut search = GroupSearch::new(&sums, source.len() as u64);
+        let mut covered = 0;
+        let mut take = |op: Op| {
+            if let Op::Copy { offset, len } = op {
+                assert!(offset + len <= size);
+            }
+            covered += op.len();
+        };
+        search.update(&source, &mut take);
+        search.finish(&mut take);
         assert_eq!(covered, source.len() as u64);
     }
 }

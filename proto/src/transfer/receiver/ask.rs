@@ -9,10 +9,9 @@ use std::os::unix::fs::FileExt;
 use std::sync::{Arc, mpsc};
 
 use super::context::{Context, Held, HeldContent, Told};
-use crate::disk::stage::KnownGroups;
 use crate::disk::{Dir, Stamp};
 use crate::limits;
-use crate::model::delta::{Shape, Signer};
+use crate::model::delta::{Shape, Signer, sums_of_groups};
 use crate::model::digest::Digest;
 use crate::model::path::RelPath;
 use crate::wire::message::{FromReceiver, RequestId, WantBasis};
@@ -31,8 +30,6 @@ pub(super) enum Ask {
     Open { id: RequestId, dir: RelPath, all: bool },
     /// Send the file of this want.
     Want { id: RequestId, told: Told },
-    /// The groups of this want do not help: its sums are needed.
-    Sums { id: RequestId },
     /// A listing has come to its end.
     Opened,
     /// A content has come to its end.
@@ -58,7 +55,7 @@ pub(super) struct Asker {
 struct Announced {
     held: Held,
     basis: WantBasis,
-    /// All of its sums, where it is small; else they are made from the file as they are sent.
+    /// All of its sums, where it is small or its groups are known; else they are made from the file as they are sent.
     sums: Option<Vec<u8>>,
 }
 
@@ -94,7 +91,6 @@ impl Asker {
                 match ask {
                     Ask::Open { id, dir, all } => self.opens.push_back((id, dir, all)),
                     Ask::Want { id, told } => self.wants.push_back((id, told)),
-                    Ask::Sums { id } => self.send_want(id, Told::Sums),
                     // The peer makes these come: one too many must not wrap the count.
                     Ask::Opened => self.opens_in_flight = self.opens_in_flight.saturating_sub(1),
                     Ask::Had { bytes, held } => {
@@ -150,25 +146,20 @@ impl Asker {
                 None
             }
         };
-        let groups = held.groups.clone().filter(|_| basis.groups);
         self.context.with_want(id, |want| want.basis = Some(held));
         self.context.say(FromReceiver::Want { id, path, basis: Some(basis) });
-        match (sums, groups) {
-            (_, Some(known)) => self.send_tags(id, &known),
-            (Some(sums), None) => {
-                self.context.say(FromReceiver::Sums { want: id, sums: sums.into(), last: true });
-            }
-            (None, None) => self.send_sums(id, file.as_ref(), basis.shape),
+        match sums {
+            Some(sums) => self.say_sums(id, &sums, true),
+            None => self.send_sums(id, file.as_ref(), basis.shape),
         }
     }
 
-    fn send_tags(&self, want: RequestId, known: &KnownGroups) {
-        let parts = known.groups.chunks(limits::FRAME_SOFT / limits::GROUP_TAG);
-        let last = parts.len() - 1;
-        for (i, groups) in parts.enumerate() {
-            let tags: Vec<u8> =
-                groups.iter().flat_map(|group| &group[..limits::GROUP_TAG]).copied().collect();
-            self.context.say(FromReceiver::Sums { want, sums: tags.into(), last: i == last });
+    /// Says sums in parts of a frame; `last` when there are no more after these.
+    fn say_sums(&self, want: RequestId, sums: &[u8], last: bool) {
+        let mut parts = sums.chunks(limits::FRAME_SOFT).peekable();
+        while let Some(part) = parts.next() {
+            let last = last && parts.peek().is_none();
+            self.context.say(FromReceiver::Sums { want, sums: part.to_vec().into(), last });
         }
     }
 
@@ -187,9 +178,18 @@ impl Asker {
             (None, kept) => kept?,
         };
         let known = if groups { self.context.remembered(&stamp) } else { None };
-        let basis = WantBasis { shape: shape(stamp.size)?, digest: None, groups: known.is_some() };
+        let of_groups = known.as_ref().and_then(|known| {
+            let shape = Shape::of_groups(stamp.size)?;
+            Some((shape, sums_of_groups(&known.groups, shape)))
+        });
+        let groups = of_groups.is_some();
+        let (shape, sums) = match of_groups {
+            Some((shape, sums)) => (shape, Some(sums)),
+            None => (shape(stamp.size)?, None),
+        };
+        let basis = WantBasis { shape, digest: None, groups };
         let held = Held { stamp, content: HeldContent::File(file), groups: known };
-        Some(Announced { held, basis, sums: None })
+        Some(Announced { held, basis, sums })
     }
 
     /// A small basis is read once, for its sums, its digest and the copies to come, as long as memory is not short.
@@ -240,12 +240,7 @@ impl Asker {
                 windows.into_iter().map(|window| window.join().unwrap_or_default()).collect()
             });
             at += window * SIGNERS;
-            let sums: Vec<u8> = signed.concat();
-            let mut parts = sums.chunks(limits::FRAME_SOFT).peekable();
-            while let Some(part) = parts.next() {
-                let last = at >= size && parts.peek().is_none();
-                self.context.say(FromReceiver::Sums { want, sums: part.to_vec().into(), last });
-            }
+            self.say_sums(want, &signed.concat(), at >= size);
         }
     }
 }

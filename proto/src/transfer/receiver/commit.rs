@@ -5,6 +5,7 @@
 //! sender says what it is.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io;
 use std::sync::{Arc, mpsc};
 
@@ -15,7 +16,7 @@ use crate::disk::stage::Staged;
 use crate::disk::{Dir, Found, Stamp};
 use crate::limits;
 use crate::model::change::Action;
-use crate::model::digest::Group;
+use crate::model::digest::GroupSums;
 use crate::model::entry::{Entry, Kind};
 use crate::model::options::Difference;
 use crate::model::path::RelPath;
@@ -60,8 +61,10 @@ pub(super) struct FileCommit {
     pub(super) dir: Dir,
     pub(super) old: Option<Found>,
     pub(super) staged: Staged,
-    /// The values of its groups, to be remembered.
-    pub(super) groups: Vec<Group>,
+    /// Its groups, to be remembered.
+    pub(super) groups: GroupSums,
+    /// A large file that it replaces, as a rule: the last hold on it.
+    pub(super) replaced: Option<File>,
     pub(super) tickets: Vec<Ticket>,
 }
 
@@ -173,9 +176,9 @@ impl Committer {
     }
 
     fn file(&mut self, file: FileCommit, synced: io::Result<()>) {
-        let FileCommit { path, entry, dir, old, staged, groups, tickets } = file;
+        let FileCommit { path, entry, dir, old, staged, groups, replaced, tickets } = file;
         let size = staged.len();
-        let landed = if groups.is_empty() || size < limits::REMEMBERED_MIN {
+        let landed = if groups.rolling.is_empty() {
             None
         } else {
             staged.file().try_clone().and_then(|file| Ok((Stamp::of_file(&file)?, file))).ok()
@@ -188,7 +191,12 @@ impl Committer {
         });
         if outcome.is_ok() {
             if let Some((described, file)) = landed {
-                self.context.groups.put(file, described, groups);
+                self.context.remember(file, described, groups);
+            }
+            if let Some(replaced) = replaced {
+                // A file system may take tenths of a second to free gigabytes, for which no ack should wait. Without a
+                // thread it happens here.
+                let _thread = std::thread::Builder::new().spawn(move || drop(replaced));
             }
             self.context.partials.drop_kept(&path);
             self.context.count(|totals| {

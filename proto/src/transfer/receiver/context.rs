@@ -19,6 +19,7 @@ use crate::disk::{Root, Stamp};
 use crate::limits;
 use crate::model::change::{Action, Change};
 use crate::model::counter::ReceiverTotals;
+use crate::model::digest::GroupSums;
 use crate::model::entry::{Entry, Kind, Time};
 use crate::model::filter::Rules;
 use crate::model::options::{Options, Terms};
@@ -45,7 +46,7 @@ pub(super) struct Context {
     pub(super) sweep: Option<Time>,
     pub(super) placement: Placement,
     pub(super) partials: Arc<dyn Partials>,
-    pub(super) groups: Arc<dyn GroupCache>,
+    groups: Option<Arc<dyn GroupCache>>,
     pub(super) observer: Arc<dyn Observer>,
     expected: Option<HashSet<Box<[u8]>>>,
     totals: Mutex<ReceiverTotals>,
@@ -74,8 +75,6 @@ pub(super) struct Want {
     pub(super) size: u64,
     /// It has been sent: an answer before that is no answer.
     pub(super) asked: bool,
-    /// The sender has asked for sums instead of groups.
-    pub(super) needs_sums: bool,
 }
 
 /// What goes with a want.
@@ -83,9 +82,9 @@ pub(super) struct Want {
 pub(super) enum Told {
     /// Nothing: the whole file is to come.
     Nothing,
-    /// The sums of what stands here.
+    /// The sums of what stands here, read for them.
     Sums,
-    /// Its groups, where they are remembered, else its sums.
+    /// The sums of its groups, where these are remembered, else those that reading it gives.
     Best,
 }
 
@@ -258,19 +257,9 @@ impl Context {
     /// Asks for a file.
     pub(super) fn want(&self, path: RelPath, size: u64, told: Told, tickets: Vec<Ticket>) {
         let id = self.next_request();
-        let want = Want { path, basis: None, tickets, size, asked: false, needs_sums: false };
+        let want = Want { path, basis: None, tickets, size, asked: false };
         lock(&self.wants).insert(id, want);
         self.ask(Ask::Want { id, told });
-    }
-
-    /// The sender found that groups do not help with a want: it gets sums, once.
-    pub(super) fn needs_sums(&self, id: RequestId) -> Result<(), Misbehaved> {
-        let first = self.with_want(id, |want| want.asked && !std::mem::replace(&mut want.needs_sums, true));
-        if first != Some(true) {
-            return Err(Misbehaved::AnswerToUnknown(id));
-        }
-        self.ask(Ask::Sums { id });
-        Ok(())
     }
 
     pub(super) fn with_want<T>(&self, id: RequestId, f: impl FnOnce(&mut Want) -> T) -> Option<T> {
@@ -314,9 +303,22 @@ impl Context {
         if stamp.size < limits::REMEMBERED_MIN {
             return None;
         }
-        let groups = self.groups.get(stamp)?;
-        let fits = groups.len() as u64 == stamp.size.div_ceil(limits::DIGEST_GROUP);
+        let groups = self.groups.as_ref()?.get(stamp)?;
+        let lens = [groups.values.len(), groups.rolling.len()];
+        let fits = lens.iter().all(|&len| len as u64 == stamp.size.div_ceil(limits::DIGEST_GROUP));
         fits.then(|| KnownGroups { size: stamp.size, groups: groups.into() })
+    }
+
+    /// Whether a content of this size will have its groups remembered.
+    pub(super) fn remembers(&self, size: u64) -> bool {
+        size >= limits::REMEMBERED_MIN && self.groups.is_some()
+    }
+
+    /// Has the groups of a landed file remembered; see [`GroupCache::put`].
+    pub(super) fn remember(&self, file: File, described: Stamp, groups: GroupSums) {
+        if let Some(cache) = &self.groups {
+            cache.put(file, described, groups);
+        }
     }
 
     // === Speech ===

@@ -11,7 +11,7 @@ use super::context::{Context, Held, HeldContent, Ticket, Told};
 use crate::disk::stage::Staged;
 use crate::disk::{Dir, Found, Stamp};
 use crate::model::delta::Op;
-use crate::model::digest::{Digest, GroupHasher};
+use crate::model::digest::{Digest, GroupHasher, GroupSums};
 use crate::model::entry::Entry;
 use crate::model::options::Difference;
 use crate::model::path::RelPath;
@@ -225,7 +225,8 @@ impl Lander {
                     dir,
                     old,
                     staged,
-                    groups: Vec::new(),
+                    groups: GroupSums::default(),
+                    replaced: None,
                     tickets,
                 })))
             }
@@ -276,6 +277,7 @@ impl Lander {
         let begun = self.dir_of(&path).and_then(|dir| {
             let old = found_or_none(&dir, path.name())?;
             let staged = Staged::create(&dir)?;
+            let staged = if self.context.remembers(entry.size()) { staged.signing() } else { staged };
             Ok((dir, old, staged))
         });
         let (dir, old, staged) = match begun {
@@ -326,10 +328,14 @@ impl Lander {
             self.context.want(stream.path, stream.entry.size(), Told::Nothing, stream.tickets);
             return Ok(());
         }
-        let Stream { path, entry, dir, old, mut staged, tickets, .. } = stream;
+        let Stream { path, entry, dir, old, mut staged, basis, tickets, .. } = stream;
+        let replaced = basis.and_then(|held| match held.content {
+            HeldContent::File(file) => Some(file),
+            HeldContent::Bytes(_) => None,
+        });
         match staged.describe(&entry, old.as_ref(), &self.context.placement) {
             Ok(()) => {
-                let file = FileCommit { path, entry, dir, old, staged, groups, tickets };
+                let file = FileCommit { path, entry, dir, old, staged, groups, replaced, tickets };
                 self.send(Commit::File(Box::new(file)))
             }
             Err(error) => self.fail(&path, "set attributes", &error, tickets),

@@ -71,8 +71,8 @@ pub struct Config {
     pub expected: Option<HashSet<Box<[u8]>>>,
     /// Where interrupted files are kept.
     pub partials: Arc<dyn Partials>,
-    /// Where the groups of large files are remembered.
-    pub groups: Arc<dyn GroupCache>,
+    /// Where the groups of large files are remembered, if they are.
+    pub groups: Option<Arc<dyn GroupCache>>,
 }
 
 /// Runs a receiver until the sender is done, or until the stream ends. Blocks: it belongs on a thread of its own, and
@@ -280,7 +280,6 @@ impl Receiver {
                 self.settle_comparison()
             }
             FromSender::PutFailed { seq, want, again } => self.put_failed(seq, want, again),
-            FromSender::NeedSums(want) => Ok(self.context.needs_sums(want)?),
             FromSender::Offer { seq, path, entry, digest } => self.offer(seq, path, entry, digest),
             FromSender::Remove { seq, path } => self.remove(seq, path),
             FromSender::Rename { seq, from, to } => self.rename(seq, from, to),

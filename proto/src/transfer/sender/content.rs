@@ -9,7 +9,6 @@ use prost::bytes::Bytes;
 
 use super::groups::{GroupPlan, Reading};
 use super::stream::Plan;
-use super::tags::Tags;
 use super::{Known, Read, Sender, TaskId, Waiting, class_of};
 use crate::disk::{Dir, Found, Stamp};
 use crate::limits;
@@ -204,9 +203,9 @@ impl Sender {
     ) -> Result<(), Ended> {
         let (plan, held) = match basis {
             None => (Plan::Whole, None),
-            Some((basis, tags)) if basis.groups => {
-                let tags = Tags::parse(basis.shape.basis_size(), tags);
-                (Plan::Tags(tags.ok_or(Misbehaved::OutOfRange("groups"))?), None)
+            Some((basis, sums)) if basis.groups => {
+                let sums = Sums::parse_groups(basis.shape, sums);
+                (Plan::SearchGroups(sums.map_err(|_| Misbehaved::OutOfRange("sums"))?), basis.digest)
             }
             Some((basis, sums)) => {
                 let sums = Sums::parse(basis.shape, sums).map_err(|_| Misbehaved::OutOfRange("sums"))?;

@@ -129,7 +129,7 @@ impl Reader {
             return Err(Misbehaved::TooManyRequests.into());
         }
         now.sums.extend_from_slice(sums);
-        if now.sums.len() as u64 > now.basis.following_len() {
+        if now.sums.len() as u64 > now.basis.shape.sums_len() {
             return Err(Misbehaved::OutOfRange("sums").into());
         }
         if last {

@@ -10,7 +10,6 @@ mod inbound;
 mod listing;
 mod outstanding;
 mod stream;
-mod tags;
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -212,6 +211,7 @@ pub fn run(
         named: HashSet::new(),
         last_dir: None,
         last_seq: 0,
+        copied: 0,
         finishing: false,
         finished: false,
         config,
@@ -264,6 +264,8 @@ struct Sender {
     /// The directory that a file was last sent from.
     last_dir: Option<(RelPath, Dir)>,
     last_seq: Seq,
+    /// Bytes that were sent as copies since something was flushed on their account.
+    copied: u64,
     finishing: bool,
     finished: bool,
 }

@@ -72,11 +72,6 @@ impl Outstanding {
         }
     }
 
-    /// Forgets a seq whose content comes under another one.
-    pub(super) fn forget(&self, seq: Seq) {
-        self.lock().remove(&seq);
-    }
-
     pub(super) fn is_quiet(&self) -> bool {
         self.lock().is_empty()
     }

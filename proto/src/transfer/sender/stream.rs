@@ -6,11 +6,10 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 use super::groups::{GroupPlan, Reading};
-use super::tags::Tags;
 use super::{Known, Sender};
 use crate::disk::{Dir, Found, Stamp};
 use crate::limits;
-use crate::model::delta::{Op, Search, Sums};
+use crate::model::delta::{GroupSearch, Op, Search, Sums};
 use crate::model::digest::{Digest, Group, GroupHasher};
 use crate::model::entry::Kind;
 use crate::model::path::RelPath;
@@ -25,8 +24,8 @@ pub(super) enum Plan {
     Search(Sums),
     /// By the groups that differ from what the receiver is known to hold.
     Groups(Box<(Known, GroupPlan)>),
-    /// By the groups that differ from what the receiver says that it holds.
-    Tags(Tags),
+    /// By what the sums of the receiver's groups match.
+    SearchGroups(Sums),
 }
 
 /// What came of streaming a content once.
@@ -66,8 +65,7 @@ impl Sender {
             let named = if want == 0 { path.clone() } else { RelPath::root() };
             self.out.push(FromSender::Put(Put { seq, want, path: named, entry, content }))?;
             let streamed = match self.stream_once(seq, Reading::new(&file, found.stat.size), &file, &plan)? {
-                Ok(Some(streamed)) => streamed,
-                Ok(None) => return self.ask_for_sums(seq, want),
+                Ok(streamed) => streamed,
                 Err(error) => return self.give_up(seq, want, &path, &error),
             };
             let stable = Stamp::of_file(&file).is_ok_and(|stamp| stamp == found.stat);
@@ -80,15 +78,6 @@ impl Sender {
                 plan = Plan::Whole;
             }
         }
-    }
-
-    /// What has come of a content is to be forgotten: it comes again, by its sums.
-    fn ask_for_sums(&mut self, seq: Seq, want: RequestId) -> Result<(), Ended> {
-        self.observer.file_done();
-        self.out.push(FromSender::PutFailed { seq, want, again: true })?;
-        self.out.push(FromSender::NeedSums(want))?;
-        self.outstanding.forget(seq);
-        Ok(())
     }
 
     fn end_stream(
@@ -108,45 +97,43 @@ impl Sender {
         self.out.push(FromSender::PutEnd { seq, digest, entry, unstable })
     }
 
-    /// One reading of a file. The outer error ends the stream, the inner one this file; `None` where the plan turns out
-    /// not to help.
+    /// One reading of a file. The outer error ends the stream, the inner one this file.
     fn stream_once(
         &mut self,
         seq: Seq,
         reading: Reading<'_>,
         file: &File,
         plan: &Plan,
-    ) -> Result<io::Result<Option<Streamed>>, Ended> {
-        let streamed = match plan {
+    ) -> Result<io::Result<Streamed>, Ended> {
+        match plan {
             Plan::Whole => self.stream_whole(seq, reading),
             Plan::Search(sums) => self.stream_search(seq, reading, sums),
+            Plan::SearchGroups(sums) => self.stream_search_groups(seq, reading, sums),
             Plan::Groups(planned) => self.stream_groups(seq, file, &planned.1),
-            Plan::Tags(tags) => return self.stream_tags(seq, reading, tags),
-        };
-        Ok(streamed?.map(Some))
+        }
     }
 
-    /// Compares the file with the receiver's groups as it is read.
-    fn stream_tags(
+    fn stream_search_groups(
         &mut self,
         seq: Seq,
         mut reading: Reading<'_>,
-        tags: &Tags,
-    ) -> Result<io::Result<Option<Streamed>>, Ended> {
-        let mut comparison = tags.comparison();
+        sums: &Sums,
+    ) -> Result<io::Result<Streamed>, Ended> {
         let mut buffer = reading.buffer();
+        let mut search = GroupSearch::new(sums, reading.left());
+        let mut ops = Vec::new();
         loop {
             let len = match reading.fill(&mut buffer) {
                 Ok(len) => len,
                 Err(error) => return Ok(Err(error)),
             };
-            let ops = if len == 0 { comparison.rest() } else { comparison.update(&buffer[..len]) };
-            let Some(ops) = ops else { return Ok(Ok(None)) };
-            self.send_ops(seq, ops)?;
             if len == 0 {
-                let (digest, groups, size) = comparison.finish();
-                return Ok(Ok(Some(Streamed { digest, groups, size })));
+                let (digest, groups, size) = search.finish(&mut |op| ops.push(op));
+                self.send_ops(seq, ops)?;
+                return Ok(Ok(Streamed { digest, groups, size }));
             }
+            search.update(&buffer[..len], &mut |op| ops.push(op));
+            self.send_ops(seq, std::mem::take(&mut ops))?;
         }
     }
 
@@ -239,7 +226,10 @@ impl Sender {
                     self.totals.literal_bytes += bytes.len() as u64;
                     literal += bytes.len();
                 }
-                Op::Copy { len, .. } => self.totals.matched_bytes += len,
+                Op::Copy { len, .. } => {
+                    self.totals.matched_bytes += len;
+                    self.copied += len;
+                }
             }
             self.observer.file_advanced(op.len());
             chunk.push(op);
@@ -249,6 +239,14 @@ impl Sender {
                 self.out.push(FromSender::Chunk { seq, ops })?;
             }
         }
-        if chunk.is_empty() { Ok(()) } else { self.out.push(FromSender::Chunk { seq, ops: chunk }) }
+        if !chunk.is_empty() {
+            self.out.push(FromSender::Chunk { seq, ops: chunk })?;
+        }
+        // Few bytes here, but much to do at the other end.
+        if self.copied < limits::COPY_LEN {
+            return Ok(());
+        }
+        self.copied = 0;
+        self.out.flush()
     }
 }

@@ -40,7 +40,6 @@ impl TryFrom<g::FromSender> for FromSender {
                 unstable: m.unstable,
             },
             Item::PutFailed(m) => Self::PutFailed { seq: m.seq, want: m.want, again: m.again },
-            Item::NeedSums(m) => Self::NeedSums(m.want),
             Item::Offer(m) => Self::Offer {
                 seq: m.seq,
                 path: RelPath::parse(&m.path)?,
@@ -181,7 +180,6 @@ impl From<FromSender> for g::FromSender {
                 entry: Some((&entry).into()),
                 unstable,
             })),
-            FromSender::NeedSums(want) => Item::NeedSums(g::NeedSums { want }),
             FromSender::PutFailed { seq, want, again } => Item::PutFailed(g::PutFailed { seq, want, again }),
             FromSender::Offer { seq, path, entry, digest } => Item::Offer(Box::new(g::Offer {
                 seq,
