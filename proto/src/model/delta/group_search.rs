@@ -28,8 +28,8 @@ impl<'a> GroupSearch<'a> {
         Self { sums, search, hasher: GroupHasher::new(), size: 0, values: Vec::new() }
     }
 
-    /// Takes the next bytes of the content, a multiple of [`limits::BLOCK_MAX`] but for the last; gives out the steps
-    /// that have become certain.
+    /// Takes the next bytes of the content, whole blocks but for the last ones; gives out the steps that have become
+    /// certain.
     pub fn update(&mut self, bytes: &[u8], emit: &mut impl FnMut(Op)) {
         let group = usize::try_from(limits::DIGEST_GROUP).unwrap_or(usize::MAX);
         for piece in bytes.chunks(self.sums.block_len() as usize) {

@@ -195,7 +195,9 @@ impl Sums {
         (found, hashed)
     }
 
-    pub(super) fn block_len(&self) -> u32 {
+    /// Length of a block in bytes.
+    #[must_use]
+    pub fn block_len(&self) -> u32 {
         self.shape.block_len()
     }
 

@@ -119,7 +119,7 @@ impl Sender {
         mut reading: Reading<'_>,
         sums: &Sums,
     ) -> Result<io::Result<Streamed>, Ended> {
-        let mut buffer = reading.buffer();
+        let mut buffer = reading.buffer(sums.block_len() as usize);
         let mut search = GroupSearch::new(sums, reading.left());
         let mut ops = Vec::new();
         loop {
@@ -163,7 +163,7 @@ impl Sender {
     ) -> Result<io::Result<Streamed>, Ended> {
         let mut hasher = GroupHasher::new();
         let mut size = 0;
-        let mut buffer = reading.buffer();
+        let mut buffer = reading.buffer(1);
         let mut search = Search::new(sums, reading.left());
         let mut ops = Vec::new();
         loop {
