@@ -26,8 +26,8 @@ use redb::{Database, DatabaseError, Durability, ReadableDatabase, ReadableTable,
 use redb::{ReadOnlyTable, Table, TableDefinition, WriteTransaction};
 use rustix::fs::{CWD, Mode, OFlags};
 
-/// Memory that one journal may use for its pages: some 50,000 rows.
-const CACHE_BYTES: usize = 8 * 1024 * 1024;
+/// Memory that one journal may use for its pages: some 20,000 rows.
+const CACHE_BYTES: usize = 3 * 1024 * 1024;
 
 /// What is recorded reaches the disk at the latest with the first record after this time, and at the end. A power
 /// cut costs as many re-checks as were recorded in it.

@@ -10,10 +10,10 @@ use super::status::Status;
 use crate::journal::{Journal, Note};
 
 /// Notes that wait; beyond it whoever books acks waits for the disk.
-const QUEUE: usize = 4096;
+const QUEUE: usize = 1024;
 
 /// Rows of one commit: bounds the memory of a first reconcile.
-const ROWS: usize = 4096;
+const ROWS: usize = 2048;
 
 /// See the module. Dropping it waits until everything is written.
 pub(super) struct Recorder {
