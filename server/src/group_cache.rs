@@ -6,14 +6,14 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, BufReader, Read as _};
 use std::path::Path;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use driftless_proto::disk::apply::{self, Replace};
 use driftless_proto::disk::{Dir, Root, Staged, Stamp, Style, walk};
-use driftless_proto::model::digest::{Digest, GroupSums};
+use driftless_proto::model::digest::{GroupHasher, GroupSums};
 use driftless_proto::model::path::RelPath;
 use driftless_proto::transfer::group_cache::GroupCache;
 
@@ -28,7 +28,11 @@ const REST: Duration = Duration::from_millis(30);
 const MAGIC: &[u8; 8] = b"dlgroup2";
 
 /// Bytes of a group in an entry: its value and its rolling sum.
-const GROUP_LEN: usize = 36;
+const GROUP_LEN: u64 = 36;
+/// Bytes of the digest at the end of an entry, over everything before it.
+const DIGEST_LEN: u64 = 32;
+/// Bytes read or written at once.
+const PART_LEN: usize = 64 * 1024;
 
 /// See the module.
 pub(crate) struct DiskCache(mpsc::Sender<Request>);
@@ -138,16 +142,25 @@ impl Keeper {
 
     fn write(&mut self, stamp: &Stamp, groups: &GroupSums) -> io::Result<()> {
         let name = name(stamp);
-        let mut bytes = head(stamp);
-        for (value, rolling) in groups.values.iter().zip(&groups.rolling) {
-            bytes.extend_from_slice(value);
-            bytes.extend_from_slice(&rolling.to_le_bytes());
-        }
-        bytes.extend_from_slice(&Digest::of(&bytes).0);
         let mut staged = Staged::create(&self.dir)?;
-        staged.write_all(&bytes)?;
+        let mut hasher = GroupHasher::new();
+        // In parts: the groups are in memory once already.
+        let mut part = head(stamp);
+        for (value, rolling) in groups.values.iter().zip(&groups.rolling) {
+            part.extend_from_slice(value);
+            part.extend_from_slice(&rolling.to_le_bytes());
+            if part.len() >= PART_LEN {
+                hasher.update(&part);
+                staged.write_all(&part)?;
+                part.clear();
+            }
+        }
+        hasher.update(&part);
+        part.extend_from_slice(&hasher.finish().0.0);
+        staged.write_all(&part)?;
+        let len = staged.len();
         apply::place(staged, &self.dir, &name, Replace::IfPresent)?;
-        self.book(name, bytes.len() as u64);
+        self.book(name, len);
         while self.bytes > limits::GROUPS_BYTES {
             let oldest =
                 self.entries.iter().min_by_key(|(_, (order, _))| *order).map(|(name, _)| name.clone());
@@ -191,22 +204,28 @@ impl Keeper {
     }
 
     fn read(&self, name: &[u8], stamp: &Stamp) -> Option<GroupSums> {
-        let (mut file, _) = self.dir.open_file(name).ok()?;
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes).ok()?;
-        let (text, digest) = bytes.split_last_chunk::<32>()?;
-        let groups = text.strip_prefix(&*head(stamp))?;
-        if Digest::of(text).0 != *digest {
-            return None;
-        }
+        let (file, found) = self.dir.open_file(name).ok()?;
+        let mut file = BufReader::with_capacity(PART_LEN, file);
+        let mut hasher = GroupHasher::new();
+        let mut take = |bytes: &mut [u8]| -> io::Result<()> {
+            file.read_exact(bytes)?;
+            hasher.update(bytes);
+            Ok(())
+        };
+        let head = head(stamp);
+        let groups = found.entry.size().checked_sub(head.len() as u64 + DIGEST_LEN)? / GROUP_LEN;
+        let mut there = vec![0; head.len()];
+        take(&mut there).ok()?;
         let mut sums = GroupSums::default();
-        let (groups, rest) = groups.as_chunks::<GROUP_LEN>();
-        for group in groups {
-            let (value, rolling) = group.split_first_chunk::<32>()?;
-            sums.values.push(*value);
-            sums.rolling.push(u32::from_le_bytes(rolling.try_into().ok()?));
+        for _ in 0..groups {
+            let (mut value, mut rolling) = ([0; 32], [0; 4]);
+            take(&mut value).and_then(|()| take(&mut rolling)).ok()?;
+            sums.values.push(value);
+            sums.rolling.push(u32::from_le_bytes(rolling));
         }
-        rest.is_empty().then_some(sums)
+        let mut digest = Vec::new();
+        file.read_to_end(&mut digest).ok()?;
+        (there == head && digest == hasher.finish().0.0).then_some(sums)
     }
 }
 
