@@ -147,12 +147,13 @@ impl Run {
         stat.rsplit(") ").next().and_then(|rest| rest.chars().next()).expect("a state")
     }
 
-    /// Waits until everything is watched, or the program has ended. It does not sleep between its first watch and the
-    /// wait for events.
+    /// Waits until everything is watched, or the program has ended. Between its first watch and the wait for events it
+    /// does not sleep; before the first it may, so the order of the two looks counts.
     fn established(&self) {
-        until("everything is watched", || match self.state() {
-            'S' => self.watches() > 0,
-            state => state == 'Z',
+        until("everything is watched", || {
+            let watches = self.watches() > 0;
+            let state = self.state();
+            (watches && state == 'S') || state == 'Z'
         });
     }
 
