@@ -3,6 +3,7 @@
 //!
 //! * [`cli`]: what was typed becomes one [`cli::Invocation`].
 //! * [`run`]: what an invocation sets in motion, and how it ends ([`exit`]).
+//! * [`events`], [`stats`]: what inotifywait(1) and inotifywatch(1) do, with a command line of their own.
 //! * [`report`], [`progress`]: what the operator sees meanwhile, in rsync's words and formats.
 //! * [`password`], [`state`]: what the agent knows between runs.
 
@@ -10,6 +11,7 @@ pub mod cli;
 pub mod connect;
 pub mod console;
 mod copy;
+pub mod events;
 pub mod exit;
 pub mod guard;
 pub mod journal;
@@ -23,5 +25,6 @@ mod push;
 pub mod report;
 pub mod run;
 pub mod state;
+pub mod stats;
 mod watch;
 pub mod watcher;

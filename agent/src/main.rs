@@ -7,6 +7,9 @@ use driftless_agent::exit::Exit;
 use driftless_agent::{cli, run};
 
 fn main() -> ExitCode {
+    if let Some(code) = run::inotify_tools(std::env::args_os()) {
+        return code.into();
+    }
     let exit = match cli::parse(std::env::args_os()) {
         Ok(invocation) => run::run(invocation),
         Err(usage) if usage.exit == Exit::Ok => {

@@ -1,5 +1,8 @@
 //! What an invocation sets in motion, and how it ends.
 
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +16,7 @@ use crate::connect::{ConnectError, Direction, Server, Session, Wire};
 use crate::console::Console;
 use crate::exit::Exit;
 use crate::password::Passwords;
-use crate::{copy, list, pull, push, watch};
+use crate::{copy, events, list, pull, push, stats, watch};
 
 /// Runs it to its end, and says everything there is to say.
 #[must_use]
@@ -40,6 +43,25 @@ pub fn run(invocation: Invocation) -> Exit {
     runtime.shutdown_background();
     console.last_line(exit);
     exit
+}
+
+/// Runs `driftless events` and `driftless stats`, or what they are called where a symlink gives them the names of
+/// inotify-tools, to the end. `None` for every other command line; `args` begin with the program's name.
+#[must_use]
+pub fn inotify_tools(args: impl IntoIterator<Item = OsString>) -> Option<u8> {
+    let mut args = args.into_iter();
+    let program = args.next()?;
+    let typed = program.to_string_lossy();
+    match Path::new(&program).file_name()?.as_bytes() {
+        b"inotifywait" => return Some(events::run(&typed, true, args.collect())),
+        b"inotifywatch" => return Some(stats::run(&typed, true, args.collect())),
+        _ => {}
+    }
+    match args.next()?.as_bytes() {
+        b"events" => Some(events::run("driftless events", false, args.collect())),
+        b"stats" => Some(stats::run("driftless stats", false, args.collect())),
+        _ => None,
+    }
 }
 
 /// The server that an invocation names.

@@ -9,6 +9,7 @@ mod durability;
 mod faults;
 mod grpc;
 mod house;
+mod inotify_tools;
 mod operands;
 mod push_pull;
 mod refusals;

@@ -178,11 +178,18 @@ A --no-X takes back one part of -a (--no-o, --no-perms, ...); the last word on e
 Password: --password-file, else DRIFTLESS_PASSWORD, else RSYNC_PASSWORD, else asked for on a terminal.
 User: from the operand, else USER, else LOGNAME, else nobody.";
 
+/// The commands that never get here: they read their options as inotify-tools do.
+const ALSO: &str = "\
+Also:
+  events   Wait for events and print them, as inotifywait does
+  stats    Count events, as inotifywatch does";
+
 /// The command line as clap knows it.
 fn clap_command() -> ClapCommand {
     let top = ClapCommand::new("driftless")
         .version(env!("CARGO_PKG_VERSION"))
         .about("Keeps verified copies of directories on a Driftless server")
+        .after_help(ALSO)
         .subcommand_required(true)
         .propagate_version(true);
     COMMANDS.iter().fold(top, |top, &(name, about, operands)| {
