@@ -35,9 +35,6 @@ pub(super) struct State {
     pub(super) root_gone: Option<String>,
     /// What the operator is to be told.
     pub(super) words: Vec<String>,
-    /// Directories that cannot be watched: they are compared once in a while.
-    unwatched: BTreeSet<RelPath>,
-    unwatched_due: Option<Instant>,
     /// How the comparison of everything ended, once it has.
     pub(super) compared: Option<bool>,
     /// The operator wants to stop.
@@ -75,8 +72,8 @@ const RETRY_FULL: (Duration, Duration) = (Duration::from_secs(1), Duration::from
 /// Likewise for a file that changed under the reading, and for a rename that could not be repeated.
 const RETRY_UNSTABLE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(200));
 
-/// How often what cannot be watched is compared.
-const POLL: Duration = Duration::from_secs(60);
+/// Directories that are named in one line of what cannot be watched.
+const NAMED: usize = 8;
 
 /// Readings of a file that changed under each of them, after which it is sent as it is.
 const RESTLESS: u32 = 5;
@@ -96,6 +93,7 @@ impl Desk {
     /// Takes what the watcher says.
     pub(super) fn signals(&self, signals: Vec<Signal>) {
         let now = Instant::now();
+        let mut unwatched: Vec<(RelPath, String)> = Vec::new();
         self.leave(|state| {
             for signal in signals {
                 match &signal {
@@ -105,18 +103,12 @@ impl Desk {
                         );
                     }
                     Signal::RootGone(why) => state.root_gone = Some(why.clone()),
-                    Signal::Unwatched { path, reason } => {
-                        state.unwatched.insert(path.clone());
-                        state.unwatched_due.get_or_insert(now + POLL);
-                        let poll = POLL.as_secs();
-                        state.words.push(format!(
-                            "{path}: {reason}; what changes in it is seen every {poll} s only"
-                        ));
-                    }
+                    Signal::Unwatched { path, reason } => unwatched.push((path.clone(), reason.clone())),
                     _ => {}
                 }
                 state.pending.note(signal, now);
             }
+            state.words.extend(words_on(&unwatched));
         });
     }
 
@@ -134,6 +126,21 @@ impl Desk {
             }
         }
     }
+}
+
+/// Says what cannot be watched: one line for each reason, since a limit that is met once is met again at once.
+fn words_on(unwatched: &[(RelPath, String)]) -> Vec<String> {
+    let reasons: BTreeSet<&str> = unwatched.iter().map(|(_, reason)| reason.as_str()).collect();
+    let line = |reason: &str| {
+        let paths = || unwatched.iter().filter(|(_, why)| why == reason).map(|(path, _)| path);
+        let named: Vec<String> = paths().take(NAMED).map(ToString::to_string).collect();
+        let more = match paths().count().saturating_sub(NAMED) {
+            0 => String::new(),
+            more => format!(" and {more} more directories"),
+        };
+        format!("{}{more}: {reason}; it is looked at once in a while instead", named.join(", "))
+    };
+    reasons.into_iter().map(line).collect()
 }
 
 impl State {
@@ -187,18 +194,6 @@ impl State {
             let delay = failed.iter().map(|dirty| self.delay_of(&dirty.path)).min().unwrap_or(RETRY.0);
             self.pending.fail_back(batch, failed, delay, Instant::now());
         }
-    }
-
-    /// Marks what cannot be watched, when it is time to. Returns when it is next.
-    pub(super) fn poll_unwatched(&mut self, now: Instant) -> Option<Instant> {
-        if self.unwatched_due.is_some_and(|due| due <= now) {
-            for path in &self.unwatched {
-                let dirty = Dirty { path: path.clone(), subtree: true };
-                self.pending.look_again(dirty, Duration::ZERO, now);
-            }
-            self.unwatched_due = Some(now + POLL);
-        }
-        self.unwatched_due
     }
 
     /// Paths that failed and have not come through since.

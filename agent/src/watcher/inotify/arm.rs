@@ -1,4 +1,4 @@
-//! watcher: how directories come to be watched.
+//! watcher: inotify: how directories come to be watched.
 //!
 //! The events are behind the disk. The tree follows the events, so what it says of the past is exact, and what is
 //! found by looking is fitted in with care: a directory counts in its place only for events queued after it was
@@ -16,10 +16,10 @@ use driftless_proto::disk::reserved::is_reserved;
 use driftless_proto::model::path::RelPath;
 use rustix::io::Errno;
 
-use super::engine::Engine;
+use super::InotifyEngine;
 use super::kernel;
 use super::tree::{Inode, Wd};
-use super::{Signal, Why};
+use crate::watcher::{Signal, Why, names};
 
 /// Times a task waits for the queue before the disk is believed. Each time some renames may have been queued anew;
 /// so often in a row they hardly all concern one directory.
@@ -91,7 +91,7 @@ pub(super) struct Visit {
     pub(super) tries: u8,
 }
 
-impl Engine {
+impl InotifyEngine {
     pub(super) fn work(&mut self, task: Task) {
         match task {
             Task::Visit(visit) => self.meet(visit),
@@ -236,7 +236,7 @@ impl Engine {
 
     fn read(&mut self, wd: Wd, path: &RelPath, dir: &Dir, mode: Mode, arrival: Option<&Arc<Arrival>>) {
         let mut names = std::mem::take(&mut self.names);
-        let result = kernel::each_name(dir.as_fd(), &mut names, |name, is_dir| {
+        let result = names::each_name(dir.as_fd(), &mut names, |name, is_dir| {
             if is_reserved(name) || (mode == Mode::Arm && !is_dir) {
                 return;
             }

@@ -1,4 +1,4 @@
-//! Claims about the watcher, against the kernel itself. Nothing sleeps for luck: each waits for a signal, with a
+//! Claims about the inotify engine, against the kernel itself. Nothing sleeps for luck: each waits for a signal, with a
 //! deadline, and a final marker file shows that everything before it has been told.
 #![allow(clippy::disallowed_methods, reason = "the tests make the changes that are to be seen")]
 
@@ -17,6 +17,7 @@ use driftless_proto::model::path::RelPath;
 use tempfile::TempDir;
 
 use super::*;
+use crate::watcher::{Running, Why};
 
 /// Nothing here takes nearly as long, on however busy a machine.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -44,7 +45,7 @@ impl Hooks {
     /// Fails as the kernel does when no watch is left, while the test says so.
     pub(super) fn check_limit(&self) -> io::Result<()> {
         if self.no_more_watches.load(Ordering::Relaxed) {
-            return Err(kernel::used_up(&io::Error::other("no space"), "max_user_watches"));
+            return Err(kernel::used_up(&io::Error::other("no space"), "watches"));
         }
         Ok(())
     }
@@ -58,7 +59,7 @@ struct World {
     /// Everything heard so far.
     signals: Vec<Signal>,
     markers: usize,
-    watcher: Watcher,
+    watcher: Running,
 }
 
 impl World {
@@ -76,9 +77,9 @@ impl World {
         let root = Root::open(&tree, Style::default()).expect("root");
         let (tell, heard) = channel();
         let report = Box::new(move |signals| drop(tell.send(signals)));
-        let engine = Engine::new(root, Arc::new(rules), report).expect("engine");
+        let engine = InotifyEngine::new(root, Arc::new(rules), report).expect("engine");
         let hooks = engine.hooks.clone();
-        let watcher = Watcher::run(engine).expect("watcher");
+        let watcher = Running::start(Box::new(engine)).expect("watcher");
         Self { home, hooks, heard, signals: Vec::new(), markers: 0, watcher }
     }
 

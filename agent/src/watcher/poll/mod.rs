@@ -1,0 +1,352 @@
+//! watcher: poll: a look at everything once in a while, compared with what was seen the last time. It works on every
+//! file system and costs a `stat(2)` for each name, so the pauses grow with what a look takes.
+//!
+//! A directory is remembered before it is told of: a change after that is found by the next look, one before it by
+//! whoever is told. Renames are not found: they are one name less and one more.
+//!
+//! * `memory`: what is remembered of a directory.
+
+mod memory;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+use std::time::{Duration, Instant, SystemTime};
+
+use driftless_proto::disk::reserved::is_reserved;
+use driftless_proto::disk::{Dir, Root};
+use driftless_proto::model::filter::Rules;
+use driftless_proto::model::path::RelPath;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+
+use self::memory::{Printer, Row, Rows};
+use super::engine::Engine;
+use super::place::Place;
+use super::{Inbox, Report, Signal, Why, Word, names};
+
+/// A pause is this many times as long as the look before it: looking may take a twentieth of one processor.
+const PAUSE: u32 = 20;
+/// The shortest pause, and the longest: that long a change may go unseen.
+const PAUSE_BOUNDS: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(300));
+
+/// Signals that are gathered before they are told.
+const GATHERED_MAX: usize = 1024;
+
+/// One directory, as it was seen last.
+#[derive(Debug)]
+struct Seen {
+    /// The look that saw it.
+    look: u64,
+    dev: u64,
+    rows: Rows,
+}
+
+/// One step of a look.
+enum Step {
+    /// Look into this directory. `quiet`: it will be compared as a whole, so nothing in it is told.
+    Into { path: RelPath, quiet: bool },
+    /// Everything beneath is remembered: it may be compared.
+    Compare(RelPath),
+}
+
+/// The state of the thread.
+pub(super) struct PollEngine {
+    root: Root,
+    rules: Arc<Rules>,
+    report: Report,
+    place: Place,
+    /// What is looked at; none of these lies beneath another.
+    tops: BTreeSet<RelPath>,
+    /// Where more of them come from: then this is the poller beside an engine, which watches the rest.
+    inbox: Option<Arc<Inbox>>,
+    seen: BTreeMap<RelPath, Seen>,
+    /// The Root itself: its own metadata.
+    own: Option<u64>,
+    printer: Printer,
+    look: u64,
+    /// Directories that could not be looked into; each was told once.
+    closed: BTreeSet<RelPath>,
+    /// Directories with names in them that make paths longer than any transfer can carry; each was told once.
+    deep: BTreeSet<RelPath>,
+    signals: Vec<Signal>,
+}
+
+impl PollEngine {
+    /// For everything beneath the root.
+    pub(super) fn of_root(root: Root, rules: Arc<Rules>, report: Report) -> io::Result<Self> {
+        Self::new(root, rules, report, None)
+    }
+
+    /// For what an engine cannot watch, as it says so.
+    pub(super) fn beside(
+        root: Root,
+        rules: Arc<Rules>,
+        report: Report,
+        inbox: Arc<Inbox>,
+    ) -> io::Result<Self> {
+        Self::new(root, rules, report, Some(inbox))
+    }
+
+    fn new(root: Root, rules: Arc<Rules>, report: Report, inbox: Option<Arc<Inbox>>) -> io::Result<Self> {
+        let place = Place::of(&root)?;
+        let tops = if inbox.is_none() { BTreeSet::from([RelPath::root()]) } else { BTreeSet::new() };
+        Ok(Self {
+            root,
+            rules,
+            report,
+            place,
+            tops,
+            inbox,
+            seen: BTreeMap::new(),
+            own: None,
+            printer: Printer::default(),
+            look: 0,
+            closed: BTreeSet::new(),
+            deep: BTreeSet::new(),
+            signals: Vec::new(),
+        })
+    }
+
+    /// Takes word from the engine. Returns the directories that are new.
+    fn hear(&mut self) -> Vec<RelPath> {
+        let mut new = Vec::new();
+        for word in self.inbox.as_ref().map(|inbox| inbox.take()).unwrap_or_default() {
+            match word {
+                Word::Poll(path) if self.tops.iter().any(|top| path.is_within(top)) => {}
+                Word::Poll(path) => {
+                    self.tops.retain(|top| !top.is_within(&path));
+                    self.tops.insert(path.clone());
+                    // The engine has said why it cannot be watched; that it cannot be read either is not told again.
+                    self.closed.insert(path.clone());
+                    new.push(path);
+                }
+                Word::Leave(path) => {
+                    self.tops.remove(&path);
+                    new.retain(|other| *other != path);
+                    self.forget_unseen(&path, self.look + 1);
+                }
+            }
+        }
+        new
+    }
+
+    /// Looks at a directory and everything beneath it. Returns whether it got to the end.
+    fn look_at(&mut self, top: &RelPath, stop: &OwnedFd) -> bool {
+        self.look += 1;
+        let mut steps = vec![Step::Into { path: top.clone(), quiet: false }];
+        while let Some(step) = steps.pop() {
+            if is_readable(stop) {
+                return false;
+            }
+            match step {
+                Step::Into { path, quiet } => match self.root.dir(&path) {
+                    Ok(dir) => self.look_into(&dir, path, quiet, &mut steps),
+                    // The engine tells of what becomes of it.
+                    Err(error) if path == *top && !path.is_root() && has_vanished(&error) => {
+                        self.tops.remove(top);
+                    }
+                    Err(error) => self.cannot(path, &error),
+                },
+                Step::Compare(path) => self.signals.push(Signal::Rescan(path)),
+            }
+            if self.signals.len() >= GATHERED_MAX {
+                self.tell();
+            }
+        }
+        self.forget_unseen(top, self.look);
+        self.tell();
+        true
+    }
+
+    fn look_into(&mut self, dir: &Dir, path: RelPath, quiet: bool, steps: &mut Vec<Step>) {
+        let stat = match rustix::fs::fstat(dir) {
+            Ok(stat) => stat,
+            Err(error) => return self.cannot(path, &error.into()),
+        };
+        if path.is_root() {
+            let own = self.own.replace(self.printer.print(&stat));
+            if own.is_some_and(|own| Some(own) != self.own) {
+                self.signals.push(Signal::Dirty { path: path.clone(), why: Why::Described, dir: true });
+            }
+        }
+        #[allow(clippy::unnecessary_cast, reason = "integer widths of `struct stat` differ by machine")]
+        let dev = stat.st_dev as u64;
+        if self.seen.get(&path).is_some_and(|seen| seen.dev != dev && !quiet) {
+            // What was there is hidden, not gone.
+            let error = io::Error::other("another file system was mounted over it, or unmounted from it");
+            return self.cannot(path, &error);
+        }
+        let (mut listed, now) = (Vec::new(), SystemTime::now());
+        let read = names::each_name(dir.as_fd(), &mut Vec::new(), |name, is_dir| {
+            let excluded = || path.child(name).is_ok_and(|child| self.rules.excludes(&child, is_dir));
+            if !is_reserved(name) && !excluded() {
+                listed.push(Box::<[u8]>::from(name));
+            }
+        });
+        if let Err(error) = read {
+            return self.cannot(path, &error);
+        }
+        let rows = listed.iter().filter_map(|name| self.printer.row(dir.as_fd(), name, now)).collect();
+        let now = Rows::pack(rows);
+        let seen = self.seen.remove(&path);
+        let was_closed = self.closed.remove(&path);
+        let quiet = if seen.is_some() && !was_closed {
+            quiet
+        } else {
+            // Seen for the first time, or for the first time since it could not be: all of it has to be compared.
+            if !quiet && !(path.is_root() && self.inbox.is_none() && seen.is_none()) {
+                steps.push(Step::Compare(path.clone()));
+            }
+            true
+        };
+        let was = seen.map(|seen| seen.rows).unwrap_or_default();
+        for (was, is) in was.beside(&now) {
+            self.told_apart(&path, was, is, quiet, steps);
+        }
+        self.seen.insert(path, Seen { look: self.look, dev, rows: now });
+    }
+
+    /// What was found at one name, and what is there now.
+    fn told_apart(
+        &mut self,
+        dir: &RelPath,
+        was: Option<Row<'_>>,
+        is: Option<Row<'_>>,
+        quiet: bool,
+        steps: &mut Vec<Step>,
+    ) {
+        let Some(name) = is.or(was).map(|row| row.name) else { return };
+        let Ok(path) = dir.child(name) else {
+            if self.deep.insert(dir.clone()) {
+                let reason = "the paths in it are too long to be named".into();
+                self.signals.push(Signal::Unwatched { path: dir.clone(), reason });
+            }
+            return;
+        };
+        let is_dir = is.is_some_and(|is| is.dir);
+        let mut dirty = |why, dir| {
+            if !quiet {
+                self.signals.push(Signal::Dirty { path: path.clone(), why, dir });
+            }
+        };
+        let replaced = matches!((was, is), (Some(was), Some(is)) if was.dir != is.dir);
+        match (was, is) {
+            (Some(was), None) => dirty(Why::Gone, was.dir),
+            (Some(was), Some(_)) if replaced => dirty(Why::Gone, was.dir),
+            (Some(was), Some(is)) if was.print != is.print || was.fresh => {
+                dirty(if is_dir { Why::Described } else { Why::Touched }, is_dir);
+            }
+            _ => {}
+        }
+        let new = is.is_some() && (was.is_none() || replaced);
+        if new {
+            dirty(Why::Created, is_dir);
+        }
+        if is_dir {
+            // In this order: the last one is done first.
+            if new && !quiet {
+                steps.push(Step::Compare(path.clone()));
+            }
+            steps.push(Step::Into { path, quiet: quiet || new });
+        }
+    }
+
+    /// A directory could not be looked into. What is remembered of it, and of everything beneath, stays.
+    fn cannot(&mut self, path: RelPath, error: &io::Error) {
+        if has_vanished(error) {
+            // The directory above tells of it the next time.
+            return;
+        }
+        for (_, seen) in self.seen.range_mut(path.clone()..).take_while(|(below, _)| below.is_within(&path)) {
+            seen.look = self.look;
+        }
+        if self.closed.insert(path.clone()) {
+            self.signals.push(Signal::Unwatched { path, reason: error.to_string() });
+        }
+    }
+
+    /// Forgets the directories beneath this one that the look did not see.
+    fn forget_unseen(&mut self, top: &RelPath, look: u64) {
+        let beneath = self.seen.range(top.clone()..).take_while(|(path, _)| path.is_within(top));
+        let gone: Vec<RelPath> =
+            beneath.filter(|(_, seen)| seen.look != look).map(|(path, _)| path.clone()).collect();
+        for path in gone {
+            self.seen.remove(&path);
+            self.closed.remove(&path);
+            self.deep.remove(&path);
+        }
+    }
+
+    fn tell(&mut self) {
+        if !self.signals.is_empty() {
+            (self.report)(std::mem::take(&mut self.signals));
+        }
+    }
+
+    /// Sleeps until it is time for the next look, or until there is word. Returns whether to stop.
+    fn rest(&self, stop: &OwnedFd, due: Instant) -> bool {
+        let left = due.saturating_duration_since(Instant::now());
+        let mut fds = vec![PollFd::new(stop, PollFlags::IN), self.place.poll_fd()];
+        fds.extend(
+            self.inbox.iter().map(|inbox| PollFd::from_borrowed_fd(inbox.bell().as_fd(), PollFlags::IN)),
+        );
+        let timeout = Timespec {
+            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: i64::from(left.subsec_nanos()),
+        };
+        let idle = self.inbox.is_some() && self.tops.is_empty();
+        // However it ends, the loop looks at the time and for word itself.
+        poll(&mut fds, if idle { None } else { Some(&timeout) }).ok();
+        !fds[0].revents().is_empty()
+    }
+}
+
+impl Engine for PollEngine {
+    fn run(mut self: Box<Self>, stop: &OwnedFd, armed: &SyncSender<()>) {
+        let mut due = Instant::now();
+        if self.inbox.is_some() {
+            armed.send(()).ok();
+        }
+        loop {
+            if self.inbox.is_none()
+                && let Some(why) = self.place.gone(&self.root)
+            {
+                return (self.report)(vec![Signal::RootGone(why)]);
+            }
+            let new = self.hear();
+            let begun = Instant::now();
+            let all = begun >= due;
+            let looked_at = if all { self.tops.iter().cloned().collect() } else { new };
+            if !looked_at.iter().all(|top| self.look_at(top, stop)) {
+                return;
+            }
+            if all {
+                armed.try_send(()).ok();
+                due = Instant::now() + pause(begun.elapsed());
+            }
+            if self.rest(stop, due) {
+                return;
+            }
+        }
+    }
+}
+
+fn pause(look: Duration) -> Duration {
+    (look * PAUSE).clamp(PAUSE_BOUNDS.0, PAUSE_BOUNDS.1)
+}
+
+fn is_readable(fd: &OwnedFd) -> bool {
+    let mut fds = [PollFd::new(fd, PollFlags::IN)];
+    poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok() && !fds[0].revents().is_empty()
+}
+
+/// Whether an error says that there is no directory of that name, or not any more.
+fn has_vanished(error: &io::Error) -> bool {
+    let vanished = [Errno::NOENT, Errno::NOTDIR, Errno::LOOP, Errno::STALE];
+    Errno::from_io_error(error).is_some_and(|errno| vanished.contains(&errno))
+}

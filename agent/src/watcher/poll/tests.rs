@@ -1,0 +1,157 @@
+//! Claims about polling, against real directories. Each waits for a signal, with a deadline.
+#![allow(clippy::disallowed_methods, reason = "the tests make the changes that are to be seen")]
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, channel};
+
+use driftless_proto::disk::Style;
+use tempfile::TempDir;
+
+use super::*;
+use crate::watcher::Running;
+
+/// Nothing here takes nearly as long, on however busy a machine.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+struct World {
+    home: TempDir,
+    heard: Receiver<Vec<Signal>>,
+    signals: Vec<Signal>,
+    _engine: Running,
+}
+
+impl World {
+    fn new(prepare: &[&str], inbox: Option<Arc<Inbox>>) -> Self {
+        let home = tempfile::tempdir().expect("tempdir");
+        for file in prepare {
+            plant(&home.path().join(file));
+        }
+        let root = Root::open(home.path(), Style::default()).expect("root");
+        let (tell, heard) = channel();
+        let report: Report = Box::new(move |signals| drop(tell.send(signals)));
+        let mut rules = Rules::default();
+        rules.exclude(b"*.tmp").expect("rule");
+        let engine = PollEngine::new(root, Arc::new(rules), report, inbox).expect("engine");
+        Self { home, heard, signals: Vec::new(), _engine: Running::start(Box::new(engine)).expect("thread") }
+    }
+
+    fn at(&self, path: &str) -> PathBuf {
+        self.home.path().join(path)
+    }
+
+    /// Listens until this has been told.
+    fn until(&mut self, what: &Signal) {
+        let deadline = Instant::now() + DEADLINE;
+        while !self.signals.contains(what) {
+            match self.heard.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(signals) => self.signals.extend(signals),
+                Err(_) => panic!("never heard: {what:?}; heard: {:#?}", self.signals),
+            }
+        }
+    }
+}
+
+fn plant(file: &std::path::Path) {
+    fs::create_dir_all(file.parent().expect("parent")).expect("mkdir -p");
+    fs::write(file, "x").expect("write");
+}
+
+fn p(path: &str) -> RelPath {
+    RelPath::parse(path.as_bytes()).expect("path")
+}
+
+fn dirty(path: &str, why: Why, dir: bool) -> Signal {
+    Signal::Dirty { path: p(path), why, dir }
+}
+
+#[test]
+fn what_changed_is_told_and_what_did_not_is_not() {
+    let mut world = World::new(&["a/same", "a/changed", "a/gone", "dir/f"], None);
+    fs::write(world.at("a/changed"), "other").expect("write");
+    fs::remove_file(world.at("a/gone")).expect("rm");
+    fs::remove_dir_all(world.at("dir")).expect("rm -r");
+    plant(&world.at("a/new"));
+    plant(&world.at("a/x.tmp"));
+    plant(&world.at("p/q/r"));
+    world.until(&dirty("a/changed", Why::Touched, false));
+    world.until(&dirty("a/gone", Why::Gone, false));
+    world.until(&dirty("dir", Why::Gone, true));
+    world.until(&dirty("a/new", Why::Created, false));
+    world.until(&Signal::Rescan(p("p")));
+    let told = |path: &str| {
+        world.signals.iter().any(|s| matches!(s, Signal::Dirty { path: at, .. } if *at == p(path)))
+    };
+    assert!(!told("a/x.tmp"), "{:?}", world.signals);
+    assert!(!told("p/q"), "a new directory is compared as a whole: {:?}", world.signals);
+    // What is in it is remembered: from now on it is told by name.
+    fs::write(world.at("p/q/r"), "other").expect("write");
+    world.until(&dirty("p/q/r", Why::Touched, false));
+}
+
+#[test]
+fn a_change_that_keeps_size_and_mtime_is_told() {
+    let mut world = World::new(&["f"], None);
+    let mtime = fs::metadata(world.at("f")).expect("stat").modified().expect("mtime");
+    fs::write(world.at("f"), "y").expect("write");
+    let file = fs::File::options().write(true).open(world.at("f")).expect("open");
+    file.set_times(fs::FileTimes::new().set_modified(mtime)).expect("touch -r");
+    world.until(&dirty("f", Why::Touched, false));
+}
+
+#[test]
+fn a_file_that_becomes_a_directory_and_back_is_told_as_both() {
+    let mut world = World::new(&["x"], None);
+    fs::remove_file(world.at("x")).expect("rm");
+    plant(&world.at("x/in"));
+    world.until(&dirty("x", Why::Gone, false));
+    world.until(&Signal::Rescan(p("x")));
+    fs::remove_dir_all(world.at("x")).expect("rm -r");
+    plant(&world.at("x"));
+    world.until(&dirty("x", Why::Gone, true));
+    world.until(&dirty("x", Why::Created, false));
+}
+
+#[test]
+fn a_root_that_goes_away_is_told_as_gone_and_nothing_of_it_as_removed() {
+    let mut world = World::new(&["tree/d/f"], None);
+    let root = Root::open(&world.at("tree"), Style::default()).expect("root");
+    let (tell, heard) = channel();
+    let report: Report = Box::new(move |signals| drop(tell.send(signals)));
+    let engine = PollEngine::of_root(root, Arc::new(Rules::default()), report).expect("engine");
+    let running = Running::start(Box::new(engine)).expect("thread");
+    fs::rename(world.at("tree"), world.at("elsewhere")).expect("mv");
+    let mut told = Vec::new();
+    while let Ok(signals) = heard.recv_timeout(DEADLINE) {
+        told.extend(signals);
+    }
+    assert!(matches!(told.last(), Some(Signal::RootGone(_))), "{told:?}");
+    assert!(!told.iter().any(|s| matches!(s, Signal::Dirty { why: Why::Gone, .. })), "{told:?}");
+    drop(running);
+    world.until(&dirty("tree", Why::Gone, true));
+}
+
+#[test]
+fn the_poller_beside_an_engine_looks_only_where_it_is_told_to() {
+    let inbox = Arc::new(Inbox::new().expect("inbox"));
+    let mut world = World::new(&["told/deep/f", "untold/f"], Some(Arc::clone(&inbox)));
+    inbox.put(Word::Poll(p("told")));
+    inbox.put(Word::Poll(p("told/deep")));
+    // What happened until it was looked at for the first time may be anything.
+    world.until(&Signal::Rescan(p("told")));
+    fs::write(world.at("untold/f"), "other").expect("write");
+    fs::write(world.at("told/deep/f"), "other").expect("write");
+    world.until(&dirty("told/deep/f", Why::Touched, false));
+    // It is gone, so nobody looks there any more; the engine tells of that.
+    fs::rename(world.at("told"), world.at("moved")).expect("mv");
+    inbox.put(Word::Poll(p("moved")));
+    world.until(&Signal::Rescan(p("moved")));
+    fs::write(world.at("moved/deep/f"), "once more").expect("write");
+    world.until(&dirty("moved/deep/f", Why::Touched, false));
+    assert!(
+        !world
+            .signals
+            .iter()
+            .any(|s| matches!(s, Signal::Dirty { path, .. } if path.is_within(&p("untold"))))
+    );
+}

@@ -1,0 +1,96 @@
+//! watcher: what an engine says, and what the poller beside it says, become one stream.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use driftless_proto::model::path::RelPath;
+use rustix::event::{EventfdFlags, eventfd};
+
+use super::{Report, Signal};
+
+/// Hands on what several threads say. After [`Signal::RootGone`] nothing more is handed on.
+pub(super) struct Reporter {
+    /// Absent once the root is gone.
+    report: Mutex<Option<Report>>,
+}
+
+impl Reporter {
+    pub(super) fn new(report: Report) -> Arc<Self> {
+        Arc::new(Self { report: Mutex::new(Some(report)) })
+    }
+
+    /// For an engine that needs nobody beside it, and for the poller itself.
+    pub(super) fn alone(this: &Arc<Self>) -> Report {
+        let this = Arc::clone(this);
+        Box::new(move |signals| this.say(signals))
+    }
+
+    /// For an engine that leaves what it cannot watch to the poller.
+    pub(super) fn beside_poller(this: &Arc<Self>, inbox: &Arc<Inbox>) -> Report {
+        let (this, inbox) = (Arc::clone(this), Arc::clone(inbox));
+        Box::new(move |signals| {
+            for signal in &signals {
+                match signal {
+                    Signal::Unwatched { path, .. } => inbox.put(Word::Poll(path.clone())),
+                    // The root is named when nothing at all could be watched anew; now it is.
+                    Signal::Lost => inbox.put(Word::Leave(RelPath::root())),
+                    _ => {}
+                }
+            }
+            this.say(signals);
+        })
+    }
+
+    fn say(&self, signals: Vec<Signal>) {
+        let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
+        let gone = signals.iter().any(|signal| matches!(signal, Signal::RootGone(_)));
+        if let Some(report) = report.as_mut() {
+            report(signals);
+        }
+        if gone {
+            *report = None;
+        }
+    }
+}
+
+/// What a poller is told.
+#[derive(Debug)]
+pub(super) enum Word {
+    /// From now on look at this directory and everything beneath it.
+    Poll(RelPath),
+    /// No longer look at this one.
+    Leave(RelPath),
+}
+
+/// Where an engine leaves word for the poller beside it. It takes a lock for one assignment and never waits.
+#[derive(Debug)]
+pub(super) struct Inbox {
+    words: Mutex<Vec<Word>>,
+    /// Readable while there may be words.
+    bell: OwnedFd,
+}
+
+impl Inbox {
+    pub(super) fn new() -> io::Result<Self> {
+        let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        Ok(Self { words: Mutex::default(), bell })
+    }
+
+    pub(super) fn put(&self, word: Word) {
+        self.words.lock().unwrap_or_else(PoisonError::into_inner).push(word);
+        // A counter at its limit would fail, but then it is readable already.
+        rustix::io::write(&self.bell, &1_u64.to_ne_bytes()).ok();
+    }
+
+    /// Takes every word.
+    pub(super) fn take(&self) -> Vec<Word> {
+        // Before the words: one that comes in between rings again.
+        rustix::io::read(&self.bell, &mut [0; 8]).ok();
+        std::mem::take(&mut *self.words.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn bell(&self) -> &OwnedFd {
+        &self.bell
+    }
+}
