@@ -132,9 +132,10 @@ impl Desk {
 fn words_on(unwatched: &[(RelPath, String)]) -> Vec<String> {
     let reasons: BTreeSet<&str> = unwatched.iter().map(|(_, reason)| reason.as_str()).collect();
     let line = |reason: &str| {
-        let paths = || unwatched.iter().filter(|(_, why)| why == reason).map(|(path, _)| path);
-        let named: Vec<String> = paths().take(NAMED).map(ToString::to_string).collect();
-        let more = match paths().count().saturating_sub(NAMED) {
+        let of_reason = unwatched.iter().filter(|(_, why)| why == reason);
+        let paths: BTreeSet<&RelPath> = of_reason.map(|(path, _)| path).collect();
+        let named: Vec<String> = paths.iter().take(NAMED).map(ToString::to_string).collect();
+        let more = match paths.len().saturating_sub(NAMED) {
             0 => String::new(),
             more => format!(" and {more} more directories"),
         };
@@ -176,6 +177,13 @@ impl State {
                 self.last_ack = Some(Instant::now());
                 for dirty in &retry {
                     self.failures.remove(&dirty.path);
+                }
+                // A comparison ends after whatever else its batch holds, and if it made or removed the directory
+                // itself, the one above has got another time on the server since it was brought across.
+                for above in
+                    retry.iter().filter(|dirty| dirty.subtree).filter_map(|dirty| dirty.path.parent())
+                {
+                    self.look_again(Dirty { path: above, subtree: false }, Duration::ZERO);
                 }
             }
             Err(problem) => {
