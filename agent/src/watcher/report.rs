@@ -33,7 +33,8 @@ impl Reporter {
             for signal in &signals {
                 match signal {
                     Signal::Unwatched { path, .. } => inbox.put(Word::Poll(path.clone())),
-                    // The root is named when nothing at all could be watched anew; now it is.
+                    // It, or for `Lost` the root, could not be watched once; now it is.
+                    Signal::Rescan(path) => inbox.put(Word::Leave(path.clone())),
                     Signal::Lost => inbox.put(Word::Leave(RelPath::root())),
                     _ => {}
                 }

@@ -93,7 +93,10 @@ pub(super) struct InotifyEngine {
     ready: VecDeque<Task>,
     /// What to do when the events up to a position have been handled; the positions never fall.
     waiting: VecDeque<(Position, Task)>,
-    /// For [`super::arm::Arrival`]s to say that they are over.
+    /// Names of directories for which no watch was left, and when to try again.
+    refused: VecDeque<(Wd, Box<[u8]>)>,
+    retry_due: Option<Instant>,
+    /// For [`arm::Arrival`]s to say that they are over.
     arrivals: Sender<Wd>,
     arrived: Receiver<Wd>,
     /// The last event put a directory at a place that has another: the next tells whether they were exchanged.
@@ -132,6 +135,8 @@ impl InotifyEngine {
             position: 0,
             ready: VecDeque::from([top]),
             waiting: VecDeque::new(),
+            refused: VecDeque::new(),
+            retry_due: None,
             arrivals,
             arrived,
             displaced: None,
@@ -150,9 +155,9 @@ impl InotifyEngine {
 
     /// Sleeps until there is something to do.
     fn wait(&self, stop: &OwnedFd) -> io::Result<Woken> {
-        let mut deadlines = [self.moves.deadline(), self.rebuild.due, None];
+        let mut deadlines = [self.moves.deadline(), self.rebuild.due, self.retry_due, None];
         if self.above.is_none() {
-            deadlines[2] = Some(Instant::now() + ROOT_LOOK);
+            deadlines[3] = Some(Instant::now() + ROOT_LOOK);
         }
         let left = if self.is_armed() {
             deadlines.into_iter().flatten().min().map(|at| at.saturating_duration_since(Instant::now()))
@@ -192,6 +197,9 @@ impl InotifyEngine {
         }
         if self.rebuild.due.is_some_and(|due| due <= now) {
             self.rebuild(now);
+        }
+        if self.retry_due.is_some_and(|due| due <= now) {
+            self.retry_refused();
         }
         for _ in 0..TASKS_A_ROUND {
             let Some(task) = self.next_task() else { break };
@@ -272,6 +280,8 @@ impl InotifyEngine {
         self.moves = Moves::default();
         self.ready.clear();
         self.waiting.clear();
+        self.refused.clear();
+        self.retry_due = None;
         // Those arrivals are over, and their numbers mean nothing any more.
         (self.arrivals, self.arrived) = channel();
         self.displaced = None;
@@ -317,6 +327,8 @@ fn plant(root: &Root, inotify: &Inotify) -> io::Result<(Tree, Option<Wd>)> {
 impl Engine for InotifyEngine {
     fn run(mut self: Box<Self>, stop: &OwnedFd, armed: &SyncSender<()>) {
         let mut buffer = vec![0; READ_LEN];
+        #[cfg(test)]
+        buffer.truncate(self.hooks.read_len.load(std::sync::atomic::Ordering::Relaxed));
         let mut announced = false;
         while !self.gone {
             #[cfg(test)]

@@ -60,7 +60,7 @@ pub(super) struct PollEngine {
     rules: Arc<Rules>,
     report: Report,
     place: Place,
-    /// What is looked at; none of these lies beneath another.
+    /// What is looked at. One that lies beneath another is looked at with that one.
     tops: BTreeSet<RelPath>,
     /// Where more of them come from: then this is the poller beside an engine, which watches the rest.
     inbox: Option<Arc<Inbox>>,
@@ -117,22 +117,34 @@ impl PollEngine {
         let mut new = Vec::new();
         for word in self.inbox.as_ref().map(|inbox| inbox.take()).unwrap_or_default() {
             match word {
-                Word::Poll(path) if self.tops.iter().any(|top| path.is_within(top)) => {}
                 Word::Poll(path) => {
-                    self.tops.retain(|top| !top.is_within(&path));
-                    self.tops.insert(path.clone());
-                    // The engine has said why it cannot be watched; that it cannot be read either is not told again.
-                    self.closed.insert(path.clone());
-                    new.push(path);
+                    if !self.is_beneath_another(&path) {
+                        // The engine has said why it cannot be watched; that it cannot be read either is not told again.
+                        self.closed.insert(path.clone());
+                        new.push(path.clone());
+                    }
+                    self.tops.insert(path);
                 }
                 Word::Leave(path) => {
-                    self.tops.remove(&path);
-                    new.retain(|other| *other != path);
-                    self.forget_unseen(&path, self.look + 1);
+                    if self.tops.remove(&path) {
+                        new.retain(|other| *other != path);
+                        // What is left beneath it is looked at as if for the first time.
+                        self.forget_unseen(&path, self.look + 1);
+                    }
                 }
             }
         }
         new
+    }
+
+    /// Everything that is to be looked at, each thing once.
+    fn all(&self) -> Vec<RelPath> {
+        self.tops.iter().filter(|top| !self.is_beneath_another(top)).cloned().collect()
+    }
+
+    fn is_beneath_another(&self, path: &RelPath) -> bool {
+        let above = std::iter::successors(path.parent(), RelPath::parent);
+        above.into_iter().any(|above| self.tops.contains(&above))
     }
 
     /// Looks at a directory and everything beneath it. Returns whether it got to the end.
@@ -335,7 +347,7 @@ impl Engine for PollEngine {
             let new = self.hear();
             let begun = Instant::now();
             let all = begun >= due;
-            let looked_at = if all { self.tops.iter().cloned().collect() } else { new };
+            let looked_at = if all { self.all() } else { new };
             if !looked_at.iter().all(|top| self.look_at(top, stop)) {
                 return;
             }
