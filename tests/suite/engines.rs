@@ -38,6 +38,7 @@ with_each_engine! {
     a_directory_swapped_for_a_link_is_not_followed
     a_path_of_five_hundred_directories_is_seen_to_its_end
     what_is_written_through_a_bind_mount_arrives
+    what_lies_on_another_file_system_beneath_arrives
     a_root_moved_away_and_replaced_deletes_nothing_and_is_live_again_when_it_is_back
     a_root_that_is_unmounted_deletes_nothing
     a_burst_beyond_every_queue_is_made_good
@@ -266,6 +267,27 @@ fn what_is_written_through_a_bind_mount_arrives(engine: &str) {
     unmount(&beside, UnmountFlags::DETACH).expect("umount");
     arrived.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     assert_eq!(names(live.copy()), ["d/", "d/f", "moved/", "moved/deep"]);
+}
+
+/// Fanotify's mark ends at the file system's border; what lies beyond is polled.
+fn what_lies_on_another_file_system_beneath_arrives(engine: &str) {
+    let world = World::new();
+    let Some(_disk) = SmallDisk::mount(&world.dir("disk"), 16) else { return };
+    let src = world.path("disk/src");
+    plant(&src, &["d/f=1", "mounted/"]);
+    let Some(_inner) = SmallDisk::mount(&src.join("mounted"), 16) else { return };
+    plant(&src, &["mounted/deep/f=1"]);
+    let server = world.backup();
+    let options = format!("-a --delete --engine {engine}");
+    let mut watch = world.agent(&server).watch(&options, slash(&src), "backup");
+    until_ok("it is live", || equal(&src, server.module("backup")));
+    plant(&src, &["mounted/deep/f=changed", "mounted/new/g=2", "d/f=changed"]);
+    until_ok("it arrives", || equal(&src, server.module("backup")));
+    fs::remove_dir_all(src.join("mounted/deep")).expect("rm -r");
+    until_ok("it goes", || equal(&src, server.module("backup")));
+    let told = watch.log().contains("mounted: another file system is mounted there");
+    assert_eq!(told, engine == "fanotify", "{}", watch.log());
+    watch.runs();
 }
 
 fn a_root_moved_away_and_replaced_deletes_nothing_and_is_live_again_when_it_is_back(engine: &str) {

@@ -1,7 +1,7 @@
 //! The desk: where the watcher, the sender and the trunk leave word for each other. One lock, held for a few
 //! assignments at a time and never across I/O.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use driftless_proto::transfer::link::Ended;
 use driftless_proto::transfer::observer::TaskId;
 
 use crate::pending::{Batch, Dirty, Pending};
-use crate::watcher::Signal;
+use crate::watcher::{Signal, Why};
 
 /// See the module.
 #[derive(Default)]
@@ -35,6 +35,8 @@ pub(super) struct State {
     pub(super) root_gone: Option<String>,
     /// What the operator is to be told.
     pub(super) words: Vec<String>,
+    /// Directories that cannot be watched and are polled, each with the reason as it was told.
+    pub(super) unwatched: BTreeMap<RelPath, String>,
     /// How the comparison of everything ended, once it has.
     pub(super) compared: Option<bool>,
     /// The operator wants to stop.
@@ -93,8 +95,8 @@ impl Desk {
     /// Takes what the watcher says.
     pub(super) fn signals(&self, signals: Vec<Signal>) {
         let now = Instant::now();
-        let mut unwatched: Vec<(RelPath, String)> = Vec::new();
         self.leave(|state| {
+            let mut told = Vec::new();
             for signal in signals {
                 match &signal {
                     Signal::Lost => {
@@ -103,12 +105,23 @@ impl Desk {
                         );
                     }
                     Signal::RootGone(why) => state.root_gone = Some(why.clone()),
-                    Signal::Unwatched { path, reason } => unwatched.push((path.clone(), reason.clone())),
+                    Signal::Unwatched { path, reason } => {
+                        let before = state.unwatched.insert(path.clone(), reason.clone());
+                        if before.as_ref() != Some(reason) {
+                            told.push((path.clone(), reason.clone()));
+                        }
+                    }
+                    // All of it is watched by now, but for what is told once more.
+                    Signal::Rescan(path) => drop(state.unwatched.remove(path)),
+                    Signal::Renamed { from: path, dir: true, .. }
+                    | Signal::Dirty { path, why: Why::Gone, dir: true } => {
+                        state.unwatched.retain(|other, _| !other.is_within(path));
+                    }
                     _ => {}
                 }
                 state.pending.note(signal, now);
             }
-            state.words.extend(words_on(&unwatched));
+            state.words.extend(words_on(&told));
         });
     }
 

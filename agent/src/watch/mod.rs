@@ -149,6 +149,7 @@ impl<'a> Watch<'a> {
         self.desk.leave(|state| {
             state.root_gone = None;
             state.pending = crate::pending::Pending::new();
+            state.unwatched.clear();
         });
         let desk = Arc::clone(&self.desk);
         let rules = Arc::new(self.invocation.rules.clone());

@@ -155,3 +155,23 @@ fn the_poller_beside_an_engine_looks_only_where_it_is_told_to() {
             .any(|s| matches!(s, Signal::Dirty { path, .. } if path.is_within(&p("untold"))))
     );
 }
+
+#[test]
+fn what_a_mount_hides_is_not_told_as_gone() {
+    use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+
+    let mut world = World::new(&["sub/f", "sub/deep/g"], None);
+    if let Err(error) = mount("tmpfs", world.at("sub"), "tmpfs", MountFlags::empty(), None) {
+        assert!(!rustix::process::geteuid().is_root(), "root, and yet: {error}");
+        return eprintln!("skipped: no mount: {error}");
+    }
+    let reason = "another file system was mounted over it, or unmounted from it".to_owned();
+    world.until(&Signal::Unwatched { path: p("sub"), reason });
+    unmount(world.at("sub"), UnmountFlags::DETACH).expect("umount");
+    // It is visible again; what changed meanwhile may be anything.
+    world.until(&Signal::Rescan(p("sub")));
+    fs::write(world.at("sub/deep/g"), "other").expect("write");
+    world.until(&dirty("sub/deep/g", Why::Touched, false));
+    let gone = |signal: &Signal| matches!(signal, Signal::Dirty { why: Why::Gone, .. });
+    assert!(!world.signals.iter().any(gone), "{:?}", world.signals);
+}
