@@ -8,7 +8,7 @@ use driftless_tests::World;
 use driftless_tests::agent::Running;
 use driftless_tests::oracle::{find, root_or_skip, slash};
 use driftless_tests::server::Server;
-use driftless_tests::trees::{assert_equal, equal, every_kind, names, plant};
+use driftless_tests::trees::{Noise, assert_equal, equal, every_kind, names, plant};
 use driftless_tests::wait::{stays, until, until_ok};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::mount::{UnmountFlags, mount_bind, unmount};
@@ -42,6 +42,7 @@ with_each_engine! {
     a_root_moved_away_and_replaced_deletes_nothing_and_is_live_again_when_it_is_back
     a_root_that_is_unmounted_deletes_nothing
     a_burst_beyond_every_queue_is_made_good
+    whatever_four_do_at_random_the_copy_is_equal_in_the_end
 }
 
 /// A source that one engine watches, and the module it is kept live in.
@@ -337,6 +338,48 @@ fn a_burst_beyond_every_queue_is_made_good(engine: &str) {
     plant(&live.src, &["made/in/the/gap/later=2"]);
     live.arrives();
     assert_eq!(live.watch.log().contains("events were lost"), engine != "poll", "{}", live.watch.log());
+}
+
+/// Makes, writes, renames, exchanges and removes files and directories, and moves them out and in; what fails, fails.
+fn disturb(src: &Path, outside: &Path, seed: u64) {
+    let mut noise = Noise::new(seed);
+    for i in 0..150 {
+        let mut path = || {
+            let depth = noise.below(3) + 1;
+            (0..depth).fold(src.to_owned(), |path, _| path.join(["a", "b", "c"][noise.below(3) as usize]))
+        };
+        let (one, other) = (path(), path());
+        let away = outside.join(format!("away{}", noise.below(3)));
+        match noise.below(11) {
+            0 | 1 => drop(fs::create_dir_all(&one)),
+            2 | 3 => drop(fs::write(one.join("file"), format!("{seed} wrote {i}"))),
+            4 | 5 => drop(fs::rename(&one, &other)),
+            6 => drop(renameat_with(CWD, &one, CWD, &other, RenameFlags::EXCHANGE)),
+            7 => drop(fs::remove_dir_all(&one)),
+            8 => drop(fs::rename(&one, &away)),
+            9 => drop(fs::rename(&away, &one)),
+            _ => drop(fs::rename(one.join("file"), other.join("renamed"))),
+        }
+    }
+}
+
+fn whatever_four_do_at_random_the_copy_is_equal_in_the_end(engine: &str) {
+    for round in 0..3 {
+        let Some(mut live) = Live::new(engine, &["a/file=1", "b/c/file=2"]) else { return };
+        let (src, outside) = (live.src.clone(), live.outside(""));
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let (src, outside) = (&src, &outside);
+                scope.spawn(move || disturb(src, outside, 100 * round + thread));
+            }
+        });
+        live.arrives();
+        // Every directory that is left is still seen.
+        for dir in names(&live.src).iter().filter(|name| name.ends_with('/')) {
+            plant(&live.src, &[&format!("{dir}last=x")]);
+        }
+        live.arrives();
+    }
 }
 
 // === limits: what cannot be watched is polled ===
