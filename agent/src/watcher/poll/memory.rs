@@ -24,7 +24,8 @@ pub(super) struct Row<'a> {
     pub(super) dir: bool,
     /// It may have changed since without showing it.
     pub(super) fresh: bool,
-    /// Of everything that changes with it.
+    /// Of everything that changes with it. A directory tells of itself when it is looked into: 0 here, so that what
+    /// goes on in it is no change of the one above.
     pub(super) print: u64,
 }
 
@@ -37,6 +38,11 @@ const DIR: u8 = 1;
 const FRESH: u8 = 2;
 
 impl Rows {
+    /// Bytes that they take up.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// Packs these, which are sorted first.
     pub(super) fn pack(mut rows: Vec<Row<'_>>) -> Self {
         rows.sort_unstable_by_key(|row| row.name);
@@ -88,16 +94,27 @@ impl Printer {
     /// What stands at a name of a held directory; `None` when nothing does.
     pub(super) fn row<'a>(&self, dir: BorrowedFd<'_>, name: &'a [u8], now: SystemTime) -> Option<Row<'a>> {
         match rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => {
-                let dir = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
-                Some(Row { name, dir, fresh: is_fresh(&stat, now), print: self.print(&stat) })
-            }
+            Ok(stat) => Some(if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+                Row { name, dir: true, fresh: false, print: 0 }
+            } else {
+                Row { name, dir: false, fresh: is_fresh(&stat, now), print: self.print(&stat) }
+            }),
             Err(Errno::NOENT) => None,
             Err(_) => Some(Row { name, dir: false, fresh: false, print: UNKNOWN }),
         }
     }
 
-    pub(super) fn print(&self, stat: &Stat) -> u64 {
+    /// Of a whole directory.
+    pub(super) fn print_rows(&self, rows: &Rows) -> u64 {
+        self.hasher.hash_one(&rows.0)
+    }
+
+    /// Of a directory itself; of one that may have changed since without showing it, another each time.
+    pub(super) fn print_dir(&self, stat: &Stat, now: SystemTime) -> u64 {
+        if is_fresh(stat, now) { self.hasher.hash_one(now) } else { self.print(stat) }
+    }
+
+    fn print(&self, stat: &Stat) -> u64 {
         self.hasher.hash_one((
             (stat.st_dev, stat.st_ino, stat.st_mode, stat.st_uid, stat.st_gid, stat.st_rdev),
             (stat.st_size, stat.st_mtime, stat.st_mtime_nsec, stat.st_ctime, stat.st_ctime_nsec),

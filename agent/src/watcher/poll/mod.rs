@@ -34,6 +34,10 @@ const PAUSE: u32 = 10;
 /// The shortest pause, and the longest: that long a change may go unseen.
 const PAUSE_BOUNDS: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(300));
 
+/// Bytes of names that are remembered: some five million names. Of directories beyond, only a digest is kept: one that
+/// changed is then compared as a whole.
+const ROOM: usize = 256 << 20;
+
 /// Signals that are gathered before they are told.
 const GATHERED_MAX: usize = 1024;
 
@@ -43,7 +47,26 @@ struct Seen {
     /// The look that saw it.
     look: u64,
     dev: u64,
-    rows: Rows,
+    /// Of the directory itself.
+    own: u64,
+    content: Content,
+}
+
+/// What is remembered of a directory's content.
+#[derive(Debug)]
+enum Content {
+    Rows(Rows),
+    /// There was no room for more.
+    Digest(u64),
+}
+
+impl Content {
+    fn len(&self) -> usize {
+        match self {
+            Self::Rows(rows) => rows.len(),
+            Self::Digest(_) => 0,
+        }
+    }
 }
 
 /// One step of a look.
@@ -65,8 +88,8 @@ pub(super) struct PollEngine {
     /// Where more of them come from: then this is the poller beside an engine, which watches the rest.
     inbox: Option<Arc<Inbox>>,
     seen: BTreeMap<RelPath, Seen>,
-    /// The Root itself: its own metadata.
-    own: Option<u64>,
+    /// Bytes that may still be remembered.
+    room: usize,
     printer: Printer,
     look: u64,
     /// Directories that could not be looked into; each was told once.
@@ -103,7 +126,7 @@ impl PollEngine {
             tops,
             inbox,
             seen: BTreeMap::new(),
-            own: None,
+            room: ROOM,
             printer: Printer::default(),
             look: 0,
             closed: BTreeSet::new(),
@@ -189,16 +212,11 @@ impl PollEngine {
     }
 
     fn look_into(&mut self, dir: &Dir, path: RelPath, quiet: bool, steps: &mut Vec<Step>) {
+        let began = SystemTime::now();
         let stat = match rustix::fs::fstat(dir) {
             Ok(stat) => stat,
             Err(error) => return self.cannot(path, &error.into()),
         };
-        if path.is_root() {
-            let own = self.own.replace(self.printer.print(&stat));
-            if own.is_some_and(|own| Some(own) != self.own) {
-                self.signals.push(Signal::Dirty { path: path.clone(), why: Why::Described, dir: true });
-            }
-        }
         #[allow(clippy::unnecessary_cast, reason = "integer widths of `struct stat` differ by machine")]
         let dev = stat.st_dev as u64;
         if self.seen.get(&path).is_some_and(|seen| seen.dev != dev && !quiet) {
@@ -206,7 +224,8 @@ impl PollEngine {
             let error = io::Error::other("another file system was mounted over it, or unmounted from it");
             return self.cannot(path, &error);
         }
-        let (mut listed, now) = (Vec::new(), SystemTime::now());
+        let own = self.printer.print_dir(&stat, began);
+        let mut listed = Vec::new();
         let read = names::each_name(dir.as_fd(), &mut Vec::new(), |name, is_dir| {
             let excluded = || path.child(name).is_ok_and(|child| self.rules.excludes(&child, is_dir));
             if !is_reserved(name) && !excluded() {
@@ -216,25 +235,42 @@ impl PollEngine {
         if let Err(error) = read {
             return self.cannot(path, &error);
         }
-        let rows = listed.iter().filter_map(|name| self.printer.row(dir.as_fd(), name, now)).collect();
+        let rows = listed.iter().filter_map(|name| self.printer.row(dir.as_fd(), name, began)).collect();
         let now = Rows::pack(rows);
-        let seen = self.seen.remove(&path);
+        let changed = self.seen.get(&path).is_some_and(|seen| seen.own != own);
+        let was = self.forget(&path);
         let was_closed = self.closed.remove(&path);
-        let quiet = if seen.is_some() && !was_closed {
-            quiet
-        } else {
-            // Seen for the first time, or for the first time since it could not be: all of it has to be compared.
-            let first_of_all = path.is_root() && self.inbox.is_none() && seen.is_none();
-            if !quiet && !first_of_all {
-                steps.push(Step::Compare(path.clone()));
-            }
-            true
+        let whole = match &was {
+            // Seen for the first time, or for the first time since it could not be.
+            None => true,
+            Some(Content::Rows(_)) => was_closed,
+            Some(Content::Digest(digest)) => was_closed || *digest != self.printer.print_rows(&now),
         };
-        let was = seen.map(|seen| seen.rows).unwrap_or_default();
-        for (was, is) in was.beside(&now) {
-            self.told_apart(&path, was, is, quiet, steps);
+        let first_of_all = path.is_root() && self.inbox.is_none() && was.is_none();
+        if whole && !quiet && !first_of_all {
+            steps.push(Step::Compare(path.clone()));
+        } else if changed && !quiet {
+            self.signals.push(Signal::Dirty { path: path.clone(), why: Why::Described, dir: true });
         }
-        self.seen.insert(path, Seen { look: self.look, dev, rows: now });
+        // Of what did not change, or is compared as a whole, only the directories in it are of interest.
+        let was = if let Some(Content::Rows(rows)) = &was { rows } else { &now };
+        for (was, is) in was.beside(&now) {
+            self.told_apart(&path, was, is, quiet || whole, steps);
+        }
+        let content = match self.room.checked_sub(now.len()) {
+            Some(room) => {
+                self.room = room;
+                Content::Rows(now)
+            }
+            None => Content::Digest(self.printer.print_rows(&now)),
+        };
+        self.seen.insert(path, Seen { look: self.look, dev, own, content });
+    }
+
+    fn forget(&mut self, path: &RelPath) -> Option<Content> {
+        let content = self.seen.remove(path)?.content;
+        self.room += content.len();
+        Some(content)
     }
 
     /// What was found at one name, and what is there now.
@@ -265,7 +301,7 @@ impl PollEngine {
             (Some(was), None) => dirty(Why::Gone, was.dir),
             (Some(was), Some(_)) if replaced => dirty(Why::Gone, was.dir),
             (Some(was), Some(is)) if was.print != is.print || was.fresh => {
-                dirty(if is_dir { Why::Described } else { Why::Touched }, is_dir);
+                dirty(Why::Touched, is_dir);
             }
             _ => {}
         }
@@ -302,7 +338,7 @@ impl PollEngine {
         let gone: Vec<RelPath> =
             beneath.filter(|(_, seen)| seen.look != look).map(|(path, _)| path.clone()).collect();
         for path in gone {
-            self.seen.remove(&path);
+            self.forget(&path);
             self.closed.remove(&path);
             self.deep.remove(&path);
         }

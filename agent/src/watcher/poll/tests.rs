@@ -23,6 +23,10 @@ struct World {
 
 impl World {
     fn new(prepare: &[&str], inbox: Option<Arc<Inbox>>) -> Self {
+        Self::with_room(ROOM, prepare, inbox)
+    }
+
+    fn with_room(room: usize, prepare: &[&str], inbox: Option<Arc<Inbox>>) -> Self {
         let home = tempfile::tempdir().expect("tempdir");
         for file in prepare {
             plant(&home.path().join(file));
@@ -32,7 +36,8 @@ impl World {
         let report: Report = Box::new(move |signals| drop(tell.send(signals)));
         let mut rules = Rules::default();
         rules.exclude(b"*.tmp").expect("rule");
-        let engine = PollEngine::new(root, Arc::new(rules), report, inbox).expect("engine");
+        let mut engine = PollEngine::new(root, Arc::new(rules), report, inbox).expect("engine");
+        engine.room = room;
         Self { home, heard, signals: Vec::new(), _engine: Running::start(Box::new(engine)).expect("thread") }
     }
 
@@ -74,6 +79,8 @@ fn what_changed_is_told_and_what_did_not_is_not() {
     plant(&world.at("a/new"));
     plant(&world.at("a/x.tmp"));
     plant(&world.at("p/q/r"));
+    fs::set_permissions(world.at("a"), std::os::unix::fs::PermissionsExt::from_mode(0o700)).expect("chmod");
+    world.until(&dirty("a", Why::Described, true));
     world.until(&dirty("a/changed", Why::Touched, false));
     world.until(&dirty("a/gone", Why::Gone, false));
     world.until(&dirty("dir", Why::Gone, true));
@@ -174,4 +181,22 @@ fn what_a_mount_hides_is_not_told_as_gone() {
     world.until(&dirty("sub/deep/g", Why::Touched, false));
     let gone = |signal: &Signal| matches!(signal, Signal::Dirty { why: Why::Gone, .. });
     assert!(!world.signals.iter().any(gone), "{:?}", world.signals);
+}
+
+#[test]
+fn where_there_is_no_room_for_names_a_changed_directory_is_compared_as_a_whole() {
+    let mut world = World::with_room(0, &["a/b/f", "a/b/g", "still/f"], None);
+    // A file that was made a moment ago is looked at twice.
+    world.until(&Signal::Rescan(p("still")));
+    for change in 0..3 {
+        world.signals.clear();
+        fs::write(world.at("a/b/f"), format!("{change}")).expect("write");
+        world.until(&Signal::Rescan(p("a/b")));
+    }
+    fs::set_permissions(world.at("still"), std::os::unix::fs::PermissionsExt::from_mode(0o700))
+        .expect("chmod");
+    world.until(&dirty("still", Why::Described, true));
+    fs::remove_dir_all(world.at("a/b")).expect("rm -r");
+    world.until(&Signal::Rescan(p("a")));
+    assert!(!world.signals.contains(&Signal::Rescan(p("still"))), "{:?}", world.signals);
 }
