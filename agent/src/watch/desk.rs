@@ -111,8 +111,10 @@ impl Desk {
                             told.push((path.clone(), reason.clone()));
                         }
                     }
-                    // All of it is watched by now, but for what is told once more.
-                    Signal::Rescan(path) => drop(state.unwatched.remove(path)),
+                    Signal::Watched(path) => {
+                        let told = state.unwatched.remove(path);
+                        state.words.extend(told.map(|_| format!("{path}: it is watched again")));
+                    }
                     Signal::Renamed { from: path, dir: true, .. }
                     | Signal::Dirty { path, why: Why::Gone, dir: true } => {
                         state.unwatched.retain(|other, _| !other.is_within(path));

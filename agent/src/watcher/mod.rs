@@ -51,7 +51,7 @@ pub struct Watcher {
 impl Watcher {
     /// Watches everything beneath `root` that `rules` do not exclude. Returns once a walk that is begun then misses
     /// nothing; what happened meanwhile has been reported. Inotify costs one watch for each directory, and one for
-    /// the directory above the root; polling, about 60 bytes of memory for each name.
+    /// the directory above the root; polling, about 50 bytes of memory for each name.
     ///
     /// # Errors
     /// When the engine that was asked for is not to be had, or the root cannot be looked at; where a sysctl cures it,

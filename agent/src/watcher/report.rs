@@ -1,5 +1,6 @@
 //! watcher: what an engine says, and what the poller beside it says, become one stream.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,16 +30,27 @@ impl Reporter {
     /// For an engine that leaves what it cannot watch to the poller.
     pub(super) fn beside_poller(this: &Arc<Self>, inbox: &Arc<Inbox>) -> Report {
         let (this, inbox) = (Arc::clone(this), Arc::clone(inbox));
-        Box::new(move |signals| {
+        let mut unwatched = BTreeSet::new();
+        Box::new(move |mut signals| {
+            let mut watched = Vec::new();
             for signal in &signals {
-                match signal {
-                    Signal::Unwatched { path, .. } => inbox.put(Word::Poll(path.clone())),
-                    // It, or for `Lost` the root, could not be watched once; now it is.
-                    Signal::Rescan(path) => inbox.put(Word::Leave(path.clone())),
-                    Signal::Lost => inbox.put(Word::Leave(RelPath::root())),
-                    _ => {}
+                let again = match signal {
+                    Signal::Unwatched { path, .. } => {
+                        unwatched.insert(path.clone());
+                        inbox.put(Word::Poll(path.clone()));
+                        continue;
+                    }
+                    Signal::Rescan(path) => path.clone(),
+                    // The root is named when nothing at all could be watched anew.
+                    Signal::Lost => RelPath::root(),
+                    _ => continue,
+                };
+                if unwatched.remove(&again) {
+                    inbox.put(Word::Leave(again.clone()));
+                    watched.push(Signal::Watched(again));
                 }
             }
+            signals.append(&mut watched);
             this.say(signals);
         })
     }
@@ -93,5 +105,45 @@ impl Inbox {
 
     pub(super) fn bell(&self) -> &OwnedFd {
         &self.bell
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn p(path: &str) -> RelPath {
+        RelPath::parse(path.as_bytes()).expect("path")
+    }
+
+    #[test]
+    fn the_poller_gets_what_cannot_be_watched_until_it_can() {
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let told_by = Arc::clone(&told);
+        let reporter = Reporter::new(Box::new(move |signals| told_by.lock().expect("told").extend(signals)));
+        let inbox = Arc::new(Inbox::new().expect("inbox"));
+        let mut engine = Reporter::beside_poller(&reporter, &inbox);
+        let unwatched = Signal::Unwatched { path: p("d"), reason: "no watch is left".into() };
+        engine(vec![unwatched.clone(), Signal::Rescan(p("other"))]);
+        assert!(matches!(&inbox.take()[..], [Word::Poll(path)] if *path == p("d")));
+        // What the poller finds there is no sign that it is watched.
+        Reporter::alone(&reporter)(vec![Signal::Rescan(p("d"))]);
+        assert!(inbox.take().is_empty());
+        engine(vec![Signal::Rescan(p("d"))]);
+        assert!(matches!(&inbox.take()[..], [Word::Leave(path)] if *path == p("d")));
+        let (rescan, watched) = (Signal::Rescan(p("d")), Signal::Watched(p("d")));
+        let want = [unwatched, Signal::Rescan(p("other")), rescan.clone(), rescan, watched];
+        assert_eq!(*told.lock().expect("told"), want);
+    }
+
+    #[test]
+    fn nothing_is_told_once_the_root_is_gone() {
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let told_by = Arc::clone(&told);
+        let reporter = Reporter::new(Box::new(move |signals| told_by.lock().expect("told").extend(signals)));
+        let gone = Signal::RootGone("it was removed".into());
+        Reporter::alone(&reporter)(vec![gone.clone()]);
+        Reporter::alone(&reporter)(vec![Signal::Rescan(p("d"))]);
+        assert_eq!(*told.lock().expect("told"), [gone]);
     }
 }

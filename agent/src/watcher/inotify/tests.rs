@@ -176,6 +176,7 @@ fn concerns(signal: &Signal, start: &str) -> bool {
     let starts = |path: &RelPath| path.as_bytes().starts_with(start.as_bytes());
     match signal {
         Signal::Dirty { path, .. } | Signal::Rescan(path) | Signal::Unwatched { path, .. } => starts(path),
+        Signal::Watched(path) => starts(path),
         Signal::Renamed { from, to, .. } => starts(from) || starts(to),
         Signal::Lost | Signal::RootGone(_) => false,
     }

@@ -227,7 +227,10 @@ impl PollEngine {
         let own = self.printer.print_dir(&stat, began);
         let mut listed = Vec::new();
         let read = names::each_name(dir.as_fd(), &mut Vec::new(), |name, is_dir| {
-            let excluded = || path.child(name).is_ok_and(|child| self.rules.excludes(&child, is_dir));
+            let excluded = || {
+                !self.rules.is_empty()
+                    && path.child(name).is_ok_and(|child| self.rules.excludes(&child, is_dir))
+            };
             if !is_reserved(name) && !excluded() {
                 listed.push(Box::<[u8]>::from(name));
             }
@@ -240,6 +243,9 @@ impl PollEngine {
         let changed = self.seen.get(&path).is_some_and(|seen| seen.own != own);
         let was = self.forget(&path);
         let was_closed = self.closed.remove(&path);
+        if was_closed && (self.inbox.is_none() || !self.tops.contains(&path)) {
+            self.signals.push(Signal::Watched(path.clone()));
+        }
         let whole = match &was {
             // Seen for the first time, or for the first time since it could not be.
             None => true,
@@ -283,6 +289,11 @@ impl PollEngine {
         steps: &mut Vec<Step>,
     ) {
         let Some(name) = is.or(was).map(|row| row.name) else { return };
+        let same = matches!((was, is), (Some(was), Some(is)) if was == is && !is.fresh && !is.dir);
+        if same && dir.has_room_for(name) {
+            // Most names, and no path is made for them.
+            return;
+        }
         let Ok(path) = dir.child(name) else {
             if self.deep.insert(dir.clone()) {
                 let reason = "the paths in it are too long to be named".into();

@@ -176,6 +176,7 @@ fn what_a_mount_hides_is_not_told_as_gone() {
     world.until(&Signal::Unwatched { path: p("sub"), reason });
     unmount(world.at("sub"), UnmountFlags::DETACH).expect("umount");
     // It is visible again; what changed meanwhile may be anything.
+    world.until(&Signal::Watched(p("sub")));
     world.until(&Signal::Rescan(p("sub")));
     fs::write(world.at("sub/deep/g"), "other").expect("write");
     world.until(&dirty("sub/deep/g", Why::Touched, false));
