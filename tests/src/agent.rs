@@ -133,6 +133,7 @@ pub fn peak_kib(pid: Pid) -> Option<u64> {
 #[derive(Clone)]
 pub struct Agent {
     home: PathBuf,
+    within: Vec<String>,
     options: Vec<OsString>,
     env: Vec<(OsString, OsString)>,
     user: String,
@@ -144,6 +145,7 @@ impl Agent {
         let home = world.dir("home");
         let mut agent = Self {
             home: home.clone(),
+            within: Vec::new(),
             options: Vec::new(),
             env: Vec::new(),
             user: USER.to_owned(),
@@ -175,6 +177,13 @@ impl Agent {
         if let Some(at) = self.options.iter().position(|option| option == name) {
             self.options.drain(at..at + 2);
         }
+        self
+    }
+
+    /// Is started by this command, which gets the program and its arguments as its last ones and becomes it.
+    #[must_use]
+    pub fn within(mut self, command: &[&str]) -> Self {
+        self.within = command.iter().map(ToString::to_string).collect();
         self
     }
 
@@ -257,7 +266,15 @@ impl Agent {
     /// The command that [`Agent::run`] runs, for who measures it.
     #[must_use]
     pub fn command(&self, command: &str, options: &str, operands: &[&dyn AsRef<OsStr>]) -> Command {
-        let mut driftless = Command::new(program("driftless"));
+        let program = program("driftless");
+        let mut driftless = match self.within.split_first() {
+            None => Command::new(program),
+            Some((first, rest)) => {
+                let mut command = Command::new(first);
+                command.args(rest).arg(program);
+                command
+            }
+        };
         driftless
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())

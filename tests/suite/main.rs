@@ -6,6 +6,7 @@
 mod commands;
 mod delta;
 mod durability;
+mod engines;
 mod faults;
 mod grpc;
 mod house;

@@ -14,6 +14,7 @@ use driftless_proto::model::filter::Rules;
 use driftless_proto::model::options::Options;
 
 use crate::exit::Exit;
+use crate::watcher::Choice;
 use operand::{Place, Remote};
 
 /// The port of driftlessd where neither the operand nor `--port` says otherwise.
@@ -65,6 +66,8 @@ pub struct Invocation {
     pub timeout: Option<Duration>,
     /// `--state-dir`.
     pub state_dir: Option<PathBuf>,
+    /// `--engine`: how changes are found. Of a watch only.
+    pub engine: Choice,
 }
 
 impl Invocation {
@@ -157,6 +160,18 @@ struct Output {
     stats: bool,
 }
 
+/// How changes are found. Every command knows the option, so that those that find none can say so.
+fn engine_option(command: &str) -> Arg {
+    let names = clap::builder::PossibleValuesParser::new(Choice::NAMES.map(|(name, _)| name));
+    Arg::new("engine")
+        .long("engine")
+        .value_name("ENGINE")
+        .value_parser(names)
+        .help("How changes are found [default: auto]")
+        .help_heading("What is watched")
+        .hide(command != "watch")
+}
+
 /// The commands: name, one line, operands.
 const COMMANDS: &[(&str, &str, &str)] = &[
     ("sync", "Copy in the direction that the operands say", "SRC... DEST"),
@@ -199,6 +214,7 @@ fn clap_command() -> ClapCommand {
             .args_override_self(true)
             .disable_help_flag(true);
         let command = Output::augment_args(Connection::augment_args(options::add(command)))
+            .arg(engine_option(name))
             .arg(Arg::new("help").long("help").action(ArgAction::Help).help("Show this help"))
             .arg(
                 Arg::new("operands")
@@ -271,6 +287,11 @@ fn invocation(name: &str, matches: &ArgMatches) -> Result<Invocation, Usage> {
     if command == Command::Watch && !options.recursive {
         return Err(bad("watch needs --recursive (-r), as in -a"));
     }
+    let engine = matches.get_one::<String>("engine");
+    if command != Command::Watch && engine.is_some() {
+        return Err(bad("--engine is for watch: nothing else waits for changes"));
+    }
+    let engine = Choice::NAMES.iter().find(|(name, _)| engine.is_some_and(|typed| typed == name));
     let stdin = usize::from(connection.password_file.as_deref().is_some_and(|file| file == "-"));
     if stdin + options::rules_from_stdin(matches) > 1 {
         return Err(bad("standard input can be read for one option only"));
@@ -292,6 +313,7 @@ fn invocation(name: &str, matches: &ArgMatches) -> Result<Invocation, Usage> {
         timeout: connection.timeout.filter(|&s| s > 0).map(|s| Duration::from_secs(s.into())),
         state_dir: connection.state_dir.clone(),
         trust: trust(connection)?,
+        engine: engine.map(|(_, choice)| *choice).unwrap_or_default(),
     })
 }
 

@@ -39,8 +39,16 @@ fn the_operands_decide_what_a_command_does() {
 }
 
 #[test]
+fn an_engine_is_known_by_its_name_and_inotify_is_not_forced_where_none_is() {
+    assert_eq!(ok(&["watch", "-a", "a", "h::m"]).engine, Choice::Auto);
+    for (name, choice) in Choice::NAMES {
+        assert_eq!(ok(&["watch", "-a", "--engine", name, "a", "h::m"]).engine, choice);
+    }
+}
+
+#[test]
 fn bad_usage_is_one_line_with_exit_code_1() {
-    let table: [(&[&str], &str); 37] = [
+    let table: [(&[&str], &str); 39] = [
         (&[], "subcommand"),
         (&["fly"], "fly"),
         (&["push"], "operands are missing"),
@@ -56,6 +64,8 @@ fn bad_usage_is_one_line_with_exit_code_1() {
         (&["watch", "-a", "a", "b"], "watch needs a local source"),
         (&["watch", "-a", "a", "b", "h::m"], "one source"),
         (&["watch", "a", "h::m"], "--recursive"),
+        (&["watch", "-a", "--engine=kqueue", "a", "h::m"], "kqueue"),
+        (&["push", "-a", "--engine=poll", "a", "h::m"], "--engine is for watch"),
         (&["watch", "-an", "a", "h::m"], "--dry-run"),
         (&["sync", "h::m", "h::n"], "cannot both be remote"),
         (&["sync", "a", "h::"], "needs a module"),

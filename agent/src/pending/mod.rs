@@ -172,15 +172,15 @@ impl Pending {
         self.wake
     }
 
-    /// Takes one signal in. `RootGone` and `Unwatched` say nothing about a path's content and mark nothing: the
-    /// caller acts on them.
+    /// Takes one signal in. `RootGone`, `Unwatched` and `Watched` say nothing about a path's content and mark
+    /// nothing: the caller acts on them.
     pub fn note(&mut self, signal: Signal, now: Instant) {
         match signal {
             Signal::Dirty { path, why, dir } => self.dirty(path, why, dir, now),
             Signal::Rescan(path) => self.cover(path, Mark::new(now)),
             Signal::Renamed { from, to, dir } => self.renamed(from, to, dir, now),
             Signal::Lost => self.lost(now),
-            Signal::RootGone(_) | Signal::Unwatched { .. } => {}
+            Signal::RootGone(_) | Signal::Unwatched { .. } | Signal::Watched(_) => {}
         }
         if self.marks.len() > MARKS_MAX || self.held.len() > RENAMES_MAX {
             self.lost(now);

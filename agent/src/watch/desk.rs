@@ -1,7 +1,7 @@
 //! The desk: where the watcher, the sender and the trunk leave word for each other. One lock, held for a few
 //! assignments at a time and never across I/O.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use driftless_proto::transfer::link::Ended;
 use driftless_proto::transfer::observer::TaskId;
 
 use crate::pending::{Batch, Dirty, Pending};
-use crate::watcher::Signal;
+use crate::watcher::{Signal, Why};
 
 /// See the module.
 #[derive(Default)]
@@ -35,9 +35,8 @@ pub(super) struct State {
     pub(super) root_gone: Option<String>,
     /// What the operator is to be told.
     pub(super) words: Vec<String>,
-    /// Directories that cannot be watched: they are compared once in a while.
-    unwatched: BTreeSet<RelPath>,
-    unwatched_due: Option<Instant>,
+    /// Directories that cannot be watched and are polled, each with the reason as it was told.
+    pub(super) unwatched: BTreeMap<RelPath, String>,
     /// How the comparison of everything ended, once it has.
     pub(super) compared: Option<bool>,
     /// The operator wants to stop.
@@ -75,8 +74,8 @@ const RETRY_FULL: (Duration, Duration) = (Duration::from_secs(1), Duration::from
 /// Likewise for a file that changed under the reading, and for a rename that could not be repeated.
 const RETRY_UNSTABLE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(200));
 
-/// How often what cannot be watched is compared.
-const POLL: Duration = Duration::from_secs(60);
+/// Directories that are named in one line of what cannot be watched.
+const NAMED: usize = 8;
 
 /// Readings of a file that changed under each of them, after which it is sent as it is.
 const RESTLESS: u32 = 5;
@@ -97,6 +96,7 @@ impl Desk {
     pub(super) fn signals(&self, signals: Vec<Signal>) {
         let now = Instant::now();
         self.leave(|state| {
+            let mut told = Vec::new();
             for signal in signals {
                 match &signal {
                     Signal::Lost => {
@@ -106,17 +106,24 @@ impl Desk {
                     }
                     Signal::RootGone(why) => state.root_gone = Some(why.clone()),
                     Signal::Unwatched { path, reason } => {
-                        state.unwatched.insert(path.clone());
-                        state.unwatched_due.get_or_insert(now + POLL);
-                        let poll = POLL.as_secs();
-                        state.words.push(format!(
-                            "{path}: {reason}; what changes in it is seen every {poll} s only"
-                        ));
+                        let before = state.unwatched.insert(path.clone(), reason.clone());
+                        if before.as_ref() != Some(reason) {
+                            told.push((path.clone(), reason.clone()));
+                        }
+                    }
+                    Signal::Watched(path) => {
+                        let told = state.unwatched.remove(path);
+                        state.words.extend(told.map(|_| format!("{path}: it is watched again")));
+                    }
+                    Signal::Renamed { from: path, dir: true, .. }
+                    | Signal::Dirty { path, why: Why::Gone, dir: true } => {
+                        state.unwatched.retain(|other, _| !other.is_within(path));
                     }
                     _ => {}
                 }
                 state.pending.note(signal, now);
             }
+            state.words.extend(words_on(&told));
         });
     }
 
@@ -134,6 +141,22 @@ impl Desk {
             }
         }
     }
+}
+
+/// Says what cannot be watched: one line for each reason, since a limit that is met once is met again at once.
+fn words_on(unwatched: &[(RelPath, String)]) -> Vec<String> {
+    let reasons: BTreeSet<&str> = unwatched.iter().map(|(_, reason)| reason.as_str()).collect();
+    let line = |reason: &str| {
+        let of_reason = unwatched.iter().filter(|(_, why)| why == reason);
+        let paths: BTreeSet<&RelPath> = of_reason.map(|(path, _)| path).collect();
+        let named: Vec<String> = paths.iter().take(NAMED).map(ToString::to_string).collect();
+        let more = match paths.len().saturating_sub(NAMED) {
+            0 => String::new(),
+            more => format!(" and {more} more directories"),
+        };
+        format!("{}{more}: {reason}; it is looked at once in a while instead", named.join(", "))
+    };
+    reasons.into_iter().map(line).collect()
 }
 
 impl State {
@@ -170,6 +193,13 @@ impl State {
                 for dirty in &retry {
                     self.failures.remove(&dirty.path);
                 }
+                // A comparison ends after whatever else its batch holds, and if it made or removed the directory
+                // itself, the one above has got another time on the server since it was brought across.
+                for above in
+                    retry.iter().filter(|dirty| dirty.subtree).filter_map(|dirty| dirty.path.parent())
+                {
+                    self.look_again(Dirty { path: above, subtree: false }, Duration::ZERO);
+                }
             }
             Err(problem) => {
                 for dirty in &retry {
@@ -187,18 +217,6 @@ impl State {
             let delay = failed.iter().map(|dirty| self.delay_of(&dirty.path)).min().unwrap_or(RETRY.0);
             self.pending.fail_back(batch, failed, delay, Instant::now());
         }
-    }
-
-    /// Marks what cannot be watched, when it is time to. Returns when it is next.
-    pub(super) fn poll_unwatched(&mut self, now: Instant) -> Option<Instant> {
-        if self.unwatched_due.is_some_and(|due| due <= now) {
-            for path in &self.unwatched {
-                let dirty = Dirty { path: path.clone(), subtree: true };
-                self.pending.look_again(dirty, Duration::ZERO, now);
-            }
-            self.unwatched_due = Some(now + POLL);
-        }
-        self.unwatched_due
     }
 
     /// Paths that failed and have not come through since.

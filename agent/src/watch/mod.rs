@@ -149,13 +149,20 @@ impl<'a> Watch<'a> {
         self.desk.leave(|state| {
             state.root_gone = None;
             state.pending = crate::pending::Pending::new();
+            state.unwatched.clear();
         });
         let desk = Arc::clone(&self.desk);
         let rules = Arc::new(self.invocation.rules.clone());
         // Live before the first walk: what changes during it is told.
-        let watcher = Watcher::start(root.clone(), rules, Box::new(move |signals| desk.signals(signals)));
-        let _watcher = match watcher {
-            Ok(watcher) => watcher,
+        let engine = self.invocation.engine;
+        let report = Box::new(move |signals| desk.signals(signals));
+        let _watcher = match Watcher::start(root.clone(), rules, engine, report) {
+            Ok(watcher) => {
+                if let Some(note) = watcher.note() {
+                    self.status.problem(&format!("{}: {note}", self.source.display()));
+                }
+                watcher
+            }
             Err(error) => {
                 self.status.problem(&format!("{}: {error}", self.source.display()));
                 return RootEnd::Failed(Exit::File);

@@ -316,7 +316,6 @@ impl Trunk<'_, '_> {
                 return Next::Draw(line);
             }
             let now = Instant::now();
-            let poll = state.poll_unwatched(now);
             let room = state.in_flight() < IN_FLIGHT;
             if let Some(batch) = room.then(|| state.pending.take(now)).flatten() {
                 return Next::Batch(batch);
@@ -326,7 +325,7 @@ impl Trunk<'_, '_> {
                 return Next::WeighAgain;
             }
             let settles = room.then(|| state.pending.next_deadline()).flatten();
-            let until = [settles, poll, Some(now + HELD)].into_iter().flatten().min();
+            let until = [settles, Some(now + HELD)].into_iter().flatten().min();
             state = self.watch.desk.wait(state, until);
         }
     }

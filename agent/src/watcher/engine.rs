@@ -1,316 +1,98 @@
-//! watcher: the thread. It drains the queue first and adds watches between two drains, so that a full queue is
-//! met only when a whole round of both takes too long.
+//! watcher: the engines, and which of them a root gets.
 
-use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel};
-use std::time::{Duration, Instant};
+use std::sync::mpsc::SyncSender;
 
 use driftless_proto::disk::Root;
 use driftless_proto::model::filter::Rules;
 use driftless_proto::model::path::RelPath;
-use inotify::{EventMask, Inotify};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
 
-use super::arm::{Mode, Task};
-use super::events::Displaced;
-use super::kernel::{self, READ_LEN};
-use super::moves::Moves;
-use super::tree::{Position, Tree, Wd};
-use super::{Report, Signal};
+use super::fanotify::FanotifyEngine;
+use super::inotify::InotifyEngine;
+use super::place::shared_file_system;
+use super::poll::PollEngine;
+use super::{Inbox, Reporter};
 
-/// Directories watched between two looks at the queue.
-const TASKS_A_ROUND: usize = 64;
-
-/// Reads between two rounds of tasks: an endless stream of events must not keep a new directory unwatched.
-const READS_A_ROUND: usize = 16;
-
-/// A second overflow soon after the first is answered later, and so on up to a bound: watching everything anew
-/// while the cause lasts would only feed it.
-const REBUILD_AFTER: Duration = Duration::from_millis(100);
-/// See [`REBUILD_AFTER`].
-const REBUILD_AFTER_MAX: Duration = Duration::from_secs(30);
-/// After this long without an overflow the next one is answered at once.
-const REBUILD_CALM: Duration = Duration::from_secs(60);
-
-/// How often the root is looked at where the directory above it cannot be watched.
-const ROOT_LOOK: Duration = Duration::from_secs(1);
-
-/// When to watch everything anew.
-#[derive(Debug)]
-struct Rebuild {
-    due: Option<Instant>,
-    not_before: Instant,
-    pause: Duration,
+/// One way to learn what changes beneath a Root. All of them say the same; see [`Signal`](super::Signal).
+pub(super) trait Engine: Send {
+    /// Works on the thread that calls it, until `stop` can be read or the root is gone, which it reports. Sends on
+    /// `armed` once a walk that is begun then misses nothing.
+    fn run(self: Box<Self>, stop: &OwnedFd, armed: &SyncSender<()>);
 }
 
-/// The state of the thread.
+/// Which engine the operator wants.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Choice {
+    /// What fits the root: inotify, or polling where that tells only half or is not to be had.
+    #[default]
+    Auto,
+    /// `fanotify(7)`: one mark for the whole file system. For root only.
+    Fanotify,
+    /// `inotify(7)`: a watch for each directory.
+    Inotify,
+    /// Looking at everything once in a while.
+    Poll,
+}
+
+impl Choice {
+    /// Every choice, as it is typed.
+    pub const NAMES: [(&'static str, Self); 4] = [
+        ("auto", Self::Auto),
+        ("inotify", Self::Inotify),
+        ("fanotify", Self::Fanotify),
+        ("poll", Self::Poll),
+    ];
+}
+
+/// An engine that is ready to run.
+pub(super) struct Chosen {
+    pub(super) engine: Box<dyn Engine>,
+    /// What the poller beside it is to be told, if it needs one.
+    pub(super) inbox: Option<Arc<Inbox>>,
+    /// What the operator should know of the choice, as one sentence.
+    pub(super) note: Option<String>,
+}
+
+/// Makes the engine for a root.
 ///
-/// Invariant: every directory beneath the Root that is not excluded has a node, or a task or a queued event that
-/// will give it one, or has been told as unwatched; or `rebuild` is due.
-pub(super) struct Engine {
-    pub(super) root: Root,
-    pub(super) rules: Arc<Rules>,
-    /// Whether a directory's verdict may change with the name of one above it.
-    pub(super) rules_see_paths: bool,
-    pub(super) inotify: Inotify,
-    pub(super) tree: Tree,
-    pub(super) moves: Moves,
-    /// The end of the event that is being handled; between events, of the last one.
-    pub(super) position: Position,
-    /// What to do next, in order.
-    pub(super) ready: VecDeque<Task>,
-    /// What to do when the events up to a position have been handled; the positions never fall.
-    pub(super) waiting: VecDeque<(Position, Task)>,
-    /// For [`super::arm::Arrival`]s to say that they are over.
-    pub(super) arrivals: Sender<Wd>,
-    pub(super) arrived: Receiver<Wd>,
-    /// The last event put a directory at a place that has another: the next tells whether they were exchanged.
-    pub(super) displaced: Option<Displaced>,
-    pub(super) signals: Vec<Signal>,
-    pub(super) names: Vec<u8>,
-    /// The watch of the directory above the root.
-    above: Option<Wd>,
-    rebuild: Rebuild,
-    /// Everything is being watched anew after an overflow; `Lost` is to be said at the end.
-    recovering: bool,
-    gone: bool,
-    report: Report,
-    #[cfg(test)]
-    pub(super) hooks: super::tests::Hooks,
-}
-
-impl Engine {
-    /// Opens inotify and watches the root itself, nothing beneath it yet.
-    pub(super) fn new(root: Root, rules: Arc<Rules>, report: Report) -> io::Result<Self> {
-        let inotify = kernel::instance()?;
-        let (tree, above) = plant(&root, &inotify)?;
-        let top = Task::Scan { wd: tree.root(), mode: Mode::Arm, arrival: None, tries: 0 };
-        let rules_see_paths = rules.iter().any(sees_paths);
-        let now = Instant::now();
-        let (arrivals, arrived) = channel();
-        Ok(Self {
-            root,
-            rules,
-            rules_see_paths,
-            inotify,
-            tree,
-            moves: Moves::default(),
-            position: 0,
-            ready: VecDeque::from([top]),
-            waiting: VecDeque::new(),
-            arrivals,
-            arrived,
-            displaced: None,
-            signals: Vec::new(),
-            names: Vec::new(),
-            above,
-            rebuild: Rebuild { due: None, not_before: now, pause: REBUILD_AFTER },
-            recovering: false,
-            gone: false,
-            report,
-            #[cfg(test)]
-            hooks: super::tests::Hooks::default(),
-        })
+/// # Errors
+/// When the engine that was asked for is not to be had; the message says what is missing. `Auto` fails only where the
+/// root itself cannot be looked at.
+pub(super) fn choose(
+    choice: Choice,
+    root: &Root,
+    rules: &Arc<Rules>,
+    reporter: &Arc<Reporter>,
+) -> io::Result<Chosen> {
+    let shared = shared_file_system(root.dir(&RelPath::root())?.as_fd());
+    let polled = |note| {
+        let report = Reporter::alone(reporter);
+        let engine = Box::new(PollEngine::of_root(root.clone(), Arc::clone(rules), report)?);
+        Ok(Chosen { engine, inbox: None, note })
+    };
+    let inotify = || {
+        let inbox = Arc::new(Inbox::new()?);
+        let report = Reporter::beside_poller(reporter, &inbox);
+        let engine = Box::new(InotifyEngine::new(root.clone(), Arc::clone(rules), report)?);
+        let note = shared.map(|name| format!("it is on {name}: what other hosts change there is not seen"));
+        Ok(Chosen { engine, inbox: Some(inbox), note })
+    };
+    match (choice, shared) {
+        (Choice::Auto, Some(name)) => {
+            polled(Some(format!("it is on {name}, where not every change gives an event: it is polled")))
+        }
+        (Choice::Auto, None) => {
+            inotify().or_else(|error: io::Error| polled(Some(format!("{error}; until then it is polled"))))
+        }
+        (Choice::Inotify, _) => inotify(),
+        (Choice::Fanotify, _) => {
+            let inbox = Arc::new(Inbox::new()?);
+            let report = Reporter::beside_poller(reporter, &inbox);
+            let engine = Box::new(FanotifyEngine::new(root.clone(), Arc::clone(rules), report)?);
+            Ok(Chosen { engine, inbox: Some(inbox), note: None })
+        }
+        (Choice::Poll, _) => polled(None),
     }
-
-    /// Runs until it is stopped or the root is gone. Sends on `armed` once everything is watched.
-    pub(super) fn run(mut self, stop: &OwnedFd, armed: &SyncSender<()>) {
-        let mut buffer = vec![0; READ_LEN];
-        let mut announced = false;
-        while !self.gone {
-            #[cfg(test)]
-            self.hooks.pause(std::os::fd::AsRawFd::as_raw_fd(&self.inotify));
-            match self.wait(stop) {
-                Ok(true) => return,
-                Ok(false) => self.round(&mut buffer),
-                Err(error) => self.root_gone(format!("watching failed: {error}")),
-            }
-            if self.is_armed() && self.recovering {
-                self.recovering = false;
-                self.signals.push(Signal::Lost);
-            }
-            if !self.signals.is_empty() {
-                (self.report)(std::mem::take(&mut self.signals));
-            }
-            if self.is_armed() && !announced {
-                announced = true;
-                armed.send(()).ok();
-            }
-        }
-    }
-
-    /// Sleeps until there is something to do. Returns whether to stop.
-    fn wait(&self, stop: &OwnedFd) -> io::Result<bool> {
-        let mut deadlines = [self.moves.deadline(), self.rebuild.due, None];
-        if self.above.is_none() {
-            deadlines[2] = Some(Instant::now() + ROOT_LOOK);
-        }
-        let left = if self.is_armed() {
-            deadlines.into_iter().flatten().min().map(|at| at.saturating_duration_since(Instant::now()))
-        } else {
-            Some(Duration::ZERO)
-        };
-        let timeout = left.map(|left| Timespec {
-            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: i64::from(left.subsec_nanos()),
-        });
-        let mut fds = [PollFd::new(&self.inotify, PollFlags::IN), PollFd::new(stop, PollFlags::IN)];
-        match poll(&mut fds, timeout.as_ref()) {
-            Ok(_) => Ok(!fds[1].revents().is_empty()),
-            Err(Errno::INTR) => Ok(false),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// Reads what is queued, gives up what is late, watches what is new.
-    fn round(&mut self, buffer: &mut [u8]) {
-        let drained = match self.drain(buffer) {
-            Ok(drained) => drained,
-            Err(error) => return self.root_gone(format!("reading events failed: {error}")),
-        };
-        let now = Instant::now();
-        let expired = self.moves.expire(now, drained);
-        for departed in expired {
-            self.left(departed);
-        }
-        if self.above.is_none() {
-            self.look_at_root();
-        }
-        if self.rebuild.due.is_some_and(|due| due <= now) {
-            self.rebuild(now);
-        }
-        for _ in 0..TASKS_A_ROUND {
-            let Some(task) = self.next_task() else { break };
-            self.work(task);
-        }
-    }
-
-    /// Reads until the queue is empty, or for one round. Returns whether it is empty.
-    fn drain(&mut self, buffer: &mut [u8]) -> io::Result<bool> {
-        for _ in 0..READS_A_ROUND {
-            let events = match self.inotify.read_events(buffer) {
-                Ok(events) => events,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    // Everything queued so far has been handled, whatever our count of its bytes says.
-                    self.position =
-                        self.waiting.back().map_or(self.position, |(at, _)| self.position.max(*at));
-                    return Ok(true);
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(error),
-            };
-            for event in events {
-                let wd = event.wd.get_watch_descriptor_id();
-                let name = event.name.map(OsStrExt::as_bytes);
-                self.position += kernel::event_len(name);
-                if event.mask.contains(EventMask::Q_OVERFLOW) {
-                    self.overflow();
-                    continue;
-                }
-                if Some(wd) == self.above {
-                    self.look_at_root();
-                    if event.mask.contains(EventMask::IGNORED) {
-                        self.above = None;
-                    }
-                }
-                self.event(wd, event.mask, event.cookie, name);
-                if self.gone {
-                    return Ok(false);
-                }
-            }
-        }
-        Ok(false)
-    }
-
-    /// Some events were lost, no one knows which: of renames, of new directories. Nothing of the tree is sure any more.
-    fn overflow(&mut self) {
-        #[cfg(test)]
-        self.hooks.count_overflow();
-        let now = Instant::now();
-        if self.rebuild.due.is_none() {
-            self.rebuild.due = Some(now.max(self.rebuild.not_before));
-        }
-    }
-
-    /// Starts over with a new queue, which also takes up a limit that was raised meanwhile (`inotify(7)` samples it
-    /// when the instance is made), and closes the old one.
-    fn rebuild(&mut self, now: Instant) {
-        self.rebuild.due = None;
-        let calm = now >= self.rebuild.not_before + REBUILD_CALM;
-        self.rebuild.pause =
-            if calm { REBUILD_AFTER } else { (self.rebuild.pause * 2).min(REBUILD_AFTER_MAX) };
-        self.rebuild.not_before = now + self.rebuild.pause;
-        let planted = kernel::instance().and_then(|inotify| {
-            let (tree, above) = plant(&self.root, &inotify)?;
-            Ok((inotify, tree, above))
-        });
-        self.recovering = true;
-        let (inotify, tree, above) = match planted {
-            Ok(planted) => planted,
-            Err(error) => {
-                // The old queue goes on: most of the tree is right, and later we try again.
-                self.signals.push(Signal::Unwatched { path: RelPath::root(), reason: error.to_string() });
-                self.rebuild.due = Some(self.rebuild.not_before);
-                return;
-            }
-        };
-        (self.inotify, self.tree, self.above) = (inotify, tree, above);
-        self.moves = Moves::default();
-        self.ready.clear();
-        self.waiting.clear();
-        // Those arrivals are over, and their numbers mean nothing any more.
-        (self.arrivals, self.arrived) = channel();
-        self.displaced = None;
-        self.ready =
-            VecDeque::from([Task::Scan { wd: self.tree.root(), mode: Mode::Arm, arrival: None, tries: 0 }]);
-    }
-
-    fn next_task(&mut self) -> Option<Task> {
-        match self.waiting.front() {
-            Some((at, _)) if *at <= self.position => self.waiting.pop_front().map(|(_, task)| task),
-            _ => self.ready.pop_front(),
-        }
-    }
-
-    /// Whether every directory we know of is watched.
-    fn is_armed(&self) -> bool {
-        self.ready.is_empty() && self.waiting.is_empty()
-    }
-
-    /// The root is held open, so it is there for us even when its last name has gone.
-    fn look_at_root(&mut self) {
-        let removed = self.root.dir(&RelPath::root()).and_then(|root| kernel::is_removed(root.as_fd()));
-        match removed {
-            Ok(false) => {}
-            Ok(true) => self.root_gone("it was removed".into()),
-            Err(error) => self.root_gone(format!("it cannot be looked at: {error}")),
-        }
-    }
-
-    pub(super) fn root_gone(&mut self, reason: String) {
-        if !self.gone {
-            self.gone = true;
-            self.signals.push(Signal::RootGone(reason));
-        }
-    }
-}
-
-/// Watches the root and the directory above it.
-fn plant(root: &Root, inotify: &Inotify) -> io::Result<(Tree, Option<Wd>)> {
-    let top = root.dir(&RelPath::root())?;
-    let tree = Tree::new(kernel::watch(inotify, top.as_fd())?, kernel::inode(top.as_fd())?);
-    let above = kernel::watch_above(inotify, top.as_fd());
-    Ok((tree, above.map(|watch| watch.get_watch_descriptor_id())))
-}
-
-/// Whether a rule, in canonical form, looks at more than the last name of a path.
-fn sees_paths(rule: &[u8]) -> bool {
-    let pattern = rule.get(2..).unwrap_or_default();
-    let pattern = pattern.strip_suffix(b"/").unwrap_or(pattern);
-    pattern.contains(&b'/') || pattern.windows(2).any(|two| two == b"**")
 }

@@ -1,23 +1,23 @@
-//! watcher: what changes beneath a Root, as it changes: recursive inotify on a thread of its own.
+//! watcher: what changes beneath a Root, as it changes: an engine on a thread of its own.
 //!
-//! Every directory that the rules do not exclude has one watch. A watch is added first, then the directory is read,
-//! then what it holds is watched: what happens in between is told twice, never missed. Nothing that is said is
-//! proof; see [`Signal`].
+//! Nothing that is said is proof; see [`Signal`]. What an engine cannot watch (no watch is left, another file system,
+//! no right to read) is polled beside it, so every directory is seen by one or the other.
 //!
-//! * [`signal`]: what is said; `tree`: the watched directories; `moves`: halves of renames.
-//! * `engine`: the thread; `events`: what it makes of an event; `arm`: how it adds watches; `kernel`: the calls.
+//! * [`signal`]: what is said; [`engine`]: what an engine is, and which one a root gets; `report`: several voices
+//!   become one; `place`: where the root stands; `names`, `rules`: what all engines need.
+//! * `inotify`: a watch for each directory; `fanotify`: one mark for the file system; `poll`: a look at everything.
 //!
 //! Touches: the Root (lists directories, never a file). Never: network, the journal, anything that waits for them.
 
-mod arm;
 mod engine;
-mod events;
-mod kernel;
-mod moves;
+mod fanotify;
+mod inotify;
+mod names;
+mod place;
+mod poll;
+mod report;
+mod rules;
 mod signal;
-#[cfg(test)]
-mod tests;
-mod tree;
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -29,34 +29,64 @@ use driftless_proto::disk::Root;
 use driftless_proto::model::filter::Rules;
 use rustix::event::{EventfdFlags, eventfd};
 
-use engine::Engine;
+pub use engine::Choice;
+use engine::{Chosen, Engine, choose};
+use poll::PollEngine;
+use report::{Inbox, Reporter, Word};
 pub use signal::{Signal, Why};
 
 /// Takes what the watcher says: everything that one round of reading brought, in order. It is called on the
-/// watcher's thread and must return soon: it may take a lock that is never held across I/O, and nothing slower. It
-/// must not drop the [`Watcher`].
+/// watcher's threads, one at a time, and must return soon: it may take a lock that is never held across I/O, and
+/// nothing slower. It must not drop the [`Watcher`].
 pub type Report = Box<dyn FnMut(Vec<Signal>) + Send>;
 
-/// A running watcher. Dropping it stops its thread.
+/// A running watcher. Dropping it stops its threads.
 #[derive(Debug)]
 pub struct Watcher {
+    _engine: Running,
+    _poller: Option<Running>,
+    note: Option<String>,
+}
+
+impl Watcher {
+    /// Watches everything beneath `root` that `rules` do not exclude. Returns once a walk that is begun then misses
+    /// nothing; what happened meanwhile has been reported. Inotify costs one watch for each directory, and one for
+    /// the directory above the root; polling, about 50 bytes of memory for each name.
+    ///
+    /// # Errors
+    /// When the engine that was asked for is not to be had, or the root cannot be looked at; where a sysctl cures it,
+    /// the message names it. A directory further down that cannot be watched is no error: [`Signal::Unwatched`]
+    /// tells of it.
+    pub fn start(root: Root, rules: Arc<Rules>, choice: Choice, report: Report) -> io::Result<Self> {
+        let reporter = Reporter::new(report);
+        let Chosen { engine, inbox, note } = choose(choice, &root, &rules, &reporter)?;
+        let poller = match inbox {
+            Some(inbox) => {
+                let report = Reporter::alone(&reporter);
+                Some(Running::start(Box::new(PollEngine::beside(root, rules, report, inbox)?))?)
+            }
+            None => None,
+        };
+        Ok(Self { _engine: Running::start(engine)?, _poller: poller, note })
+    }
+
+    /// What the operator should know of how the root is watched, as one sentence.
+    #[must_use]
+    pub fn note(&self) -> Option<&str> {
+        self.note.as_deref()
+    }
+}
+
+/// An engine on its thread. Dropping it stops both.
+#[derive(Debug)]
+struct Running {
     stop: Arc<OwnedFd>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Watcher {
-    /// Watches everything beneath `root` that `rules` do not exclude. Returns when every directory is watched, so
-    /// that a walk begun then misses nothing; what happened meanwhile has been reported. Costs one watch for each
-    /// directory, and one for the directory above the root.
-    ///
-    /// # Errors
-    /// When inotify is not to be had or the root cannot be watched; where a sysctl cures it, the message names it.
-    /// A directory further down that cannot be watched is no error: [`Signal::Unwatched`] tells of it.
-    pub fn start(root: Root, rules: Arc<Rules>, report: Report) -> io::Result<Self> {
-        Self::run(Engine::new(root, rules, report)?)
-    }
-
-    fn run(engine: Engine) -> io::Result<Self> {
+impl Running {
+    /// Returns once the engine is armed.
+    fn start(engine: Box<dyn Engine>) -> io::Result<Self> {
         let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         let stopped = Arc::clone(&stop);
         let (armed, wait) = sync_channel(1);
@@ -68,7 +98,7 @@ impl Watcher {
     }
 }
 
-impl Drop for Watcher {
+impl Drop for Running {
     fn drop(&mut self) {
         // A counter at its limit would fail, but then the thread has been told already.
         rustix::io::write(&self.stop, &1_u64.to_ne_bytes()).ok();

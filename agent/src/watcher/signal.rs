@@ -46,11 +46,14 @@ pub enum Signal {
     Rescan(RelPath),
     /// The Root is no longer what it was, for this reason. Nothing more will be said; nothing may be deleted.
     RootGone(String),
-    /// Changes beneath this directory go unseen, for this reason: it has to be polled. Names the cure where there is one.
+    /// This directory cannot be watched, for this reason, and is polled instead, or cannot be looked into at all. Names
+    /// the cure where there is one.
     Unwatched {
         /// Where.
         path: RelPath,
         /// Why, as one sentence for the operator.
         reason: String,
     },
+    /// What was told as [`Signal::Unwatched`] no longer is.
+    Watched(RelPath),
 }

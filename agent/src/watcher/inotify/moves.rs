@@ -1,4 +1,4 @@
-//! watcher: renames whose second half has not come yet.
+//! watcher: inotify: renames whose second half has not come yet.
 //!
 //! The two halves share a cookie; they need not be neighbours, nor come in one read (`inotify(7)`: "inserting the
 //! IN_MOVED_FROM and IN_MOVED_TO event pair into the event queue is not atomic"). What has no second half in time went

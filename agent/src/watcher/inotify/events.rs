@@ -1,4 +1,4 @@
-//! watcher: what is made of one event.
+//! watcher: inotify: what is made of one event.
 
 use std::time::Instant;
 
@@ -6,11 +6,11 @@ use driftless_proto::disk::reserved::is_reserved;
 use driftless_proto::model::path::RelPath;
 use inotify::EventMask;
 
+use super::InotifyEngine;
 use super::arm::Task;
-use super::engine::Engine;
 use super::moves::Departed;
 use super::tree::Wd;
-use super::{Signal, Why};
+use crate::watcher::{Signal, Why};
 
 /// A directory came to a place that another had. It replaced that other one, which was empty, or both were exchanged
 /// (`renameat2(2)`): then the next event of a name takes the other one from there.
@@ -30,7 +30,7 @@ struct Named<'a> {
     name: &'a [u8],
 }
 
-impl Engine {
+impl InotifyEngine {
     /// Takes one event of a watched directory.
     pub(super) fn event(&mut self, wd: Wd, mask: EventMask, cookie: u32, name: Option<&[u8]>) {
         let Some(name) = name else { return self.own_event(wd, mask) };

@@ -1,4 +1,4 @@
-//! Claims about the watcher, against the kernel itself. Nothing sleeps for luck: each waits for a signal, with a
+//! Claims about the inotify engine, against the kernel itself. Nothing sleeps for luck: each waits for a signal, with a
 //! deadline, and a final marker file shows that everything before it has been told.
 #![allow(clippy::disallowed_methods, reason = "the tests make the changes that are to be seen")]
 
@@ -17,17 +17,32 @@ use driftless_proto::model::path::RelPath;
 use tempfile::TempDir;
 
 use super::*;
+use crate::watcher::{Running, Why};
 
 /// Nothing here takes nearly as long, on however busy a machine.
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// What a test can do to the thread.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Hooks {
+    /// Bytes that one read may bring.
+    pub(super) read_len: Arc<AtomicUsize>,
     gate: Arc<Mutex<()>>,
     overflows: Arc<AtomicUsize>,
     no_more_watches: Arc<AtomicBool>,
     fd: Arc<AtomicI32>,
+}
+
+impl Default for Hooks {
+    fn default() -> Self {
+        Self {
+            read_len: Arc::new(AtomicUsize::new(usize::MAX)),
+            gate: Arc::default(),
+            overflows: Arc::default(),
+            no_more_watches: Arc::default(),
+            fd: Arc::default(),
+        }
+    }
 }
 
 impl Hooks {
@@ -44,7 +59,7 @@ impl Hooks {
     /// Fails as the kernel does when no watch is left, while the test says so.
     pub(super) fn check_limit(&self) -> io::Result<()> {
         if self.no_more_watches.load(Ordering::Relaxed) {
-            return Err(kernel::used_up(&io::Error::other("no space"), "max_user_watches"));
+            return Err(kernel::used_up(&io::Error::other("no space"), "watches"));
         }
         Ok(())
     }
@@ -58,7 +73,7 @@ struct World {
     /// Everything heard so far.
     signals: Vec<Signal>,
     markers: usize,
-    watcher: Watcher,
+    watcher: Running,
 }
 
 impl World {
@@ -67,6 +82,11 @@ impl World {
     }
 
     fn with(excludes: &[&str], prepare: impl FnOnce(&Path)) -> Self {
+        Self::reading(usize::MAX, excludes, prepare)
+    }
+
+    /// A world whose thread reads so many bytes of events at a time.
+    fn reading(read_len: usize, excludes: &[&str], prepare: impl FnOnce(&Path)) -> Self {
         let home = tempfile::tempdir().expect("tempdir");
         let tree = home.path().join("tree");
         fs::create_dir(&tree).expect("tree");
@@ -76,9 +96,10 @@ impl World {
         let root = Root::open(&tree, Style::default()).expect("root");
         let (tell, heard) = channel();
         let report = Box::new(move |signals| drop(tell.send(signals)));
-        let engine = Engine::new(root, Arc::new(rules), report).expect("engine");
+        let engine = InotifyEngine::new(root, Arc::new(rules), report).expect("engine");
         let hooks = engine.hooks.clone();
-        let watcher = Watcher::run(engine).expect("watcher");
+        hooks.read_len.store(read_len, Ordering::Relaxed);
+        let watcher = Running::start(Box::new(engine)).expect("watcher");
         Self { home, hooks, heard, signals: Vec::new(), markers: 0, watcher }
     }
 
@@ -155,6 +176,7 @@ fn concerns(signal: &Signal, start: &str) -> bool {
     let starts = |path: &RelPath| path.as_bytes().starts_with(start.as_bytes());
     match signal {
         Signal::Dirty { path, .. } | Signal::Rescan(path) | Signal::Unwatched { path, .. } => starts(path),
+        Signal::Watched(path) => starts(path),
         Signal::Renamed { from, to, .. } => starts(from) || starts(to),
         Signal::Lost | Signal::RootGone(_) => false,
     }
@@ -293,6 +315,26 @@ fn renames_from_many_threads_pair_rightly() {
         (0..200).map(move |i| (format!("t{t}/from/{i}"), format!("t{}/to/{t}.{i}", (t + 1) % 8)))
     });
     assert_eq!(pairs, want.collect());
+}
+
+#[test]
+fn halves_of_a_rename_that_come_in_different_reads_pair() {
+    // Room for one event whose name is this long (`inotify(7)`), not for two.
+    let name = |prefix: &str, i: usize| format!("{prefix}-{i}-{}", "x".repeat(200));
+    let mut world = World::reading(300, &[], |tree| {
+        (0..50).for_each(|i| fs::create_dir(tree.join(name("from", i))).expect("dir"));
+    });
+    let signals = world.hear(|world| {
+        (0..50).for_each(|i| {
+            fs::rename(world.at(&name("from", i)), world.at(&name("to", i))).expect("rename");
+        });
+        fs::write(world.at(&name("to", 49)).join("f"), "").expect("f");
+    });
+    assert!(
+        (0..50).all(|i| signals.contains(&renamed(&name("from", i), &name("to", i), true))),
+        "{signals:?}"
+    );
+    assert!(covers(&signals, &format!("{}/f", name("to", 49))), "{signals:?}");
 }
 
 #[test]
@@ -541,6 +583,12 @@ fn a_directory_that_cannot_be_watched_is_named_with_the_cure() {
     assert!(reason.expect("d").contains("sysctl fs.inotify.max_user_watches="));
     let signals = world.hear(|world| fs::write(world.at("f"), "").expect("f"));
     assert!(covers(&signals, "f"), "the rest stays live");
+    // The limit is raised.
+    fs::create_dir(world.at("d/e")).expect("e");
+    world.hooks.no_more_watches.store(false, Ordering::Relaxed);
+    world.until("the comparison", |signals| signals.contains(&Signal::Rescan(p("d"))));
+    let signals = world.hear(|world| fs::write(world.at("d/e/f"), "").expect("f"));
+    assert!(signals.iter().any(|s| is_dirty(s, "d/e/f", Why::Closed)), "{signals:?}");
 }
 
 #[test]

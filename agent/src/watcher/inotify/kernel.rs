@@ -1,10 +1,10 @@
-//! watcher: the calls to the kernel.
+//! watcher: inotify: the calls to the kernel.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use inotify::{Inotify, WatchDescriptor, WatchMask};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, Stat};
+use rustix::fs::{AtFlags, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::tree::Inode;
@@ -29,7 +29,7 @@ fn mask() -> WatchMask {
 /// Opens an inotify instance.
 pub(super) fn instance() -> io::Result<Inotify> {
     Inotify::init().map_err(|error| match Errno::from_io_error(&error) {
-        Some(Errno::MFILE) => used_up(&error, "max_user_instances"),
+        Some(Errno::MFILE) => used_up(&error, "instances"),
         _ => error,
     })
 }
@@ -52,26 +52,35 @@ pub(super) fn watch_above(inotify: &Inotify, root: BorrowedFd<'_>) -> Option<Wat
 fn add(inotify: &Inotify, dir: BorrowedFd<'_>, mask: WatchMask) -> io::Result<WatchDescriptor> {
     let path = format!("/proc/self/fd/{}", dir.as_raw_fd());
     inotify.watches().add(path, mask).map_err(|error| match Errno::from_io_error(&error) {
-        Some(Errno::NOSPC) => used_up(&error, "max_user_watches"),
+        Some(Errno::NOSPC) => used_up(&error, "watches"),
         _ => error,
     })
 }
 
-/// Says which limit was met and which line raises it.
+/// Says which limit was met and which line raises it. There are two of each kind: the system's, and that of the user
+/// namespace (`namespaces(7)`); the smaller one is the one that was met.
 pub(super) fn used_up(error: &io::Error, limit: &str) -> io::Error {
-    let key = format!("fs.inotify.{limit}");
-    let text = match current(limit) {
+    let of_system = format!("fs.inotify.max_user_{limit}");
+    let of_namespace = format!("user.max_inotify_{limit}");
+    let (key, now) = match (current(&of_system), current(&of_namespace)) {
+        (Some(system), Some(namespace)) if namespace < system => (of_namespace, Some(namespace)),
+        (system, _) => (of_system, system),
+    };
+    let text = match now {
         Some(now) => format!(
             "{key} is used up ({now}, shared by all programs of this user); raise it: sysctl {key}={}",
-            now.saturating_mul(4)
+            now.max(DEFAULT_MIN).saturating_mul(4)
         ),
         None => format!("{key} is used up"),
     };
     io::Error::new(error.kind(), text)
 }
 
-fn current(limit: &str) -> Option<u64> {
-    let path = format!("/proc/sys/fs/inotify/{limit}");
+/// A limit of less than this is not worth multiplying.
+const DEFAULT_MIN: u64 = 128;
+
+fn current(key: &str) -> Option<u64> {
+    let path = format!("/proc/sys/{}", key.replace('.', "/"));
     let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
     let mut text = [0; 32];
     let len = rustix::io::read(&file, &mut text).ok()?;
@@ -106,41 +115,5 @@ pub(super) fn event_len(name: Option<&[u8]>) -> u64 {
     (FIXED + name) as u64
 }
 
-/// Whether a held directory has been removed.
-pub(super) fn is_removed(dir: BorrowedFd<'_>) -> io::Result<bool> {
-    Ok(rustix::fs::fstat(dir)?.st_nlink == 0)
-}
-
-/// Calls `each` with every name in a held directory and whether a directory stands there, in no order. No file is
-/// looked at where the file system says so by itself.
-pub(super) fn each_name(
-    dir: BorrowedFd<'_>,
-    buffer: &mut Vec<u8>,
-    mut each: impl FnMut(&[u8], bool),
-) -> io::Result<()> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let dir: OwnedFd = rustix::fs::openat(dir, ".", flags, Mode::empty())?;
-    buffer.clear();
-    buffer.reserve(READ_LEN);
-    let mut names = RawDir::new(&dir, buffer.spare_capacity_mut());
-    while let Some(entry) = names.next() {
-        let entry = entry?;
-        let name = entry.file_name();
-        if matches!(name.to_bytes(), b"." | b"..") {
-            continue;
-        }
-        let is_dir = match entry.file_type() {
-            FileType::Unknown => match rustix::fs::statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW) {
-                Ok(stat) => FileType::from_raw_mode(stat.st_mode) == FileType::Directory,
-                // Gone again; its event is in the queue.
-                Err(_) => continue,
-            },
-            known => known == FileType::Directory,
-        };
-        each(name.to_bytes(), is_dir);
-    }
-    Ok(())
-}
-
-/// Bytes of one read, of names and of events: `inotify(7)` and `getdents(2)` fill it with some thousand of either.
+/// Bytes of one read of events: some thousand.
 pub(super) const READ_LEN: usize = 64 * 1024;

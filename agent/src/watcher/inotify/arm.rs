@@ -1,4 +1,4 @@
-//! watcher: how directories come to be watched.
+//! watcher: inotify: how directories come to be watched.
 //!
 //! The events are behind the disk. The tree follows the events, so what it says of the past is exact, and what is
 //! found by looking is fitted in with care: a directory counts in its place only for events queued after it was
@@ -10,20 +10,27 @@ use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant};
 
 use driftless_proto::disk::Dir;
 use driftless_proto::disk::reserved::is_reserved;
 use driftless_proto::model::path::RelPath;
 use rustix::io::Errno;
 
-use super::engine::Engine;
+use super::InotifyEngine;
 use super::kernel;
 use super::tree::{Inode, Wd};
-use super::{Signal, Why};
+use crate::watcher::{Signal, Why, names};
 
 /// Times a task waits for the queue before the disk is believed. Each time some renames may have been queued anew;
 /// so often in a row they hardly all concern one directory.
 const TRIES: u8 = 8;
+
+/// How often a watch is tried again where none was left.
+const RETRY: Duration = if cfg!(test) { Duration::from_millis(100) } else { Duration::from_secs(60) };
+
+/// Directories for which that is remembered; others are polled until the next start, or until they are renamed.
+const REFUSED_MAX: usize = 10_000;
 
 /// How a directory is met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +72,13 @@ pub(super) enum Task {
         /// Times it has waited.
         tries: u8,
     },
+    /// See whether a watch is left by now for what stands at a name.
+    Retry {
+        /// The directory it is in.
+        parent: Wd,
+        /// The name.
+        name: Box<[u8]>,
+    },
     /// See whether a node is where the tree has it.
     Question {
         /// Which.
@@ -91,12 +105,13 @@ pub(super) struct Visit {
     pub(super) tries: u8,
 }
 
-impl Engine {
+impl InotifyEngine {
     pub(super) fn work(&mut self, task: Task) {
         match task {
             Task::Visit(visit) => self.meet(visit),
             Task::Scan { wd, mode, arrival, tries } => self.scan(wd, mode, arrival, tries),
             Task::Question { wd, tries } => self.question(wd, tries),
+            Task::Retry { parent, name } => self.retry(parent, name),
         }
         while let Ok(wd) = self.arrived.try_recv() {
             match self.tree.path(wd) {
@@ -174,7 +189,10 @@ impl Engine {
         };
         let (watch, inode) = match self.watch(dir, name) {
             Ok(found) => found,
-            Err(error) => return self.unwatched(path, &error),
+            Err(error) => {
+                self.refuse(parent, name.into());
+                return self.unwatched(path, &error);
+            }
         };
         let wd = watch.get_watch_descriptor_id();
         let since = self.position + kernel::queued(&self.inotify);
@@ -236,7 +254,7 @@ impl Engine {
 
     fn read(&mut self, wd: Wd, path: &RelPath, dir: &Dir, mode: Mode, arrival: Option<&Arc<Arrival>>) {
         let mut names = std::mem::take(&mut self.names);
-        let result = kernel::each_name(dir.as_fd(), &mut names, |name, is_dir| {
+        let result = names::each_name(dir.as_fd(), &mut names, |name, is_dir| {
             if is_reserved(name) || (mode == Mode::Arm && !is_dir) {
                 return;
             }
@@ -281,6 +299,35 @@ impl Engine {
                 self.visit_arrival(parent, &name);
             }
         }
+    }
+
+    /// Remembers what could not be watched: the operator may raise the limit, and programs end that used it up. It is
+    /// polled meanwhile.
+    fn refuse(&mut self, parent: Wd, name: Box<[u8]>) {
+        if self.refused.len() < REFUSED_MAX {
+            self.refused.push_back((parent, name));
+        }
+        self.retry_due.get_or_insert(Instant::now() + RETRY);
+    }
+
+    /// Tries once more to watch what could not be watched. The first that is refused again puts off the others too.
+    pub(super) fn retry_refused(&mut self) {
+        self.retry_due = None;
+        if let Some((parent, name)) = self.refused.pop_front() {
+            self.ready.push_back(Task::Retry { parent, name });
+        }
+    }
+
+    fn retry(&mut self, parent: Wd, name: Box<[u8]>) {
+        let watched = self.hold(parent).map(|(_, dir)| self.watch(&dir, &name));
+        match watched {
+            Ok(Err(error)) if !has_vanished(&error) => return self.refuse(parent, name),
+            // The same watch is given again to whoever adds it now.
+            Ok(Ok(_)) => self.visit_arrival(parent, &name),
+            // Gone, or moved: then it was met again where it is now.
+            Ok(Err(_)) | Err(_) => {}
+        }
+        self.retry_refused();
     }
 
     fn watch(&mut self, dir: &Dir, name: &[u8]) -> io::Result<(inotify::WatchDescriptor, Inode)> {

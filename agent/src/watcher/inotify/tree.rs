@@ -1,4 +1,4 @@
-//! watcher: the watched directories, as an arena of nodes.
+//! watcher: inotify: the watched directories, as an arena of nodes.
 //!
 //! A node knows its parent and its own name, so renaming a directory changes one node whatever lies beneath; an
 //! inotify watch follows its inode, so the watches beneath stay good as well. A path is found by walking up.

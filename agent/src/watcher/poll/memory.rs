@@ -1,0 +1,172 @@
+//! watcher: poll: what is remembered of a directory, about 30 bytes a name besides the name itself.
+
+use std::hash::{BuildHasher, RandomState};
+use std::os::fd::BorrowedFd;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustix::fs::{AtFlags, FileType, Stat};
+use rustix::io::Errno;
+
+/// A file whose last change is not older than this when it is looked at may change again without its times showing
+/// it: the kernel's clock for them ticks every 1 to 10 ms. It is told once more by the next look.
+const TICK: Duration = Duration::from_millis(20);
+
+/// A time so far ahead is that of another host's clock and says nothing about ours.
+const AHEAD: Duration = Duration::from_secs(2);
+
+/// Stands for what cannot be looked at: it is told once, and again when it can.
+const UNKNOWN: u64 = 1;
+
+/// What stood at a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Row<'a> {
+    pub(super) name: &'a [u8],
+    pub(super) dir: bool,
+    /// It may have changed since without showing it.
+    pub(super) fresh: bool,
+    /// Of everything that changes with it. A directory tells of itself when it is looked into: 0 here, so that what
+    /// goes on in it is no change of the one above.
+    pub(super) print: u64,
+}
+
+/// The names of one directory, in the order of their bytes. Each is a length, flags, a print, and the name.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Rows(Box<[u8]>);
+
+const HEAD: usize = 2 + size_of::<u64>();
+const DIR: u8 = 1;
+const FRESH: u8 = 2;
+
+impl Rows {
+    /// Bytes that they take up.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Packs these, which are sorted first.
+    pub(super) fn pack(mut rows: Vec<Row<'_>>) -> Self {
+        rows.sort_unstable_by_key(|row| row.name);
+        let mut packed = Vec::with_capacity(rows.iter().map(|row| HEAD + row.name.len()).sum());
+        for Row { name, dir, fresh, print } in rows {
+            // NAME_MAX of Linux is 255; nothing longer comes from getdents(2).
+            let Ok(len) = u8::try_from(name.len()) else { continue };
+            packed.extend([len, u8::from(dir) * DIR + u8::from(fresh) * FRESH]);
+            packed.extend(print.to_ne_bytes());
+            packed.extend(name);
+        }
+        Self(packed.into())
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = Row<'_>> {
+        let mut rest = &*self.0;
+        std::iter::from_fn(move || {
+            let (head, tail) = rest.split_at_checked(HEAD)?;
+            let (name, tail) = tail.split_at_checked(head[0].into())?;
+            rest = tail;
+            let print = u64::from_ne_bytes(head[2..].try_into().ok()?);
+            Some(Row { name, dir: head[1] & DIR != 0, fresh: head[1] & FRESH != 0, print })
+        })
+    }
+
+    /// Every name of either, with what stood there then and what stands there now.
+    pub(super) fn beside<'a>(
+        &'a self,
+        now: &'a Self,
+    ) -> impl Iterator<Item = (Option<Row<'a>>, Option<Row<'a>>)> {
+        let (mut old, mut new) = (self.iter().peekable(), now.iter().peekable());
+        std::iter::from_fn(move || match (old.peek(), new.peek()) {
+            (None, None) => None,
+            (Some(was), Some(is)) if was.name == is.name => Some((old.next(), new.next())),
+            (Some(was), Some(is)) if was.name > is.name => Some((None, new.next())),
+            (Some(_), _) => Some((old.next(), None)),
+            (None, Some(_)) => Some((None, new.next())),
+        })
+    }
+}
+
+/// Makes prints. They mean nothing to another one.
+#[derive(Debug, Default)]
+pub(super) struct Printer {
+    hasher: RandomState,
+}
+
+impl Printer {
+    /// What stands at a name of a held directory; `None` when nothing does.
+    pub(super) fn row<'a>(&self, dir: BorrowedFd<'_>, name: &'a [u8], now: SystemTime) -> Option<Row<'a>> {
+        match rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Some(if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+                Row { name, dir: true, fresh: false, print: 0 }
+            } else {
+                Row { name, dir: false, fresh: is_fresh(&stat, now), print: self.print(&stat) }
+            }),
+            Err(Errno::NOENT) => None,
+            Err(_) => Some(Row { name, dir: false, fresh: false, print: UNKNOWN }),
+        }
+    }
+
+    /// Of a whole directory.
+    pub(super) fn print_rows(&self, rows: &Rows) -> u64 {
+        self.hasher.hash_one(&rows.0)
+    }
+
+    /// Of a directory itself; of one that may have changed since without showing it, another each time.
+    pub(super) fn print_dir(&self, stat: &Stat, now: SystemTime) -> u64 {
+        if is_fresh(stat, now) { self.hasher.hash_one(now) } else { self.print(stat) }
+    }
+
+    fn print(&self, stat: &Stat) -> u64 {
+        self.hasher.hash_one((
+            (stat.st_dev, stat.st_ino, stat.st_mode, stat.st_uid, stat.st_gid, stat.st_rdev),
+            (stat.st_size, stat.st_mtime, stat.st_mtime_nsec, stat.st_ctime, stat.st_ctime_nsec),
+        ))
+    }
+}
+
+fn is_fresh(stat: &Stat, now: SystemTime) -> bool {
+    #[allow(clippy::unnecessary_cast, reason = "integer widths of `struct stat` differ by machine")]
+    let (Ok(sec), Ok(nsec)) = (u64::try_from(stat.st_ctime), u32::try_from(stat.st_ctime_nsec)) else {
+        return false;
+    };
+    let changed = UNIX_EPOCH + Duration::new(sec, nsec);
+    changed + TICK >= now && changed <= now + AHEAD
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(name: &[u8], dir: bool, fresh: bool, print: u64) -> Row<'_> {
+        Row { name, dir, fresh, print }
+    }
+
+    #[test]
+    fn rows_come_back_sorted_and_whole() {
+        let long = [0xff; 255];
+        let rows =
+            vec![row(&long, false, true, 7), row(b"\n", true, false, u64::MAX), row(b"a", true, true, 0)];
+        let packed = Rows::pack(rows.clone());
+        assert_eq!(packed.iter().collect::<Vec<_>>(), [rows[1], rows[2], rows[0]]);
+        assert_eq!(Rows::default().iter().count(), 0);
+    }
+
+    #[test]
+    fn two_looks_are_laid_side_by_side_name_by_name() {
+        let of = |names: &[&'static str]| {
+            Rows::pack(names.iter().map(|name| row(name.as_bytes(), false, false, 1)).collect())
+        };
+        let (then, now) = (of(&["a", "c", "d", "f"]), of(&["b", "c", "e", "f", "g"]));
+        let text = |row: Option<Row<'_>>| row.map(|row| String::from_utf8_lossy(row.name).into_owned());
+        let pairs: Vec<_> = then.beside(&now).map(|(was, is)| (text(was), text(is))).collect();
+        let some = |name: &str| Some(name.to_owned());
+        let want = [
+            (some("a"), None),
+            (None, some("b")),
+            (some("c"), some("c")),
+            (some("d"), None),
+            (None, some("e")),
+            (some("f"), some("f")),
+            (None, some("g")),
+        ];
+        assert_eq!(pairs, want);
+    }
+}
