@@ -5,10 +5,12 @@
 //! * [`run`]: what an invocation sets in motion, and how it ends ([`exit`]).
 //! * [`report`], [`progress`]: what the operator sees meanwhile, in rsync's words and formats.
 //! * [`password`], [`state`]: what the agent knows between runs.
+//! * [`plan`], [`control`]: what the operator decides about a watch, and what a watch tells.
 
 pub mod cli;
 pub mod connect;
 pub mod console;
+pub mod control;
 mod copy;
 pub mod exit;
 pub mod guard;
@@ -17,6 +19,7 @@ mod list;
 mod local;
 pub mod password;
 pub mod pending;
+pub mod plan;
 pub mod progress;
 mod pull;
 mod push;
