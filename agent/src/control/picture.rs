@@ -34,6 +34,8 @@ pub(crate) struct Picture {
     pub(crate) engine: &'static str,
     /// Directories that are watched; `None` where the engine does not say.
     pub(crate) watched_directories: Option<u64>,
+    /// Entries that the copy was known to hold after the last comparison of everything.
+    pub(crate) known_entries: Option<u64>,
     /// Changes that wait to settle.
     pub(crate) pending: usize,
     /// Changes that were sent and are not durable yet.
@@ -58,6 +60,7 @@ impl Picture {
             "connected": self.connected,
             "engine": self.engine,
             "watched_directories": self.watched_directories,
+            "known_entries": self.known_entries,
             "pending": self.pending,
             "in_flight": self.in_flight,
             "oldest_change_seconds": self.oldest_change,

@@ -260,9 +260,10 @@ impl Watch<'_> {
         saved.is_ok()
     }
 
-    /// Everything that was approved has been carried out: those plans are done with.
-    pub(super) fn carried_out(&self) {
-        for plan in self.decided().approved {
+    /// Everything that was approved before the last comparison has been carried out: those plans are done with.
+    pub(super) fn carried_out(&self, approved: Vec<Plan>) {
+        for plan in approved {
+            self.brake().forget();
             match self.plans.drop_plan(&plan.id, Some(State::Approved)) {
                 Ok(_) => self.status.log(&format!("plan {} was carried out", plan.id)),
                 Err(error) => self.status.problem(&error.to_string()),
@@ -312,6 +313,7 @@ impl Weighing<'_, '_> {
         }
         self.watch.brake().looked();
         known.planned = entries;
+        known.approved = std::mem::take(&mut self.plans.approved);
         known.gone =
             if self.next.held.is_none() && findings.fresh > 0 { findings.gone } else { Default::default() };
         Ok(())
@@ -342,7 +344,7 @@ impl Weighing<'_, '_> {
             findings = self.look()?;
         }
         self.keep_what_is_beneath(&lifted, &mut findings);
-        self.hidden(&findings);
+        self.hidden(&findings, &known.standing);
         for (path, error) in &findings.unreadable {
             if known.standing.apart.get(path) != Some(&Apart::Unreadable) {
                 self.watch.status.problem(&format!("{path}: {error}; what the copy has there is left alone"));
@@ -412,7 +414,7 @@ impl Weighing<'_, '_> {
     }
 
     /// What mounts hide is left alone, and held by a plan of its own unless one has been rejected for it.
-    fn hidden(&mut self, findings: &Findings) {
+    fn hidden(&mut self, findings: &Findings, before: &Standing) {
         let rejected = |path: &RelPath| {
             self.plans.rejected.iter().any(|plan| plan.kind == Kind::Mount && plan.covers(path))
         };
@@ -432,7 +434,7 @@ impl Weighing<'_, '_> {
             .iter()
             .map(|(path, _)| (path.clone(), self.journal.known_within(path).unwrap_or(1).max(1)))
             .collect();
-        let fresh = self.plans.held.iter().all(|plan| plan.kind != Kind::Mount);
+        let fresh = undecided.iter().any(|(path, _)| before.apart.get(path) != Some(&Apart::Hidden));
         let held = self.hold(Kind::Mount, format!("{first}: {why}{more}"), None, paths);
         if fresh {
             self.watch.status.problem(&format!(

@@ -76,7 +76,7 @@ impl Learning {
     fn work(&self, queue: &Receiver<RelPath>, stop: &AtomicBool) {
         while let Ok(dir) = queue.recv() {
             match self.learn(&dir, stop) {
-                Ok(()) if dir.is_root() && self.forget && !stop.load(Ordering::Relaxed) => {
+                Ok(()) if dir.is_root() && !stop.load(Ordering::Relaxed) => {
                     self.desk.leave(|state| state.learned = true);
                 }
                 Ok(()) => {}
@@ -131,6 +131,10 @@ impl Learning {
         }
         if !stop.load(Ordering::Relaxed) {
             self.journal.take(&notes)?;
+            // A plan is only done with once nothing of it could come back.
+            if dir.is_root() {
+                self.journal.sync()?;
+            }
         }
         Ok(())
     }

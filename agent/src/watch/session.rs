@@ -26,6 +26,7 @@ use crate::control::picture::Reconcile;
 use crate::guard::{Guard, Occasion, Verdict};
 use crate::journal::{Item, Journal, Mounted, Note, ServerSeen};
 use crate::pending::Batch;
+use crate::plan::Plan;
 use crate::plan::store::Stamp;
 use crate::push::{hello, place};
 use crate::run::{open, remote};
@@ -53,6 +54,8 @@ pub(super) struct Continuity {
     pub(super) weighed: Option<Instant>,
     /// Entries that the next comparison deletes, those that were approved aside.
     pub(super) planned: u64,
+    /// Plans that were approved and are not carried out yet.
+    pub(super) approved: Vec<Plan>,
     /// What is missing, by inode number: it may stand under another name.
     pub(super) gone: HashMap<u64, (RelPath, Item)>,
 }
@@ -319,7 +322,7 @@ impl Trunk<'_, '_> {
                     None
                 }
                 Next::Learned => {
-                    self.watch.carried_out();
+                    self.learned();
                     None
                 }
                 Next::Look { mounts_changed } => self.look(mounts_changed),
@@ -328,6 +331,15 @@ impl Trunk<'_, '_> {
             if let Some(end) = end {
                 return end;
             }
+        }
+    }
+
+    /// The inventory has followed a comparison of everything, and is on the disk.
+    fn learned(&mut self) {
+        let known = self.journal.known().ok();
+        self.watch.picture(|picture| picture.known_entries = known);
+        if self.known.standing.held.is_none() {
+            self.watch.carried_out(std::mem::take(&mut self.known.approved));
         }
     }
 

@@ -102,6 +102,7 @@ impl Trunk<'_, '_> {
     /// Entries that the copy loses by this, as far as they are known.
     fn entries_of(&self, work: &Work) -> u64 {
         match work {
+            Work::Remove(path) if self.known.approved.iter().any(|plan| plan.covers(path)) => 0,
             Work::Remove(path) => self.journal.known_within(path).unwrap_or(1),
             Work::Compare(dir) => Findings::of(self.root, dir, &self.watch.invocation.rules, &self.journal)
                 .map_or(0, |findings| findings.entries()),
