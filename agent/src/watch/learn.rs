@@ -12,6 +12,7 @@ use driftless_proto::model::filter::Rules;
 use driftless_proto::model::path::RelPath;
 
 use super::desk::Desk;
+use super::session::Trunk;
 use super::status::Status;
 use crate::guard::survey::{Sight, SurveyError, survey};
 use crate::journal::{Item, Journal, Mounted, Note};
@@ -69,6 +70,31 @@ impl Drop for Learner {
             // One that panicked has said so.
             thread.join().ok();
         }
+    }
+}
+
+impl Trunk<'_, '_> {
+    /// The inventory has followed a comparison of everything, and is on the disk.
+    pub(super) fn learned(&mut self) {
+        let known = self.journal.known().ok();
+        self.watch.picture(|picture| picture.known_entries = known);
+        if self.known.standing.held.is_none() {
+            self.watch.carried_out(std::mem::take(&mut self.known.approved));
+        }
+    }
+
+    /// What keeps the inventory: it leaves alone what both ends leave alone, and forgets what is missing only where
+    /// its deletion has left.
+    pub(super) fn learner(&self) -> std::io::Result<Learner> {
+        let rules = self.known.standing.rules(&self.watch.invocation.rules, &RelPath::root());
+        Learner::start(Learning {
+            root: self.root.clone(),
+            journal: Arc::clone(&self.journal),
+            rules: rules.unwrap_or_else(|_| self.watch.invocation.rules.clone()),
+            forget: self.watch.invocation.options.delete && self.known.standing.held.is_none(),
+            desk: Arc::clone(&self.watch.desk),
+            status: Arc::clone(&self.watch.status),
+        })
     }
 }
 

@@ -334,29 +334,6 @@ impl Trunk<'_, '_> {
         }
     }
 
-    /// The inventory has followed a comparison of everything, and is on the disk.
-    fn learned(&mut self) {
-        let known = self.journal.known().ok();
-        self.watch.picture(|picture| picture.known_entries = known);
-        if self.known.standing.held.is_none() {
-            self.watch.carried_out(std::mem::take(&mut self.known.approved));
-        }
-    }
-
-    /// What keeps the inventory: it leaves alone what both ends leave alone, and forgets what is missing only where
-    /// its deletion has left.
-    fn learner(&self) -> std::io::Result<Learner> {
-        let rules = self.known.standing.rules(&self.watch.invocation.rules, &RelPath::root());
-        Learner::start(super::learn::Learning {
-            root: self.root.clone(),
-            journal: Arc::clone(&self.journal),
-            rules: rules.unwrap_or_else(|_| self.watch.invocation.rules.clone()),
-            forget: self.watch.invocation.options.delete && self.known.standing.held.is_none(),
-            desk: Arc::clone(&self.watch.desk),
-            status: Arc::clone(&self.watch.status),
-        })
-    }
-
     /// Waits for the next thing to do. Everything that takes longer than a look is done by the caller, without the lock.
     fn next(&mut self) -> Next {
         let mut state = self.watch.desk.lock();
@@ -403,10 +380,10 @@ impl Trunk<'_, '_> {
 
     /// Looks at a batch and sends it, unless the guard's verdict has changed.
     fn batch(&mut self, tasks: &Tasks, batch: &Batch) -> Option<End> {
-        if self.stirs(batch) {
-            if let Some(end) = self.weigh() {
-                return Some(self.put_back(batch, end));
-            }
+        if self.stirs(batch)
+            && let Some(end) = self.weigh()
+        {
+            return Some(self.put_back(batch, end));
         }
         let delete = self.watch.invocation.options.delete && self.known.standing.held.is_none();
         let scan = Scan {
@@ -418,10 +395,11 @@ impl Trunk<'_, '_> {
             restless: self.watch.desk.lock().restless(batch),
         };
         let scanned = scan.look(batch);
-        if delete && scanned.deletes() {
-            if let Some(end) = self.brake(&scanned) {
-                return Some(self.put_back(batch, end));
-            }
+        if delete
+            && scanned.deletes()
+            && let Some(end) = self.brake(&scanned)
+        {
+            return Some(self.put_back(batch, end));
         }
         self.send(tasks, batch.id, batch.since, scanned);
         None

@@ -90,10 +90,8 @@ impl Trunk<'_, '_> {
             let mut brake = self.watch.brake();
             brake.wants_a_look(pending, known) || brake.holds(pending, known, now).is_some()
         };
-        if look {
-            if let Some(end) = self.weigh() {
-                return Some(end);
-            }
+        if look && let Some(end) = self.weigh() {
+            return Some(end);
         }
         self.watch.brake().left(pending, now);
         None
