@@ -6,10 +6,12 @@
 //! * [`events`], [`stats`]: what inotifywait(1) and inotifywatch(1) do, with a command line of their own.
 //! * [`report`], [`progress`]: what the operator sees meanwhile, in rsync's words and formats.
 //! * [`password`], [`state`]: what the agent knows between runs.
+//! * [`plan`], [`control`]: what the operator decides about a watch, and what a watch tells.
 
 pub mod cli;
 pub mod connect;
 pub mod console;
+pub mod control;
 mod copy;
 pub mod events;
 pub mod exit;
@@ -19,6 +21,7 @@ mod list;
 mod local;
 pub mod password;
 pub mod pending;
+pub mod plan;
 pub mod progress;
 mod pull;
 mod push;

@@ -3,15 +3,20 @@
 use std::io::Write;
 use std::process::ExitCode;
 
+use driftless_agent::cli::operate::What;
 use driftless_agent::exit::Exit;
-use driftless_agent::{cli, run};
+use driftless_agent::{cli, control, plan, run};
 
 fn main() -> ExitCode {
     if let Some(code) = run::inotify_tools(std::env::args_os()) {
         return code.into();
     }
-    let exit = match cli::parse(std::env::args_os()) {
-        Ok(invocation) => run::run(invocation),
+    let exit = match cli::read(std::env::args_os()) {
+        Ok(cli::Request::Run(invocation)) => run::run(*invocation),
+        Ok(cli::Request::Operate(operate)) => match operate.what {
+            What::Plan(act) => plan::run(&act, operate.state_dir.as_deref()),
+            What::Status(json) => control::run(json, operate.state_dir.as_deref()),
+        },
         Err(usage) if usage.exit == Exit::Ok => {
             // Nobody may be listening any more (`--help | head`); that is not our failure.
             std::io::stdout().write_all(usage.message.as_bytes()).ok();

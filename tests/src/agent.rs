@@ -238,6 +238,28 @@ impl Agent {
         self.run("pull", options, &[&self.remote(remote), &dest])
     }
 
+    /// Runs a command about the watches of this agent, `plan` or `status`, and waits for its end.
+    #[must_use]
+    pub fn operate(&self, command: &str) -> Outcome {
+        let mut driftless = Command::new(program("driftless"));
+        driftless.args(command.split_whitespace()).arg("--state-dir").arg(self.home.join("state"));
+        Outcome::of(&mut driftless, "")
+    }
+
+    /// The id of the only plan in this state, once there is one.
+    ///
+    /// # Panics
+    /// When patience runs out.
+    #[must_use]
+    pub fn plan(&self, state: &str) -> String {
+        eventually(format!("there is one plan, {state}"), || {
+            let list = self.operate("plan list").stdout;
+            let mut plans = list.lines().filter(|line| line.split_whitespace().nth(2) == Some(state));
+            let id = plans.next()?.split_whitespace().next()?.to_owned();
+            plans.next().is_none().then_some(id)
+        })
+    }
+
     /// Starts a command and leaves it running.
     ///
     /// # Panics

@@ -3,6 +3,7 @@
 //! One program, so that everything links once and no file is forgotten. Topic by topic; the world in which it all
 //! happens is the library beside it.
 
+mod brakes;
 mod commands;
 mod delta;
 mod durability;
@@ -11,10 +12,13 @@ mod faults;
 mod grpc;
 mod house;
 mod inotify_tools;
+mod offline;
 mod operands;
+mod plans;
 mod push_pull;
 mod refusals;
 mod restoring;
+mod status;
 mod strangers;
 mod tutorial;
 mod watch_faults;

@@ -1,6 +1,7 @@
 //! The command line: what was typed becomes one [`Invocation`], or one line that says why not.
 
 pub mod operand;
+pub mod operate;
 pub mod options;
 pub mod refused;
 
@@ -14,8 +15,10 @@ use driftless_proto::model::filter::Rules;
 use driftless_proto::model::options::Options;
 
 use crate::exit::Exit;
+use crate::guard::brake::{self, Limit};
 use crate::watcher::Choice;
 use operand::{Place, Remote};
+use operate::Operate;
 
 /// The port of driftlessd where neither the operand nor `--port` says otherwise.
 pub const DEFAULT_PORT: u16 = 8730;
@@ -68,6 +71,17 @@ pub struct Invocation {
     pub state_dir: Option<PathBuf>,
     /// `--engine`: how changes are found. Of a watch only.
     pub engine: Choice,
+    /// `--brake`, of a watch; `None` for `off`.
+    pub brake: Option<Limit>,
+}
+
+/// What was asked for.
+#[derive(Clone, Debug)]
+pub enum Request {
+    /// A run between two places.
+    Run(Box<Invocation>),
+    /// A command about watches of this host.
+    Operate(Operate),
 }
 
 impl Invocation {
@@ -140,6 +154,20 @@ struct Connection {
     /// Where the agent keeps its journal and identity
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
+    /// Hold deletions of a watch beyond N entries and P percent of the copy; off for none [default: 1000:50%]
+    #[arg(long, value_name = "N:P%|off", value_parser = limit, allow_hyphen_values = true)]
+    brake: Option<Typed>,
+}
+
+/// What was typed for a brake.
+#[derive(Clone, Copy, Debug)]
+enum Typed {
+    Limit(Limit),
+    Off,
+}
+
+fn limit(typed: &str) -> Result<Typed, String> {
+    if typed == "off" { Ok(Typed::Off) } else { typed.parse().map(Typed::Limit) }
 }
 
 /// What is shown meanwhile.
@@ -207,7 +235,7 @@ fn clap_command() -> ClapCommand {
         .after_help(ALSO)
         .subcommand_required(true)
         .propagate_version(true);
-    COMMANDS.iter().fold(top, |top, &(name, about, operands)| {
+    let top = COMMANDS.iter().fold(top, |top, &(name, about, operands)| {
         let command = ClapCommand::new(name)
             .override_usage(format!("driftless {name} [options] {operands}"))
             // As in rsync(1) a flag may be repeated, and -h is one (help only on its own: see `parse`).
@@ -226,11 +254,20 @@ fn clap_command() -> ClapCommand {
         // After `augment_args`, which would put its own first line here.
         let command = command.about(about).after_help(AFTER_HELP);
         top.subcommand(refused::add(command))
-    })
+    });
+    operate::add(top)
+}
+
+/// Reads the command line of a run, program name first.
+pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, Usage> {
+    match read(args)? {
+        Request::Run(invocation) => Ok(*invocation),
+        Request::Operate(_) => Err(Usage::new(Exit::Usage, "not a run")),
+    }
 }
 
 /// Reads a command line, program name first.
-pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, Usage> {
+pub fn read(args: impl IntoIterator<Item = OsString>) -> Result<Request, Usage> {
     let mut args: Vec<OsString> = args.into_iter().collect();
     if args.len() == 3 && args[2] == "-h" {
         args[2] = "--help".into();
@@ -239,10 +276,14 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, Usa
     let Some((name, matches)) = matches.subcommand() else {
         return Err(Usage::new(Exit::Usage, "a command is missing (see driftless --help)"));
     };
+    if let Some(operate) = operate::read(name, matches) {
+        return operate.map(Request::Operate);
+    }
     if let Some(message) = refused::first(matches) {
         return Err(Usage::new(Exit::Unsupported, message));
     }
-    invocation(name, matches).map_err(|usage| match usage.exit {
+    let run = invocation(name, matches).map(|invocation| Request::Run(Box::new(invocation)));
+    run.map_err(|usage| match usage.exit {
         Exit::Usage => Usage::new(Exit::Usage, format!("{} (see driftless {name} --help)", usage.message)),
         _ => usage,
     })
@@ -284,6 +325,9 @@ fn invocation(name: &str, matches: &ArgMatches) -> Result<Invocation, Usage> {
             "--progress, --stats and --timeout are for runs that end; a watch shows its state by itself";
         return Err(Usage::new(Exit::Unsupported, text));
     }
+    if command != Command::Watch && connection.brake.is_some() {
+        return Err(bad("--brake is for watch only; every other command obeys --delete as it is"));
+    }
     if command == Command::Watch && !options.recursive {
         return Err(bad("watch needs --recursive (-r), as in -a"));
     }
@@ -312,6 +356,11 @@ fn invocation(name: &str, matches: &ArgMatches) -> Result<Invocation, Usage> {
         password_file: connection.password_file.clone(),
         timeout: connection.timeout.filter(|&s| s > 0).map(|s| Duration::from_secs(s.into())),
         state_dir: connection.state_dir.clone(),
+        brake: match connection.brake {
+            None => Some(brake::DELETIONS),
+            Some(Typed::Limit(limit)) => Some(limit),
+            Some(Typed::Off) => None,
+        },
         trust: trust(connection)?,
         engine: engine.map(|(_, choice)| *choice).unwrap_or_default(),
     })

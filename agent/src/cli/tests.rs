@@ -48,7 +48,7 @@ fn an_engine_is_known_by_its_name_and_inotify_is_not_forced_where_none_is() {
 
 #[test]
 fn bad_usage_is_one_line_with_exit_code_1() {
-    let table: [(&[&str], &str); 39] = [
+    let table: [(&[&str], &str); 42] = [
         (&[], "subcommand"),
         (&["fly"], "fly"),
         (&["push"], "operands are missing"),
@@ -88,6 +88,9 @@ fn bad_usage_is_one_line_with_exit_code_1() {
         (&["push", "--exclude-from=-", "--include-from=-", "a", "h::m"], "standard input"),
         (&["push", "--password-file=-", "--exclude-from=-", "a", "h::m"], "standard input"),
         (&["push", "--verbose=3", "a", "h::m"], "--verbose"),
+        (&["push", "-a", "--brake=off", "a", "h::m"], "--brake is for watch only"),
+        (&["watch", "-a", "--brake=5", "a", "h::m"], "expected N:P%"),
+        (&["plan", "approve", "everything"], "eight hexadecimal digits"),
     ];
     for (args, want) in table {
         let usage = line(args).expect_err(&args.join(" "));

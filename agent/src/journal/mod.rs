@@ -5,7 +5,9 @@
 //!
 //! Touches: its own file. Never: the source, the network.
 
+mod inventory;
 mod row;
+mod tables;
 #[cfg(test)]
 mod tests;
 
@@ -23,8 +25,11 @@ use driftless_proto::model::digest::{Digest, Group};
 use driftless_proto::model::entry::Entry;
 use driftless_proto::model::path::RelPath;
 use redb::{Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata};
-use redb::{ReadOnlyTable, Table, TableDefinition, WriteTransaction};
+use redb::{ReadOnlyTable, TableDefinition, WriteTransaction};
 use rustix::fs::{CWD, Mode, OFlags};
+
+pub use inventory::{Inventory, Item, Mounted};
+use tables::Tables;
 
 /// Memory that one journal may use for its pages: some 20,000 rows.
 const CACHE_BYTES: usize = 3 * 1024 * 1024;
@@ -82,6 +87,8 @@ pub struct Record {
 pub enum Note {
     /// This is durable at the server.
     Recorded(RelPath, Record),
+    /// The copy holds this.
+    Seen(RelPath, Item),
     /// Nothing stands there or beneath it.
     Removed(RelPath),
     /// What stood at the first path stands at the second.
@@ -158,8 +165,7 @@ impl Journal {
     /// Makes the tables of a new file; calls a file of another form damaged.
     fn check_format(&self) -> Result<(), JournalError> {
         self.write(Durability::Immediate, |txn| {
-            txn.open_table(ROWS)?;
-            txn.open_table(GROUPS)?;
+            Tables::open(txn)?.fill_inventory()?;
             let mut meta = txn.open_table(META)?;
             let form = meta.get(&b"format"[..])?.map(|value| value.value().to_vec());
             match form {
@@ -198,23 +204,7 @@ impl Journal {
     /// # Errors
     /// When the file cannot be written; then none was taken.
     pub fn take(&self, notes: &[Note]) -> Result<(), JournalError> {
-        self.change(|rows, groups| {
-            for note in notes {
-                match note {
-                    Note::Recorded(path, record) => record_row(rows, groups, path, record)?,
-                    Note::Removed(path) => {
-                        remove_below(rows, path)?;
-                        remove_below(groups, path)?;
-                    }
-                    Note::Renamed(from, to) if from.is_within(to) || to.is_within(from) => {}
-                    Note::Renamed(from, to) => {
-                        rename(rows, from, to)?;
-                        rename(groups, from, to)?;
-                    }
-                }
-            }
-            Ok(())
-        })
+        self.change(|tables| notes.iter().try_for_each(|note| tables.take(note)))
     }
 
     /// Records what was acked, all at once.
@@ -222,19 +212,17 @@ impl Journal {
     /// # Errors
     /// When the file cannot be written; then nothing was recorded.
     pub fn record(&self, acked: &[(RelPath, Record)]) -> Result<(), JournalError> {
-        self.change(|rows, groups| {
-            acked.iter().try_for_each(|(path, record)| record_row(rows, groups, path, record))
-        })
+        self.change(|tables| acked.iter().try_for_each(|(path, record)| tables.record(path, record)))
     }
 
-    /// Forgets one path.
+    /// Forgets what was sent of one path; what the copy holds stays known.
     ///
     /// # Errors
     /// When the file cannot be written.
     pub fn remove(&self, path: &RelPath) -> Result<(), JournalError> {
-        self.change(|rows, groups| {
-            rows.remove(path.as_bytes())?;
-            groups.remove(path.as_bytes())?;
+        self.change(|tables| {
+            tables.rows.remove(path.as_bytes())?;
+            tables.groups.remove(path.as_bytes())?;
             Ok(())
         })
     }
@@ -244,10 +232,7 @@ impl Journal {
     /// # Errors
     /// When the file cannot be written.
     pub fn remove_below(&self, path: &RelPath) -> Result<(), JournalError> {
-        self.change(|rows, groups| {
-            remove_below(rows, path)?;
-            remove_below(groups, path)
-        })
+        self.change(|tables| tables.remove_below(path))
     }
 
     /// What is known of `from`, and of everything beneath it, is from now on known of `to`; what was known there
@@ -256,13 +241,7 @@ impl Journal {
     /// # Errors
     /// When the file cannot be written; then nothing was renamed.
     pub fn rename(&self, from: &RelPath, to: &RelPath) -> Result<(), JournalError> {
-        if from.is_within(to) || to.is_within(from) {
-            return Ok(());
-        }
-        self.change(|rows, groups| {
-            rename(rows, from, to)?;
-            rename(groups, from, to)
-        })
+        self.change(|tables| tables.rename(from, to))
     }
 
     /// Rows in all.
@@ -341,7 +320,6 @@ impl Drop for Journal {
 // === transactions ===
 
 type ReadTable = ReadOnlyTable<Bytes, Bytes>;
-type WriteTable<'a> = Table<'a, Bytes, Bytes>;
 
 impl Journal {
     fn read<T>(
@@ -357,11 +335,11 @@ impl Journal {
 
     fn change(
         &self,
-        act: impl FnOnce(&mut WriteTable<'_>, &mut WriteTable<'_>) -> Result<(), redb::Error>,
+        act: impl FnOnce(&mut Tables<'_>) -> Result<(), redb::Error>,
     ) -> Result<(), JournalError> {
         let due = self.synced.lock().is_ok_and(|synced| synced.elapsed() >= SYNC_EVERY);
         let durability = if due { Durability::Immediate } else { Durability::None };
-        self.write(durability, |txn| act(&mut txn.open_table(ROWS)?, &mut txn.open_table(GROUPS)?))
+        self.write(durability, |txn| act(&mut Tables::open(txn)?))
     }
 
     fn write(
@@ -397,57 +375,6 @@ impl Journal {
             Ok(())
         })
     }
-}
-
-fn record_row(
-    rows: &mut Table<'_, Bytes, Bytes>,
-    groups: &mut Table<'_, Bytes, Bytes>,
-    path: &RelPath,
-    record: &Record,
-) -> Result<(), redb::Error> {
-    rows.insert(path.as_bytes(), &*row::encode(record))?;
-    if record.groups.is_empty() {
-        groups.remove(path.as_bytes())?;
-    } else {
-        groups.insert(path.as_bytes(), record.groups.as_flattened())?;
-    }
-    Ok(())
-}
-
-fn remove_below(table: &mut WriteTable<'_>, path: &RelPath) -> Result<(), redb::Error> {
-    if path.is_root() {
-        table.retain(|_, _| false)?;
-        return Ok(());
-    }
-    table.remove(path.as_bytes())?;
-    let (first, end) = beneath(path);
-    table.retain_in(&*first..&*end, |_, _| false)?;
-    Ok(())
-}
-
-fn rename(table: &mut WriteTable<'_>, from: &RelPath, to: &RelPath) -> Result<(), redb::Error> {
-    remove_below(table, to)?;
-    let mut moved = Vec::new();
-    let mut take = |key: &[u8], value: &[u8]| {
-        moved.push(([to.as_bytes(), &key[from.as_bytes().len()..]].concat(), value.to_vec()));
-    };
-    if let Some(value) = table.remove(from.as_bytes())? {
-        take(from.as_bytes(), value.value());
-    }
-    let (first, end) = beneath(from);
-    for row in table.extract_from_if(&*first..&*end, |_, _| true)? {
-        let (key, value) = row?;
-        take(key.value(), value.value());
-    }
-    for (key, value) in moved {
-        table.insert(&*key, &*value)?;
-    }
-    Ok(())
-}
-
-/// The range of keys of everything strictly beneath a directory: `0` is the byte after `/`.
-fn beneath(dir: &RelPath) -> (Vec<u8>, Vec<u8>) {
-    ([dir.as_bytes(), b"/"].concat(), [dir.as_bytes(), b"0"].concat())
 }
 
 /// The file of one source, module and path: lengths keep apart what reads the same when joined.

@@ -68,13 +68,20 @@ pub(super) fn decode_groups(bytes: &[u8]) -> Vec<Group> {
 }
 
 pub(super) fn encode_identity(identity: &Identity) -> Vec<u8> {
-    [identity.dev, identity.ino, identity.fsid].iter().flat_map(|number| number.to_le_bytes()).collect()
+    let Identity { dev, ino, fsid, born } = identity;
+    let mut out: Vec<u8> = [dev, ino, fsid].iter().flat_map(|number| number.to_le_bytes()).collect();
+    if let Some(born) = born {
+        put_time(&mut out, *born);
+    }
+    out
 }
 
+/// One that was written before there was a time of birth in it has none.
 pub(super) fn decode_identity(bytes: &[u8]) -> Option<Identity> {
     let mut rest = Reader(bytes);
-    let identity = Identity { dev: rest.u64()?, ino: rest.u64()?, fsid: rest.u64()? };
-    rest.0.is_empty().then_some(identity)
+    let (dev, ino, fsid) = (rest.u64()?, rest.u64()?, rest.u64()?);
+    let born = if rest.0.is_empty() { None } else { Some(rest.time()?) };
+    rest.0.is_empty().then_some(Identity { dev, ino, fsid, born })
 }
 
 pub(super) fn encode_server(server: &ServerSeen) -> Vec<u8> {
@@ -91,7 +98,7 @@ pub(super) fn decode_server(bytes: &[u8]) -> Option<ServerSeen> {
     Some(ServerSeen { module_id: module_id.to_vec(), boot_epoch: boot_epoch.to_vec() })
 }
 
-fn put_time(out: &mut Vec<u8>, time: Time) {
+pub(super) fn put_time(out: &mut Vec<u8>, time: Time) {
     out.extend(time.sec.to_le_bytes());
     out.extend(time.nsec.to_le_bytes());
 }
@@ -121,7 +128,7 @@ fn put_kind(out: &mut Vec<u8>, kind: &Kind) {
 }
 
 /// What is left to read.
-struct Reader<'a>(&'a [u8]);
+pub(super) struct Reader<'a>(pub(super) &'a [u8]);
 
 impl Reader<'_> {
     fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
@@ -130,7 +137,7 @@ impl Reader<'_> {
         Some(*now)
     }
 
-    fn u8(&mut self) -> Option<u8> {
+    pub(super) fn u8(&mut self) -> Option<u8> {
         self.array().map(|[byte]| byte)
     }
 
@@ -138,11 +145,11 @@ impl Reader<'_> {
         self.array().map(u32::from_le_bytes)
     }
 
-    fn u64(&mut self) -> Option<u64> {
+    pub(super) fn u64(&mut self) -> Option<u64> {
         self.array().map(u64::from_le_bytes)
     }
 
-    fn time(&mut self) -> Option<Time> {
+    pub(super) fn time(&mut self) -> Option<Time> {
         let time = Time { sec: self.array().map(i64::from_le_bytes)?, nsec: self.u32()? };
         (time.nsec < 1_000_000_000).then_some(time)
     }

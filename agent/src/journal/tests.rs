@@ -35,7 +35,7 @@ fn open(dir: &TempDir) -> Journal {
 fn what_was_recorded_is_there_after_a_restart() {
     let dir = tempfile::tempdir().expect("tempdir");
     let large = Record { groups: vec![[7; 32], [9; 32]], ..record(2) };
-    let identity = Identity { dev: 1, ino: 2, fsid: u64::MAX };
+    let identity = Identity { dev: 1, ino: 2, fsid: u64::MAX, born: Some(Time { sec: -1, nsec: 5 }) };
     let server = ServerSeen { module_id: b"m\xff".to_vec(), boot_epoch: b"9".to_vec() };
     {
         let journal = open(&dir);
@@ -87,6 +87,60 @@ fn a_subtree_is_forgotten_and_renamed_as_one_and_nothing_else_is() {
     assert_eq!(known(), ["d-", "d-/x", "d0"]);
     journal.remove_below(&RelPath::root()).expect("remove");
     assert_eq!(journal.count().expect("count"), 0);
+}
+
+fn item(ino: u64, dir: bool) -> Item {
+    Item { dir, mounted: false, ino, born: None, size: 7, mtime: Time { sec: 1, nsec: 2 } }
+}
+
+#[test]
+fn the_inventory_follows_what_is_removed_and_renamed() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let journal = open(&dir);
+    let born = Some(Time { sec: 9, nsec: 8 });
+    let seen = [
+        ("d", item(1, true)),
+        ("d-", Item { born, ..item(2, false) }),
+        ("d/x", item(3, true)),
+        ("d/x/y", item(4, false)),
+        ("d0", Item { mounted: true, ..item(5, true) }),
+    ];
+    let notes: Vec<Note> = seen.iter().map(|(path, item)| Note::Seen(p(path), *item)).collect();
+    journal.take(&notes).expect("take");
+    let all = |below: &RelPath| -> Vec<(RelPath, Item)> {
+        journal.inventory(below).expect("range").map(|item| item.expect("item")).collect()
+    };
+    // In the order of bytes, in which what is beneath a directory is in one piece but not right behind it.
+    assert_eq!(all(&RelPath::root()), seen.map(|(path, item)| (p(path), item)));
+    assert_eq!(all(&p("d")), [(p("d/x"), seen[2].1), (p("d/x/y"), seen[3].1)]);
+    assert_eq!(journal.known_within(&p("d")).expect("count"), 3);
+    assert_eq!(journal.known_within(&p("nothing")).expect("count"), 0);
+    journal.take(&[Note::Renamed(p("d"), p("e")), Note::Removed(p("e/x"))]).expect("take");
+    assert_eq!(journal.item(&p("e")).expect("item"), Some(seen[0].1));
+    assert_eq!(journal.item(&p("d/x")).expect("item"), None);
+    assert_eq!(journal.known().expect("count"), 3);
+}
+
+#[test]
+fn a_journal_from_before_there_was_an_inventory_is_read() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let file = {
+        let journal = open(&dir);
+        journal.record(&[(p("d/f"), record(7))]).expect("record");
+        journal.path.clone()
+    };
+    let db = Database::create(&file).expect("db");
+    let txn = db.begin_write().expect("txn");
+    txn.delete_table(inventory::INVENTORY).expect("delete");
+    let old_identity = [1_u64, 2, 3].map(u64::to_le_bytes).concat();
+    txn.open_table(META).expect("meta").insert(&b"root"[..], &*old_identity).expect("insert");
+    txn.commit().expect("commit");
+    drop(db);
+    let journal = open(&dir);
+    assert_eq!(journal.get(&p("d/f")).expect("get"), Some(record(7)));
+    assert_eq!(journal.item(&p("d/f")).expect("item").map(|item| item.ino), Some(7));
+    let identity = journal.root_identity().expect("meta");
+    assert_eq!(identity, Some(Identity { dev: 1, ino: 2, fsid: 3, born: None }));
 }
 
 #[test]
@@ -191,5 +245,6 @@ proptest! {
         row::decode_groups(&bytes);
         row::decode_identity(&bytes);
         row::decode_server(&bytes);
+        inventory::decode(&bytes);
     }
 }

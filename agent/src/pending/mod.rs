@@ -165,6 +165,12 @@ impl Pending {
         self.len() == 0
     }
 
+    /// When the oldest of what waits was first heard of. Looks at every mark.
+    #[must_use]
+    pub fn oldest(&self) -> Option<Instant> {
+        self.marks.values().map(|mark| mark.first).chain(self.held.oldest()).min()
+    }
+
     /// The earliest time at which [`Pending::take`] may have something. It may turn out to have nothing yet, when
     /// a mark has been put off meanwhile; then this gives a later time.
     #[must_use]

@@ -40,6 +40,10 @@ impl Held {
         self.waiting.clear();
     }
 
+    pub(super) fn oldest(&self) -> Option<Instant> {
+        self.waiting.front().map(|w| w.first)
+    }
+
     pub(super) fn due(&self) -> Option<Instant> {
         self.waiting.front().map(|w| w.due)
     }

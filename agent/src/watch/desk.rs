@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use driftless_proto::model::path::RelPath;
 use driftless_proto::model::problem::{Problem, ProblemClass};
@@ -39,6 +39,14 @@ pub(super) struct State {
     pub(super) unwatched: BTreeMap<RelPath, String>,
     /// How the comparison of everything ended, once it has.
     pub(super) compared: Option<bool>,
+    /// Directories whose comparison came to its end well: the inventory is to follow.
+    pub(super) learn: Vec<RelPath>,
+    /// The inventory has followed the comparison of everything.
+    pub(super) learned: bool,
+    /// Something was mounted or unmounted on this host.
+    pub(super) mounts_changed: bool,
+    /// The last problem of a path, and when it was.
+    pub(super) last_problem: Option<(String, SystemTime)>,
     /// The operator wants to stop.
     pub(super) stop: bool,
     /// When something was last acknowledged.
@@ -56,6 +64,9 @@ struct Failures {
 
 /// Stands for what belongs to no batch: the first comparison, and paths that failed by themselves.
 pub(super) const NO_BATCH: u64 = u64::MAX;
+
+/// Stands for the renames that happened while nobody watched.
+pub(super) const RENAMES: u64 = u64::MAX - 1;
 
 /// A batch on its way.
 pub(super) struct InFlight {
@@ -283,9 +294,14 @@ impl State {
         }
     }
 
-    /// When the oldest change that is not durable was first heard of.
+    /// When the oldest change on its way was first heard of.
     pub(super) fn oldest(&self) -> Option<Instant> {
         self.batches.values().map(|flight| flight.since).min()
+    }
+
+    /// When the oldest change that is not durable was first heard of, whether it is on its way or waits.
+    pub(super) fn oldest_pending(&self) -> Option<Instant> {
+        self.oldest().into_iter().chain(self.pending.oldest()).min()
     }
 
     /// Tasks on their way.

@@ -3,15 +3,20 @@
 //! The trunk of one session reads as the algorithm: take what has settled, look at it, ask the guard, send it, book
 //! what is acknowledged. Around it: reconnect with back-off, and start over when the root went away and came back.
 
+mod booking;
 mod desk;
+mod hold;
+mod learn;
 mod recorder;
+mod renamed;
 mod scan;
 mod session;
 mod status;
+mod weigh;
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use driftless_proto::disk::{Root, Style};
@@ -24,7 +29,13 @@ use crate::cli::Invocation;
 use crate::cli::operand::{Local, Place};
 use crate::connect::{ConnectError, Server};
 use crate::console::Console;
+use crate::control::Control;
+use crate::control::picture::Picture;
 use crate::exit::Exit;
+use crate::guard::brake::Brake;
+use crate::guard::mounts::Mounts;
+use crate::plan::{Store, Watched};
+use crate::push::place;
 use crate::run::{remote, server, signalled};
 use crate::state::StateDir;
 use crate::watcher::Watcher;
@@ -49,6 +60,12 @@ struct Watch<'a> {
     prefix: RelPath,
     desk: Arc<Desk>,
     status: Arc<Status>,
+    /// What is held, and what was decided about it.
+    plans: Store,
+    /// Names this watch in plans and to `driftless status`.
+    watched: Watched,
+    brake: Mutex<Brake>,
+    picture: Arc<Mutex<Picture>>,
     last_epoch: u64,
     /// The server has let us in once: a refusal from then on may pass.
     was_connected: bool,
@@ -60,6 +77,8 @@ enum RootEnd {
     Stop,
     /// It is gone, for this reason.
     Gone(String),
+    /// It is to be watched anew.
+    Rearm,
     /// It cannot go on.
     Failed(Exit),
 }
@@ -91,6 +110,15 @@ impl<'a> Watch<'a> {
         };
         let status = Arc::new(Status::new(invocation.verbosity < 0));
         let desk = Arc::new(Desk::default());
+        let plans = Store::open(state.path()).map_err(|e| file(&e))?;
+        let remote = remote(invocation.dest.as_ref())?;
+        let path = place(remote).path;
+        let watched = hold::watched(&source, &server.address(), remote.module.as_bytes(), path.as_bytes());
+        let picture = Picture {
+            source: watched.source.clone(),
+            destination: watched.destination.clone(),
+            ..Picture::default()
+        };
         Ok(Self {
             invocation,
             console,
@@ -101,6 +129,10 @@ impl<'a> Watch<'a> {
             prefix,
             desk,
             status,
+            plans,
+            watched,
+            brake: Mutex::new(Brake::new(invocation.brake)),
+            picture: Arc::new(Mutex::new(picture)),
             last_epoch: 0,
             was_connected: false,
         })
@@ -112,7 +144,8 @@ impl<'a> Watch<'a> {
             signalled().await;
             desk.leave(|state| state.stop = true);
         });
-        let mut first = true;
+        let _control = self.control();
+        let (mut first, mut told) = (true, false);
         loop {
             let root = match Root::open(&self.source, Style::default()) {
                 Ok(root) => root,
@@ -120,20 +153,29 @@ impl<'a> Watch<'a> {
                     self.status.problem(&format!("{}: {error}", self.source.display()));
                     return Exit::Partial;
                 }
-                Err(_) => {
+                Err(error) => {
+                    if !std::mem::replace(&mut told, true) {
+                        let why = format!("{}: {error}", self.source.display());
+                        let plan = self.hold_gone(&why);
+                        self.status.problem(&format!(
+                            "{why}; waiting for it to come back{}",
+                            hold::hint(plan.as_deref())
+                        ));
+                    }
                     if self.rest(LOOK_FOR_ROOT) {
                         return Exit::Ok;
                     }
                     continue;
                 }
             };
-            first = false;
+            (first, told) = (false, false);
             match self.one_root(&root) {
                 RootEnd::Stop => return Exit::Ok,
+                RootEnd::Rearm => {}
                 RootEnd::Failed(exit) => return exit,
                 RootEnd::Gone(why) => {
                     self.status.problem(&format!(
-                        "{}: {why}; nothing is deleted on the server, waiting for it to come back",
+                        "{}: {why}; nothing is deleted on the server",
                         self.source.display()
                     ));
                     if self.rest(LOOK_FOR_ROOT) {
@@ -161,6 +203,7 @@ impl<'a> Watch<'a> {
                 if let Some(note) = watcher.note() {
                     self.status.problem(&format!("{}: {note}", self.source.display()));
                 }
+                self.picture(|picture| picture.engine = watcher.engine());
                 watcher
             }
             Err(error) => {
@@ -168,6 +211,7 @@ impl<'a> Watch<'a> {
                 return RootEnd::Failed(Exit::File);
             }
         };
+        let _mounts = self.mounts();
         let mut known = session::Continuity::default();
         let mut back_off = BACK_OFF.0;
         loop {
@@ -177,6 +221,7 @@ impl<'a> Watch<'a> {
             match end {
                 session::End::Stop => return RootEnd::Stop,
                 session::End::RootGone(why) => return RootEnd::Gone(why),
+                session::End::Rearm => return RootEnd::Rearm,
                 session::End::Again if connected.elapsed() > BACK_OFF.1 => continue,
                 session::End::Again => {}
                 session::End::Refused(error) if !error.is_passing() && !self.was_connected => {
@@ -200,6 +245,41 @@ impl<'a> Watch<'a> {
             }
             back_off = (back_off * 2).min(BACK_OFF.1);
         }
+    }
+
+    /// Mounts are looked for where they could hide what is then taken for deleted.
+    fn mounts(&self) -> Option<Mounts> {
+        let desk = Arc::clone(&self.desk);
+        let watch = || Mounts::watch(move || desk.leave(|state| state.mounts_changed = true));
+        let mounts = self.invocation.options.delete.then(watch)?;
+        mounts.map_err(|error| self.status.problem(&format!("mounts are not watched: {error}"))).ok()
+    }
+
+    /// Answers `driftless status`.
+    fn control(&self) -> Option<Control> {
+        let (desk, picture) = (Arc::clone(&self.desk), Arc::clone(&self.picture));
+        let status = move || {
+            let mut now = picture.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let state = desk.lock();
+            now.pending = state.pending.len();
+            now.in_flight = state.in_flight();
+            now.oldest_change = state.oldest_pending().map(|since| since.elapsed().as_secs_f64());
+            now.last_problem.clone_from(&state.last_problem);
+            now.polled = state.unwatched.iter().map(|(path, why)| (path.to_string(), why.clone())).collect();
+            drop(state);
+            now.json()
+        };
+        let control = Control::start(self.state.path(), &self.watched, Box::new(status));
+        control.map_err(|error| self.status.problem(&format!("no status can be asked for: {error}"))).ok()?
+    }
+
+    /// Changes what is told to `driftless status`.
+    fn picture(&self, change: impl FnOnce(&mut Picture)) {
+        change(&mut self.picture.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn brake(&self) -> MutexGuard<'_, Brake> {
+        self.brake.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits so long, unless the operator stops us or the root goes: returns whether to stop.

@@ -11,6 +11,7 @@ use driftless_proto::model::path::RelPath;
 use driftless_proto::transfer::observer::TaskId;
 use driftless_proto::transfer::sender::{Known, Read, Task};
 
+use super::hold::Standing;
 use crate::journal::Journal;
 use crate::pending::{Batch, Dirty};
 
@@ -81,6 +82,8 @@ pub(super) struct Scan<'a> {
     pub(super) journal: &'a Journal,
     /// Whether anything may be removed on the server.
     pub(super) delete: bool,
+    /// What is left alone.
+    pub(super) standing: &'a Standing,
     /// Files of this batch that would not rest: they are sent as they are.
     pub(super) restless: HashSet<RelPath>,
 }
@@ -106,7 +109,7 @@ impl Scan<'_> {
             parents.extend(dirty.path.parent());
         }
         let is_covered = |dir: &RelPath| batch.dirty.iter().any(|d| d.subtree && dir.is_within(&d.path));
-        parents.retain(|dir| !is_covered(dir));
+        parents.retain(|dir| !is_covered(dir) && self.standing.apart(dir).is_none());
         // One that is gone by now has a mark of its own.
         parents.retain(|dir| self.root.found(dir).is_ok_and(|found| found.entry.is_dir()));
         scanned.work.extend(parents.into_iter().rev().map(|dir| Work::Put(dir, None, Read::Anyway)));
@@ -115,6 +118,9 @@ impl Scan<'_> {
 
     fn look_at(&self, dirty: &Dirty, work: &mut Vec<Work>) -> io::Result<()> {
         let path = &dirty.path;
+        if self.standing.apart(path).is_some() {
+            return Ok(());
+        }
         let found = match self.root.found(path) {
             Ok(found) => found,
             Err(error) if self.is_absent(path, &error) => {

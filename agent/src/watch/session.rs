@@ -1,30 +1,34 @@
 //! One session of a watch: one stream, from its hello to its end.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
 
 use driftless_proto::disk::Root;
-use driftless_proto::model::change::Change;
+use driftless_proto::model::filter::Rules;
 use driftless_proto::model::options::Terms;
 use driftless_proto::model::path::RelPath;
-use driftless_proto::model::problem::{Problem, ProblemClass};
+use driftless_proto::model::problem::ProblemClass;
 use driftless_proto::transfer::link::Ended;
-use driftless_proto::transfer::observer::{Observer, Sent, TaskId};
 use driftless_proto::transfer::sender::{self, Config, Tasks};
 use driftless_proto::transfer::view::{Mount, View};
 use driftless_proto::wire::message::{FromReceiver, FromSender, Welcome};
 
 use super::Watch;
-use super::desk::{Desk, NO_BATCH};
+use super::booking::{Booked, Booking, Then, lock};
+use super::desk::{NO_BATCH, RENAMES};
+use super::hold::{Standing, Weighed};
+use super::learn::Learner;
 use super::recorder::Recorder;
 use super::scan::{Scan, Scanned, Work};
 use crate::connect::{ConnectError, Session};
+use crate::control::picture::Reconcile;
 use crate::guard::{Guard, Occasion, Verdict};
-use crate::journal::{Journal, Note, Record, ServerSeen};
+use crate::journal::{Item, Journal, Mounted, Note, ServerSeen};
 use crate::pending::Batch;
+use crate::plan::Plan;
+use crate::plan::store::Stamp;
 use crate::push::{hello, place};
-use crate::report::names;
 use crate::run::{open, remote};
 
 /// Tasks on their way at once; beyond it settled changes wait where they are merged.
@@ -33,18 +37,27 @@ const IN_FLIGHT: usize = 4096;
 /// How often a connection that is being made looks whether it is still wanted.
 const STOP_LOOK: Duration = Duration::from_millis(50);
 
-/// How often held deletions are looked at again.
-const HELD: Duration = Duration::from_secs(2);
+/// How often the operator's decisions are looked for.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// What one session leaves to the next.
 #[derive(Default)]
 pub(super) struct Continuity {
     seen: Option<ServerSeen>,
     journal: Option<Arc<Journal>>,
-    /// Deletions are held, for this reason.
-    held: Option<String>,
+    /// How deletions stand: the terms of the next stream.
+    pub(super) standing: Standing,
     /// What the last session could not compare is to be compared from the root.
-    stale: bool,
+    pub(super) stale: bool,
+    /// The plans as they were when deletions were last weighed, and when that was.
+    pub(super) plans_seen: Stamp,
+    pub(super) weighed: Option<Instant>,
+    /// Entries that the next comparison deletes, those that were approved aside.
+    pub(super) planned: u64,
+    /// Plans that were approved and are not carried out yet.
+    pub(super) approved: Vec<Plan>,
+    /// What is missing, by inode number: it may stand under another name.
+    pub(super) gone: HashMap<u64, (RelPath, Item)>,
 }
 
 /// What the trunk does next.
@@ -53,14 +66,18 @@ enum Next {
     Compared { well: bool, failing: usize },
     Draw(String),
     End(End),
+    Learn(Vec<RelPath>),
+    Learned,
+    Look { mounts_changed: bool },
     Say(Vec<String>),
-    WeighAgain,
 }
 
 /// How a session ended.
 pub(super) enum End {
     /// Open another one at once.
     Again,
+    /// Watch the root anew.
+    Rearm,
     /// The stream broke or the peer ended it.
     Ended(Ended),
     /// There was none.
@@ -86,40 +103,59 @@ impl Watch<'_> {
         };
         let guard = Guard::new(self.source.clone(), root.clone());
         let copy_is_empty = session.welcome.empty;
-        let verdict = self.verdict(&guard, &journal, copy_is_empty, Occasion::Reconcile);
-        if self.weigh(verdict, known) {
-            // The stream was opened for other rights than the verdict leaves.
-            return End::Again;
-        }
-        // Before anything is sent: a start that is cut short must find the next one forewarned.
-        if known.held.is_none() {
-            self.note(guard.adopt(&journal));
-        }
         let seen = ServerSeen {
             module_id: session.welcome.module_id.to_vec(),
             boot_epoch: session.welcome.boot_epoch.to_vec(),
         };
         // A copy that is empty now was emptied behind our back, or is a new one.
-        let compare = known.stale || session.welcome.empty || known.seen.as_ref() != Some(&seen);
+        let compare = known.stale || copy_is_empty || known.seen.as_ref() != Some(&seen);
+        let as_before = !compare
+            && known.plans_seen == self.plans.stamp()
+            && guard.lost().is_none()
+            && self.verdict(&guard, &journal, copy_is_empty, Occasion::Reconcile) == Verdict::Go;
+        if !as_before {
+            match self.weigh(root, &guard, &journal, copy_is_empty, known) {
+                Weighed::AsBefore => {}
+                // The stream was opened for other rights than these.
+                Weighed::Changed => return End::Again,
+                Weighed::Rearm => return End::Rearm,
+                Weighed::RootGone(why) => return End::RootGone(why),
+            }
+        }
+        // Before anything is sent: a start that is cut short must find the next one forewarned.
+        if known.standing.held.is_none() {
+            self.note(guard.adopt(&journal));
+        }
+        let compare = compare || known.stale;
         known.seen = Some(seen.clone());
         known.stale = compare;
+        self.picture(|picture| picture.connected = Some(self.server.address()));
         self.status.log(&format!(
             "connected to {}{}",
             self.server.address(),
             if compare { ", comparing" } else { "" }
         ));
+        let top = RelPath::root();
+        let mounted = match root.found(&top).and_then(|found| Ok(Mounted::new(&found, root.inode(&top)?))) {
+            Ok(mounted) => mounted,
+            Err(error) => return End::RootGone(error.to_string()),
+        };
         let mut work = Trunk {
             watch: self,
             root,
             guard,
             journal,
             known,
-            renames: Arc::default(),
+            booked: Arc::default(),
+            mounted,
             copy_is_empty,
             begun: Instant::now(),
-            weighed: Instant::now(),
+            looked: Instant::now(),
+            root_looked: Instant::now(),
         };
-        work.run(session, compare, &seen)
+        let end = work.run(session, compare, &seen);
+        self.picture(|picture| picture.connected = None);
+        end
     }
 
     fn open(&mut self, known: &Continuity) -> Result<Session<FromSender, FromReceiver>, ConnectError> {
@@ -127,7 +163,8 @@ impl Watch<'_> {
         let mut hello = hello(self.invocation, vec![destination], None)?;
         hello.epoch = self.next_epoch();
         hello.watch = true;
-        hello.options.delete &= known.held.is_none();
+        hello.options.delete &= known.standing.held.is_none();
+        hello.rules = self.rules(known);
         let desk = &self.desk;
         let stopped = async {
             while !desk.lock().stop {
@@ -158,61 +195,50 @@ impl Watch<'_> {
 
     /// Whether deletions may leave. Where the source is one name among others in the destination (`SRC` without a slash),
     /// whether the destination is empty says nothing about its copy.
-    fn verdict(&self, guard: &Guard, journal: &Journal, copy_is_empty: bool, occasion: Occasion) -> Verdict {
+    pub(super) fn verdict(
+        &self,
+        guard: &Guard,
+        journal: &Journal,
+        copy_is_empty: bool,
+        occasion: Occasion,
+    ) -> Verdict {
         let first = guard.first(journal, copy_is_empty || !self.prefix.is_root());
         if first == Verdict::Go { guard.check(journal, occasion) } else { first }
     }
 
     /// A journal that cannot be written costs safety, so it is said; the copy goes on.
-    fn note(&self, noted: std::io::Result<()>) {
+    pub(super) fn note(&self, noted: std::io::Result<()>) {
         if let Err(error) = noted {
             self.status.problem(&format!("journal: {error}"));
         }
     }
 
-    /// Takes the guard's verdict; returns whether it changed what a stream may do.
-    fn weigh(&self, verdict: Verdict, known: &mut Continuity) -> bool {
-        if !self.invocation.options.delete {
-            return false;
-        }
-        let held = match verdict {
-            Verdict::Go => None,
-            Verdict::Hold(why) => Some(why),
-        };
-        let changed = held.is_some() != known.held.is_some();
-        if changed {
-            match &held {
-                Some(why) => self.status.problem(&format!(
-                    "deletions are held: {why}; if that is meant, stop this, remove {} and start again",
-                    known
-                        .journal
-                        .as_ref()
-                        .map_or_else(String::new, |journal| journal.file().display().to_string()),
-                )),
-                None => self.status.log("deletions are no longer held"),
-            }
-            known.stale = true;
-        }
-        known.held = held;
-        changed
+    /// The operator's rules, and those for what is left alone. There were not too many when this standing was made.
+    fn rules(&self, known: &Continuity) -> Rules {
+        let own = &self.invocation.rules;
+        known.standing.rules(own, &self.prefix).unwrap_or_else(|_| own.clone())
     }
 }
 
 /// The work of one session.
-struct Trunk<'a, 'w> {
-    watch: &'a Watch<'w>,
-    root: &'a Root,
-    guard: Guard,
-    journal: Arc<Journal>,
-    known: &'a mut Continuity,
-    /// Removals and renames on their way: the journal follows once they are acknowledged.
-    renames: Arc<Mutex<HashMap<TaskId, Note>>>,
+pub(super) struct Trunk<'a, 'w> {
+    pub(super) watch: &'a Watch<'w>,
+    pub(super) root: &'a Root,
+    pub(super) guard: Guard,
+    pub(super) journal: Arc<Journal>,
+    pub(super) known: &'a mut Continuity,
+    /// What follows tasks on their way once they are acknowledged.
+    booked: Booked,
+    /// Which mount the source lies on.
+    mounted: Mounted,
     /// The destination had nothing when the stream began.
-    copy_is_empty: bool,
+    pub(super) copy_is_empty: bool,
     /// When the comparison of everything began.
     begun: Instant,
-    /// When a held verdict was last looked at again.
-    weighed: Instant,
+    /// When the operator's decisions were last looked for.
+    looked: Instant,
+    /// When it was last looked whether the root is still the source.
+    pub(super) root_looked: Instant,
 }
 
 impl Trunk<'_, '_> {
@@ -228,15 +254,15 @@ impl Trunk<'_, '_> {
             status: Arc::clone(&self.watch.status),
             names: self.watch.invocation.verbosity > 0,
             prefix: self.watch.prefix.clone(),
-            booked: Arc::clone(&self.renames),
+            booked: Arc::clone(&self.booked),
         });
         let mut options = self.watch.invocation.options.clone();
-        options.delete &= self.known.held.is_none();
+        options.delete &= self.known.standing.held.is_none();
         let config = Config {
             view: self.view(),
             terms: Terms::new(&options, &session.welcome.keeps),
             options,
-            rules: self.watch.invocation.rules.clone(),
+            rules: self.watch.rules(self.known),
             empty: session.welcome.empty,
             record: true,
             missing: Vec::new(),
@@ -251,7 +277,10 @@ impl Trunk<'_, '_> {
             Ok(thread) => thread,
             Err(error) => return End::Ended(Ended::fault("start a thread", error)),
         };
-        let end = self.work(&tasks, compare, seen);
+        let end = match self.learner() {
+            Ok(learner) => self.work(&tasks, compare, seen, &learner),
+            Err(error) => End::Ended(Ended::fault("start a thread", error)),
+        };
         tasks.stop();
         session.stop.abort();
         // Nothing may reach the desk from this session once the next one begins.
@@ -269,26 +298,38 @@ impl Trunk<'_, '_> {
     }
 
     /// The trunk: take what has settled, look at it, ask the guard, send it.
-    fn work(&mut self, tasks: &Tasks, compare: bool, seen: &ServerSeen) -> End {
+    fn work(&mut self, tasks: &Tasks, compare: bool, seen: &ServerSeen, learner: &Learner) -> End {
         if compare {
             self.compare_everything(tasks);
         }
         loop {
-            match self.next() {
-                Next::End(end) => return end,
-                Next::Say(words) => words.iter().for_each(|text| self.watch.status.problem(text)),
-                Next::Draw(line) => self.watch.status.draw(&line),
-                Next::Compared { well, failing } => self.note_compared(well, failing, seen),
-                Next::WeighAgain => {
-                    if self.verdict_changed(Occasion::Reconcile) {
-                        return End::Again;
-                    }
+            let end = match self.next() {
+                Next::End(end) => Some(end),
+                Next::Say(words) => {
+                    words.iter().for_each(|text| self.watch.status.problem(text));
+                    None
                 }
-                Next::Batch(batch) => {
-                    if let Some(end) = self.batch(tasks, &batch) {
-                        return end;
-                    }
+                Next::Draw(line) => {
+                    self.watch.status.draw(&line);
+                    None
                 }
+                Next::Compared { well, failing } => {
+                    self.note_compared(well, failing, seen);
+                    None
+                }
+                Next::Learn(dirs) => {
+                    dirs.into_iter().for_each(|dir| learner.learn(dir));
+                    None
+                }
+                Next::Learned => {
+                    self.learned();
+                    None
+                }
+                Next::Look { mounts_changed } => self.look(mounts_changed),
+                Next::Batch(batch) => self.batch(tasks, &batch),
+            };
+            if let Some(end) = end {
+                return end;
             }
         }
     }
@@ -312,6 +353,12 @@ impl Trunk<'_, '_> {
             if let Some(well) = state.compared.take() {
                 return Next::Compared { well, failing: state.failing() };
             }
+            if !state.learn.is_empty() {
+                return Next::Learn(std::mem::take(&mut state.learn));
+            }
+            if std::mem::take(&mut state.learned) {
+                return Next::Learned;
+            }
             if let Some(line) = self.watch.status.due(&state) {
                 return Next::Draw(line);
             }
@@ -320,43 +367,60 @@ impl Trunk<'_, '_> {
             if let Some(batch) = room.then(|| state.pending.take(now)).flatten() {
                 return Next::Batch(batch);
             }
-            if self.known.held.is_some() && self.weighed.elapsed() >= HELD {
-                self.weighed = now;
-                return Next::WeighAgain;
+            if state.mounts_changed || self.looked.elapsed() >= LOOK {
+                self.looked = now;
+                return Next::Look { mounts_changed: std::mem::take(&mut state.mounts_changed) };
             }
             let settles = room.then(|| state.pending.next_deadline()).flatten();
-            let until = [settles, Some(now + HELD)].into_iter().flatten().min();
+            let until = [settles, Some(self.looked + LOOK)].into_iter().flatten().min();
             state = self.watch.desk.wait(state, until);
         }
     }
 
     /// Looks at a batch and sends it, unless the guard's verdict has changed.
     fn batch(&mut self, tasks: &Tasks, batch: &Batch) -> Option<End> {
-        let delete = self.watch.invocation.options.delete && self.known.held.is_none();
+        if self.stirs(batch)
+            && let Some(end) = self.weigh()
+        {
+            return Some(self.put_back(batch, end));
+        }
+        let delete = self.watch.invocation.options.delete && self.known.standing.held.is_none();
         let scan = Scan {
             root: self.root,
             rules: &self.watch.invocation.rules,
             journal: &self.journal,
             delete,
+            standing: &self.known.standing,
             restless: self.watch.desk.lock().restless(batch),
         };
         let scanned = scan.look(batch);
-        if delete && scanned.deletes() {
-            let occasion = if scanned.compares() { Occasion::Reconcile } else { Occasion::Live };
-            if self.verdict_changed(occasion) {
-                self.watch.desk.leave(|state| {
-                    state.pending.fail_back(batch.id, batch.paths(), Duration::ZERO, Instant::now());
-                });
-                return Some(End::Again);
-            }
+        if delete
+            && scanned.deletes()
+            && let Some(end) = self.brake(&scanned)
+        {
+            return Some(self.put_back(batch, end));
         }
         self.send(tasks, batch.id, batch.since, scanned);
         None
     }
 
+    fn put_back(&self, batch: &Batch, end: End) -> End {
+        self.watch.desk.leave(|state| {
+            state.pending.fail_back(batch.id, batch.paths(), Duration::ZERO, Instant::now());
+        });
+        end
+    }
+
+    /// First what only has another name by now, then everything.
     fn compare_everything(&mut self, tasks: &Tasks) {
-        let work = vec![Work::Compare(RelPath::root())];
         self.begun = Instant::now();
+        let gone = std::mem::take(&mut self.known.gone);
+        if !gone.is_empty() {
+            let renamed = super::renamed::find(self.root, &self.journal, &self.watch.invocation.rules, gone);
+            self.send(tasks, RENAMES, self.begun, Scanned { work: renamed, failed: Vec::new() });
+        }
+        self.watch.brake().left(std::mem::take(&mut self.known.planned), self.begun);
+        let work = vec![Work::Compare(RelPath::root())];
         self.send(tasks, NO_BATCH, self.begun, Scanned { work, failed: Vec::new() });
     }
 
@@ -365,7 +429,11 @@ impl Trunk<'_, '_> {
     fn note_compared(&mut self, well: bool, failing: usize, seen: &ServerSeen) {
         let took = self.begun.elapsed().as_secs_f64();
         self.known.stale = !well;
-        let held = self.known.held.is_some();
+        let held = self.known.standing.held.is_some();
+        self.watch.picture(|picture| {
+            picture.last_reconcile =
+                Some(Reconcile { at: SystemTime::now(), seconds: took, well: well && failing == 0 });
+        });
         if well && !held {
             self.watch.note(self.guard.adopt(&self.journal));
             self.watch.note(self.journal.set_server_seen(seen).map_err(std::io::Error::other));
@@ -378,11 +446,6 @@ impl Trunk<'_, '_> {
             }
         };
         self.watch.status.log(&text);
-    }
-
-    fn verdict_changed(&mut self, occasion: Occasion) -> bool {
-        let verdict = self.watch.verdict(&self.guard, &self.journal, self.copy_is_empty, occasion);
-        self.watch.weigh(verdict, self.known)
     }
 
     /// Books a batch and hands it to the sender.
@@ -398,13 +461,8 @@ impl Trunk<'_, '_> {
             state.begin(batch, since, scanned.work.iter().map(Work::retry))
         };
         for (id, work) in ids.into_iter().zip(scanned.work) {
-            let booked = match &work {
-                Work::Remove(path) => Some(Note::Removed(path.clone())),
-                Work::Rename(from, to, _) => Some(Note::Renamed(from.clone(), to.clone())),
-                Work::Compare(_) | Work::Put(..) => None,
-            };
-            if let Some(booked) = booked {
-                lock(&self.renames).insert(id, booked);
+            if let Some(then) = self.then(&work) {
+                lock(&self.booked).insert(id, then);
             }
             match work.task(id, &self.watch.prefix) {
                 Some(task) => tasks.submit(task),
@@ -413,57 +471,19 @@ impl Trunk<'_, '_> {
             }
         }
     }
-}
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Books what the sender hears: in the journal what is durable, on the desk what has settled.
-struct Booking {
-    desk: Arc<Desk>,
-    recorder: Recorder,
-    status: Arc<super::status::Status>,
-    /// Name each change (`-v`).
-    names: bool,
-    prefix: RelPath,
-    booked: Arc<Mutex<HashMap<TaskId, Note>>>,
-}
-
-impl Observer for Booking {
-    fn changed(&self, change: &Change) {
-        if let (true, Some(line)) = (self.names, names::line(change)) {
-            self.status.log(&line);
-        }
+    /// What follows once this is durable.
+    fn then(&self, work: &Work) -> Option<Then> {
+        Some(match work {
+            Work::Remove(path) => Then::Note(Note::Removed(path.clone())),
+            Work::Rename(from, to, _) => Then::Note(Note::Renamed(from.clone(), to.clone())),
+            Work::Compare(dir) => Then::Learn(dir.clone()),
+            Work::Put(path, ..) if path.is_root() => return None,
+            Work::Put(path, ..) => Then::Note(Note::Seen(path.clone(), self.item(path).ok()?)),
+        })
     }
 
-    fn problem(&self, problem: &Problem) {
-        // What vanished between the event and the look is no problem of a watch: its mark follows.
-        if problem.class == ProblemClass::Vanished {
-            return;
-        }
-        let path = problem.path.below(&self.prefix).unwrap_or_else(RelPath::root);
-        let mut first = true;
-        self.desk.leave(|state| first = state.failed(path, problem.class));
-        if first {
-            self.status.problem(&problem.to_string());
-        }
-    }
-
-    fn recorded(&self, sent: Vec<Sent>) {
-        for sent in sent {
-            let Some(path) = sent.path.below(&self.prefix) else { continue };
-            let (stamp, entry, digest) = (sent.stamp, sent.entry, Some(sent.digest));
-            let record = Record { stamp, entry, digest, groups: sent.groups };
-            self.recorder.note(Note::Recorded(path, record));
-        }
-    }
-
-    fn settled(&self, task: TaskId, outcome: Result<(), Problem>) {
-        let booked = lock(&self.booked).remove(&task);
-        if let (true, Some(note)) = (outcome.is_ok(), booked) {
-            self.recorder.note(note);
-        }
-        self.desk.leave(|state| state.settled(task, &outcome));
+    fn item(&self, path: &RelPath) -> std::io::Result<Item> {
+        Ok(Item::new(&self.root.found(path)?, self.root.inode(path)?, &self.mounted))
     }
 }

@@ -48,6 +48,8 @@ impl Choice {
 
 /// An engine that is ready to run.
 pub(super) struct Chosen {
+    /// As it is typed after `--engine`.
+    pub(super) name: &'static str,
     pub(super) engine: Box<dyn Engine>,
     /// What the poller beside it is to be told, if it needs one.
     pub(super) inbox: Option<Arc<Inbox>>,
@@ -70,14 +72,14 @@ pub(super) fn choose(
     let polled = |note| {
         let report = Reporter::alone(reporter);
         let engine = Box::new(PollEngine::of_root(root.clone(), Arc::clone(rules), report)?);
-        Ok(Chosen { engine, inbox: None, note })
+        Ok(Chosen { name: "poll", engine, inbox: None, note })
     };
     let inotify = || {
         let inbox = Arc::new(Inbox::new()?);
         let report = Reporter::beside_poller(reporter, &inbox);
         let engine = Box::new(InotifyEngine::new(root.clone(), Arc::clone(rules), report)?);
         let note = shared.map(|name| format!("it is on {name}: what other hosts change there is not seen"));
-        Ok(Chosen { engine, inbox: Some(inbox), note })
+        Ok(Chosen { name: "inotify", engine, inbox: Some(inbox), note })
     };
     match (choice, shared) {
         (Choice::Auto, Some(name)) => {
@@ -91,7 +93,7 @@ pub(super) fn choose(
             let inbox = Arc::new(Inbox::new()?);
             let report = Reporter::beside_poller(reporter, &inbox);
             let engine = Box::new(FanotifyEngine::new(root.clone(), Arc::clone(rules), report)?);
-            Ok(Chosen { engine, inbox: Some(inbox), note: None })
+            Ok(Chosen { name: "fanotify", engine, inbox: Some(inbox), note: None })
         }
         (Choice::Poll, _) => polled(None),
     }

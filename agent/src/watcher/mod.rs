@@ -45,6 +45,7 @@ pub type Report = Box<dyn FnMut(Vec<Signal>) + Send>;
 pub struct Watcher {
     _engine: Running,
     _poller: Option<Running>,
+    name: &'static str,
     note: Option<String>,
 }
 
@@ -59,7 +60,7 @@ impl Watcher {
     /// tells of it.
     pub fn start(root: Root, rules: Arc<Rules>, choice: Choice, report: Report) -> io::Result<Self> {
         let reporter = Reporter::new(report);
-        let Chosen { engine, inbox, note } = choose(choice, &root, &rules, &reporter)?;
+        let Chosen { name, engine, inbox, note } = choose(choice, &root, &rules, &reporter)?;
         let poller = match inbox {
             Some(inbox) => {
                 let report = Reporter::alone(&reporter);
@@ -67,7 +68,13 @@ impl Watcher {
             }
             None => None,
         };
-        Ok(Self { _engine: Running::start(engine)?, _poller: poller, note })
+        Ok(Self { _engine: Running::start(engine)?, _poller: poller, name, note })
+    }
+
+    /// Which engine it is, as it is typed after `--engine`.
+    #[must_use]
+    pub fn engine(&self) -> &'static str {
+        self.name
     }
 
     /// What the operator should know of how the root is watched, as one sentence.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
-use super::found::{self, Found};
+use super::found::{self, Found, Inode};
 use super::meta::Node;
 use super::root::Style;
 use crate::limits;
@@ -49,6 +49,23 @@ impl Dir {
     /// As `fstat(2)`.
     pub fn own(&self) -> io::Result<Found> {
         found::of(Node::Path(self.fd()), self.style)
+    }
+
+    /// The inode at a name.
+    ///
+    /// # Errors
+    /// As `statx(2)`; `ENOENT` when nothing stands there.
+    pub fn inode(&self, name: &[u8]) -> io::Result<Inode> {
+        check(name);
+        found::inode(self.fd(), name)
+    }
+
+    /// The inode of this directory itself.
+    ///
+    /// # Errors
+    /// As `statx(2)`.
+    pub fn own_inode(&self) -> io::Result<Inode> {
+        found::inode(self.fd(), b"")
     }
 
     /// A directory in this one.

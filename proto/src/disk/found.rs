@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 
-use rustix::fs::{AtFlags, FileType, Stat};
+use rustix::fs::{AtFlags, FileType, Stat, StatxFlags};
 use rustix::io::Errno;
 
 use super::fake;
@@ -62,6 +62,33 @@ impl Stamp {
             ctime: Time { sec: stat.st_ctime as i64, nsec: stat.st_ctime_nsec as u32 },
         }
     }
+}
+
+/// What stays with a file however its names, content and metadata change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Inode {
+    /// Inode number.
+    pub ino: u64,
+    /// When it was made; `None` where the file system does not keep it. With the number it names one file for good:
+    /// a number alone is given out again.
+    pub born: Option<Time>,
+    /// Which mount it was reached through; `None` before Linux 5.8. Means nothing after a reboot.
+    pub mount: Option<u64>,
+}
+
+/// The inode at a name, or the held directory itself for no name. Nothing is followed and nothing is mounted.
+pub(super) fn inode(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<Inode> {
+    let at = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+    let at = if name.is_empty() { at | AtFlags::EMPTY_PATH } else { at };
+    let wanted = StatxFlags::INO | StatxFlags::BTIME | StatxFlags::MNT_ID;
+    let statx = rustix::fs::statx(dir, name, at, wanted)?;
+    let has = |flag: StatxFlags| statx.stx_mask & flag.bits() != 0;
+    let born = Time { sec: statx.stx_btime.tv_sec, nsec: statx.stx_btime.tv_nsec };
+    Ok(Inode {
+        ino: statx.stx_ino,
+        born: has(StatxFlags::BTIME).then_some(born),
+        mount: has(StatxFlags::MNT_ID).then_some(statx.stx_mnt_id),
+    })
 }
 
 /// Times a name is looked at again because it changed between two calls. Nobody changes one so fast for so long

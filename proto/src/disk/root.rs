@@ -6,9 +6,10 @@ use std::path::Path;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 
 use super::dir::Dir;
-use super::found::Found;
+use super::found::{Found, Inode};
 use super::meta::privileged;
 use super::walk;
+use crate::model::entry::Time;
 use crate::model::options::Keeps;
 use crate::model::path::RelPath;
 
@@ -29,6 +30,9 @@ pub struct Identity {
     pub ino: u64,
     /// The file system's own id (`statfs(2)`, `f_fsid`); 0 where it has none.
     pub fsid: u64,
+    /// When it was made (`statx(2)`, `stx_btime`); `None` where the file system does not keep it. Tells a directory
+    /// from a later one that was given the same inode number.
+    pub born: Option<Time>,
 }
 
 /// An open directory; nothing is named except beneath it.
@@ -92,7 +96,16 @@ impl Root {
     pub fn identity(&self) -> io::Result<Identity> {
         let stat = self.top.own()?.stat;
         let fsid = rustix::fs::fstatvfs(self.top.fd())?.f_fsid;
-        Ok(Identity { dev: stat.dev, ino: stat.ino, fsid })
+        let born = self.top.own_inode()?.born;
+        Ok(Identity { dev: stat.dev, ino: stat.ino, fsid, born })
+    }
+
+    /// The inode at a path, the Root itself included.
+    ///
+    /// # Errors
+    /// As [`Root::found`].
+    pub fn inode(&self, path: &RelPath) -> io::Result<Inode> {
+        if path.is_root() { self.top.own_inode() } else { self.parent_of(path)?.inode(path.name()) }
     }
 
     /// How metadata lies here.

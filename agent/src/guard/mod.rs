@@ -1,16 +1,20 @@
 //! guard: stop rather than mirror a disaster. Before deletions leave, the source must be shown to be the directory
 //! that was backed up; whatever speaks against it holds them.
 //!
-//! First form: the identity of the root, and an emptied root. Holding is for `watch` only: `push` and `sync`
-//! obey `--delete`.
+//! Here is the root: its identity, and whether it was emptied. [`brake`]: how much may go at once; `survey`: what a
+//! comparison would delete, before there is one; `mounts`: when the mounts of this host change. Holding is for `watch`
+//! only: `push` and `sync` obey `--delete`.
 //!
 //! Touches: the root (its identity, whether it is empty), the journal (read). Never: network.
+
+pub mod brake;
+pub(crate) mod mounts;
+pub(crate) mod survey;
 
 use std::io;
 use std::path::PathBuf;
 
 use driftless_proto::disk::{Identity, Root, Style};
-use driftless_proto::model::path::RelPath;
 
 use crate::journal::{Journal, JournalError};
 
@@ -71,6 +75,24 @@ impl Guard {
         journal.set_populated(!self.root.is_empty()?).map_err(io::Error::other)
     }
 
+    /// Why the directory that is held is no longer the one that the operator's path leads to, if it is not.
+    #[must_use]
+    pub fn lost(&self) -> Option<String> {
+        let named = Root::open(&self.path, Style::default()).and_then(|root| root.identity());
+        match (named, self.root.identity()) {
+            (Ok(named), Ok(held)) if named == held => None,
+            (Ok(_), Ok(_)) => Some("it was moved, replaced or mounted over".into()),
+            (Err(error), _) if error.kind() == io::ErrorKind::NotFound => Some("it has vanished".into()),
+            (Err(error), _) | (_, Err(error)) => Some(error.to_string()),
+        }
+    }
+
+    /// Whether nothing is in the root. What cannot be found out counts as nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.root.is_empty().unwrap_or(true)
+    }
+
     /// The verdict at a start that no record speaks of: an empty source before a copy that is not is no source.
     #[must_use]
     pub fn first(&self, journal: &Journal, copy_is_empty: bool) -> Verdict {
@@ -92,11 +114,9 @@ impl Guard {
     }
 
     fn gather(&self, journal: &Journal, occasion: Occasion) -> Result<Evidence, JournalError> {
-        let own_row = u64::from(journal.glance(&RelPath::root())?.is_some());
-        let rows = journal.count()?.saturating_sub(own_row);
         Ok(Evidence {
             recorded: journal.root_identity()?,
-            entries: rows.max(u64::from(journal.was_populated()?)),
+            entries: journal.known()?.max(u64::from(journal.was_populated()?)),
             held: self.root.identity(),
             named: Root::open(&self.path, Style::default()).and_then(|root| root.identity()),
             empty: (occasion == Occasion::Reconcile).then(|| self.root.is_empty()),
@@ -121,7 +141,7 @@ fn judge(evidence: &Evidence, path: &str) -> Verdict {
     }
     if recorded.is_some_and(|recorded| !same(&recorded, held)) {
         return hold(
-            "is not the directory that was backed up: another file system is mounted, or none".into(),
+            "is not the directory that was backed up: it was replaced, or another file system is mounted, or none".into(),
         );
     }
     match empty {
@@ -135,10 +155,12 @@ fn judge(evidence: &Evidence, path: &str) -> Verdict {
 
 /// Whether both are the same directory, before and after a reboot. Device numbers are given out anew then, and a
 /// disk in another's place may get the same one and the same inode number; the file system's own id tells them apart.
-/// Where it has none, the device number has to do.
-fn same(a: &Identity, b: &Identity) -> bool {
+/// Where it has none, the device number has to do. The time of birth tells a directory from one that was made later and
+/// got its number; a journal from before it was recorded has none.
+pub(crate) fn same(a: &Identity, b: &Identity) -> bool {
     let file_system = if a.fsid != 0 && b.fsid != 0 { a.fsid == b.fsid } else { a.dev == b.dev };
-    file_system && a.ino == b.ino
+    let born = a.born.is_none() || b.born.is_none() || a.born == b.born;
+    file_system && a.ino == b.ino && born
 }
 
 #[cfg(test)]
@@ -147,9 +169,12 @@ mod tests {
 
     use std::fs;
 
+    use driftless_proto::model::entry::Time;
+    use driftless_proto::model::path::RelPath;
+
     use super::*;
 
-    const HERE: Identity = Identity { dev: 1, ino: 2, fsid: 3 };
+    const HERE: Identity = Identity { dev: 1, ino: 2, fsid: 3, born: Some(Time { sec: 4, nsec: 5 }) };
 
     fn evidence() -> Evidence {
         Evidence {
@@ -190,8 +215,21 @@ mod tests {
                 Some("another file system"),
             ),
             (
+                "made anew with the same number",
+                Evidence {
+                    recorded: Some(Identity { born: Some(Time { sec: 4, nsec: 6 }), ..HERE }),
+                    ..evidence()
+                },
+                Some("not the directory that was backed up"),
+            ),
+            (
+                "recorded before there was a time of birth",
+                Evidence { recorded: Some(Identity { born: None, ..HERE }), ..evidence() },
+                None,
+            ),
+            (
                 "no ids: another device",
-                Evidence { recorded: Some(Identity { fsid: 0, dev: 9, ino: 2 }), ..evidence() },
+                Evidence { recorded: Some(Identity { fsid: 0, dev: 9, ..HERE }), ..evidence() },
                 Some("another file system"),
             ),
             (

@@ -1,0 +1,178 @@
+//! control: what a running watch can be asked: a unix socket for each watch in `STATE_DIR/control`, for its own user and
+//! root only. A request is one line, its answer one line of JSON, and then the end: a later request adds a word.
+//!
+//! * [`Control`]: the watch's side; [`picture`]: what it tells; `status`: `driftless status`.
+//!
+//! Touches: its socket. Never: the source, the network.
+
+pub(crate) mod picture;
+mod status;
+
+use std::fs::DirBuilder;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use serde_json::{Value, json};
+
+pub use status::run;
+
+use crate::plan::Watched;
+
+/// Longest request, in bytes.
+const REQUEST_LEN: u64 = 8192;
+
+/// A peer that says nothing for this long is let go: it must not keep the others waiting.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What a watch can be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Request {
+    /// `status`: the picture.
+    Status,
+}
+
+impl Request {
+    fn parse(line: &str) -> Option<Self> {
+        (line.trim_end() == "status").then_some(Self::Status)
+    }
+}
+
+/// Gives the answer to `status`.
+pub(crate) type Answer = Box<dyn Fn() -> Value + Send>;
+
+/// A watch that answers. Dropping it takes its socket away.
+pub(crate) struct Control {
+    dir: OwnedFd,
+    name: String,
+    stop: Arc<OwnedFd>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Control {
+    /// Answers for this watch. `None` when another process does already, which then has the journal too.
+    ///
+    /// # Errors
+    /// When the socket cannot be made.
+    pub(crate) fn start(state_dir: &Path, watch: &Watched, status: Answer) -> io::Result<Option<Self>> {
+        let dir = open_dir(state_dir)?;
+        let name = name(watch);
+        let path = beneath(&dir, &name);
+        if UnixStream::connect(&path).is_ok() {
+            return Ok(None);
+        }
+        // Left behind by a watch that was killed.
+        match rustix::fs::unlinkat(&dir, &*name, AtFlags::empty()) {
+            Ok(()) | Err(rustix::io::Errno::NOENT) => {}
+            Err(error) => return Err(error.into()),
+        }
+        // The folder keeps others out from the start; the mode says the same.
+        let listener = UnixListener::bind(&path)?;
+        rustix::fs::chmodat(&dir, &*name, Mode::RUSR | Mode::WUSR, AtFlags::empty())?;
+        listener.set_nonblocking(true)?;
+        let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+        let stopped = Arc::clone(&stop);
+        let work = move || serve(&listener, &stopped, &status);
+        let thread = std::thread::Builder::new().name("control".into()).spawn(work)?;
+        Ok(Some(Self { dir, name, stop, thread: Some(thread) }))
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        // A counter at its limit would fail, but then the thread has been told already.
+        rustix::io::write(&self.stop, &1_u64.to_ne_bytes()).ok();
+        if let Some(thread) = self.thread.take() {
+            thread.join().ok();
+        }
+        // Left behind, it is taken away by the next watch.
+        rustix::fs::unlinkat(&self.dir, &*self.name, AtFlags::empty()).ok();
+    }
+}
+
+fn serve(listener: &UnixListener, stop: &OwnedFd, status: &Answer) {
+    loop {
+        let mut fds = [PollFd::new(listener, PollFlags::IN), PollFd::new(stop, PollFlags::IN)];
+        match poll(&mut fds, None) {
+            Err(rustix::io::Errno::INTR) => continue,
+            Err(_) => return,
+            Ok(_) => {}
+        }
+        if !fds[1].revents().is_empty() {
+            return;
+        }
+        if let Ok((stream, _)) = listener.accept() {
+            // Whoever goes away early wants no answer.
+            let _gone = answer(&stream, status);
+        }
+    }
+}
+
+fn answer(mut stream: &UnixStream, status: &Answer) -> io::Result<()> {
+    stream.set_nonblocking(false)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    let peer = rustix::net::sockopt::socket_peercred(stream.as_fd())?.uid;
+    if peer != rustix::process::geteuid() && !peer.is_root() {
+        return Err(io::ErrorKind::PermissionDenied.into());
+    }
+    let mut line = String::new();
+    BufReader::new(stream).take(REQUEST_LEN).read_line(&mut line)?;
+    let answer = match Request::parse(&line) {
+        Some(Request::Status) => status(),
+        None => json!({ "error": "this watch does not know that request" }),
+    };
+    stream.write_all(format!("{answer}\n").as_bytes())
+}
+
+/// Asks every watch of a state folder. What does not answer is no watch.
+fn ask_all(state_dir: &Path, request: &str) -> io::Result<Vec<Value>> {
+    let dir = open_dir(state_dir)?;
+    let mut names = Vec::new();
+    for name in rustix::fs::Dir::read_from(&dir)? {
+        let name = name?;
+        let name = name.file_name().to_str().unwrap_or_default();
+        if name.ends_with(".sock") {
+            names.push(name.to_owned());
+        }
+    }
+    names.sort();
+    Ok(names.iter().filter_map(|name| ask(&beneath(&dir, name), request).ok()).collect())
+}
+
+fn ask(path: &Path, request: &str) -> io::Result<Value> {
+    let mut stream = UnixStream::connect(path)?;
+    stream.set_read_timeout(Some(PATIENCE * 2))?;
+    stream.write_all(format!("{request}\n").as_bytes())?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    serde_json::from_str(&text).map_err(io::Error::from)
+}
+
+fn open_dir(state_dir: &Path) -> io::Result<OwnedFd> {
+    let path = state_dir.join("control");
+    DirBuilder::new().recursive(true).mode(0o700).create(&path)?;
+    let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(rustix::fs::openat(CWD, &path, flags, Mode::empty())?)
+}
+
+/// A socket's path may have 108 bytes only (`unix(7)`), a state folder's any number: so it is named by way of the open
+/// folder.
+fn beneath(dir: &OwnedFd, name: &str) -> PathBuf {
+    format!("/proc/self/fd/{}/{name}", dir.as_raw_fd()).into()
+}
+
+fn name(watch: &Watched) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for part in [&watch.source, &watch.destination] {
+        hasher.update(&(part.len() as u64).to_le_bytes()).update(part.as_bytes());
+    }
+    format!("{}.sock", &hasher.finalize().to_hex()[..16])
+}

@@ -1,0 +1,82 @@
+//! control: `driftless status`: every watch of a state folder, for people or as JSON.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::ask_all;
+use crate::exit::Exit;
+use crate::state::StateDir;
+
+/// Prints what every watch tells; exit code 10 when there is none.
+#[must_use]
+pub fn run(json: bool, state_dir: Option<&Path>) -> Exit {
+    let (text, exit) = match StateDir::open(state_dir) {
+        Err(error) => (Err(error.to_string()), Exit::File),
+        Ok(state) => match ask_all(state.path(), "status") {
+            Err(error) => (Err(format!("{}: {error}", state.path().display())), Exit::File),
+            Ok(watches) if watches.is_empty() => {
+                let text = format!("no watch is running with the state folder {}", state.path().display());
+                (Err(text), Exit::Socket)
+            }
+            Ok(watches) if json => (Ok(format!("{}\n", Value::Array(watches))), Exit::Ok),
+            Ok(watches) => (Ok(watches.iter().map(shown).collect::<Vec<_>>().join("\n")), Exit::Ok),
+        },
+    };
+    // Nobody may be listening any more; that is not our failure.
+    match text {
+        Ok(text) => std::io::stdout().write_all(text.as_bytes()).ok(),
+        Err(why) => writeln!(std::io::stderr(), "driftless: {why}").ok(),
+    };
+    exit
+}
+
+/// Paths of one kind that are shown of each watch; `--json` has all of them.
+const SHOWN: usize = 10;
+
+/// One watch. Names in it were escaped by the watch.
+fn shown(watch: &Value) -> String {
+    let text = |name: &str| watch[name].as_str().unwrap_or("?").to_owned();
+    let number = |value: &Value| value.as_f64().unwrap_or(0.0);
+    let mut out = format!("{} -> {}\n", text("source"), text("destination"));
+    let mut line = |text: String| {
+        // A string takes everything.
+        writeln!(out, "  {text}").ok();
+    };
+    match watch["connected"].as_str() {
+        Some(address) => line(format!("connected to {address}")),
+        None => line("not connected".into()),
+    }
+    line(format!("engine {}", text("engine")));
+    let listed = |name: &str| watch[name].as_array().cloned().unwrap_or_default();
+    for polled in listed("polled").iter().take(SHOWN) {
+        let (path, why) = (polled["path"].as_str().unwrap_or("?"), polled["why"].as_str().unwrap_or("?"));
+        line(format!("polled: {path}: {why}"));
+    }
+    line(format!("pending {}, in flight {}", watch["pending"], watch["in_flight"]));
+    if let Some(age) = watch["oldest_change_seconds"].as_f64() {
+        line(format!("oldest change that is not durable: {age:.1} s"));
+    }
+    let last = &watch["last_reconcile"];
+    if last.is_object() {
+        let well = if last["well"] == true { "" } else { ", some paths failed" };
+        let (ago, took) = (number(&last["seconds_ago"]), number(&last["took_seconds"]));
+        line(format!("compared {ago:.0} s ago, in {took:.2} s{well}"));
+    }
+    let held = &watch["held"];
+    if let Some(reason) = held["reason"].as_str() {
+        let plan = held["plan"].as_str().map_or(String::new(), |id| format!(" (driftless plan show {id})"));
+        line(format!("deletions are held: {reason}{plan}"));
+    }
+    for apart in listed("left_alone").iter().take(SHOWN) {
+        let (path, why) = (apart["path"].as_str().unwrap_or("?"), apart["why"].as_str().unwrap_or("?"));
+        line(format!("left alone: {path}: {why}"));
+    }
+    let problem = &watch["last_problem"];
+    if let Some(text) = problem["text"].as_str() {
+        line(format!("last problem, {:.0} s ago: {text}", number(&problem["seconds_ago"])));
+    }
+    out
+}

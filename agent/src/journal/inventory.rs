@@ -1,0 +1,192 @@
+//! journal: the inventory: what the copy is known to hold, one item a path, directories and links too. It is what a
+//! deletion is counted by before it leaves, and how an entry is known again under another name.
+//!
+//! An item that is missing costs a count that is too low, one too many a count that is too high; neither is ever the
+//! reason for a deletion.
+
+use driftless_proto::disk::{Dir, Found, Inode};
+use driftless_proto::model::entry::Time;
+use driftless_proto::model::path::RelPath;
+use redb::{Range, ReadableDatabase, ReadableTableMetadata, TableDefinition};
+
+use super::row::{self, Reader};
+use super::tables::beneath;
+use super::{Bytes, Journal, JournalError, at};
+
+/// Key: the path's bytes, as of the rows.
+pub(super) const INVENTORY: TableDefinition<'_, Bytes, Bytes> = TableDefinition::new("inventory");
+
+/// Of an item. One of any other version is read as none.
+const VERSION: u8 = 1;
+
+/// One entry that the copy is known to hold, as it was in the source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Item {
+    /// Whether it is a directory.
+    pub dir: bool,
+    /// Whether it is a directory of another mount than the root.
+    pub mounted: bool,
+    /// Inode number.
+    pub ino: u64,
+    /// When the inode was made, where that is known.
+    pub born: Option<Time>,
+    /// Size in bytes, of a regular file; otherwise 0.
+    pub size: u64,
+    /// Last change of content.
+    pub mtime: Time,
+}
+
+impl Item {
+    /// Of what was found at a name in a directory; `root` is the mount of the source.
+    ///
+    /// # Errors
+    /// As `statx(2)`.
+    pub fn of(dir: &Dir, name: &[u8], found: &Found, root: &Mounted) -> std::io::Result<Self> {
+        let inode = if name.is_empty() { dir.own_inode()? } else { dir.inode(name)? };
+        Ok(Self::new(found, inode, root))
+    }
+
+    /// Of what was found, and its inode.
+    #[must_use]
+    pub fn new(found: &Found, inode: Inode, root: &Mounted) -> Self {
+        let dir = found.entry.is_dir();
+        Self {
+            dir,
+            mounted: dir && root.is_another(found, inode),
+            ino: inode.ino,
+            born: inode.born,
+            size: found.entry.size(),
+            mtime: found.entry.mtime,
+        }
+    }
+
+    /// Whether both are the same inode. A number alone proves little: without a time of birth on both sides size and
+    /// time of change have to be equal too.
+    #[must_use]
+    pub fn is_same_inode(&self, other: &Self) -> bool {
+        let born = match (self.born, other.born) {
+            (Some(a), Some(b)) => a == b,
+            _ => !self.dir && self.size == other.size && self.mtime == other.mtime,
+        };
+        self.ino == other.ino && self.dir == other.dir && born
+    }
+}
+
+/// Which mount a source lies on.
+#[derive(Clone, Copy, Debug)]
+pub struct Mounted {
+    mount: Option<u64>,
+    dev: u64,
+}
+
+impl Mounted {
+    /// Of a source's root.
+    #[must_use]
+    pub fn new(root: &Found, inode: Inode) -> Self {
+        Self { mount: inode.mount, dev: root.stat.dev }
+    }
+
+    /// Whether this directory belongs to another mount. Where the kernel names no mounts the device has to do; then a
+    /// subvolume counts as one.
+    #[must_use]
+    pub fn is_another(&self, found: &Found, inode: Inode) -> bool {
+        match (self.mount, inode.mount) {
+            (Some(root), Some(own)) => root != own,
+            _ => self.dev != found.stat.dev,
+        }
+    }
+}
+
+pub(super) fn encode(item: &Item) -> Vec<u8> {
+    let mut out = vec![VERSION, u8::from(item.dir) | u8::from(item.mounted) << 1];
+    out.extend(item.ino.to_le_bytes());
+    out.extend(item.size.to_le_bytes());
+    row::put_time(&mut out, item.mtime);
+    if let Some(born) = item.born {
+        row::put_time(&mut out, born);
+    }
+    out
+}
+
+pub(super) fn decode(bytes: &[u8]) -> Option<Item> {
+    let mut rest = Reader(bytes);
+    if rest.u8()? != VERSION {
+        return None;
+    }
+    let flags = rest.u8()?;
+    let (ino, size, mtime) = (rest.u64()?, rest.u64()?, rest.time()?);
+    let born = if rest.0.is_empty() { None } else { Some(rest.time()?) };
+    let item = Item { dir: flags & 1 != 0, mounted: flags & 2 != 0, ino, born, size, mtime };
+    rest.0.is_empty().then_some(item)
+}
+
+/// The items beneath a directory, in the order of their paths' bytes, as they stood when this was made. An item in a
+/// form that is not understood is passed over.
+pub struct Inventory {
+    range: Range<'static, Bytes, Bytes>,
+    journal: std::path::PathBuf,
+}
+
+impl Iterator for Inventory {
+    type Item = Result<(RelPath, Item), JournalError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            match self.range.next()? {
+                Ok((key, value)) => {
+                    let known = RelPath::parse(key.value()).ok().zip(decode(value.value()));
+                    if let Some(known) = known {
+                        return Some(Ok(known));
+                    }
+                }
+                Err(error) => return Some(Err(at(&self.journal, error))),
+            }
+        }
+    }
+}
+
+impl Journal {
+    /// Everything that the copy is known to hold strictly beneath a directory.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn inventory(&self, dir: &RelPath) -> Result<Inventory, JournalError> {
+        let range = || {
+            let table = self.db.begin_read()?.open_table(INVENTORY)?;
+            let (first, end) = beneath(dir);
+            Ok(if dir.is_root() { table.range::<Bytes>(..)? } else { table.range(&*first..&*end)? })
+        };
+        let range = range().map_err(|error: redb::Error| at(&self.path, error))?;
+        Ok(Inventory { range, journal: self.path.clone() })
+    }
+
+    /// What the copy is known to hold at a path.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn item(&self, path: &RelPath) -> Result<Option<Item>, JournalError> {
+        let item = || {
+            let table = self.db.begin_read()?.open_table(INVENTORY)?;
+            Ok(table.get(path.as_bytes())?.and_then(|bytes| decode(bytes.value())))
+        };
+        item().map_err(|error: redb::Error| at(&self.path, error))
+    }
+
+    /// Entries in all that the copy is known to hold.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn known(&self) -> Result<u64, JournalError> {
+        let len = || Ok(self.db.begin_read()?.open_table(INVENTORY)?.len()?);
+        len().map_err(|error: redb::Error| at(&self.path, error))
+    }
+
+    /// Entries that the copy is known to hold at a path and beneath it.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn known_within(&self, path: &RelPath) -> Result<u64, JournalError> {
+        let Some(item) = self.item(path)? else { return Ok(0) };
+        Ok(1 + if item.dir { self.inventory(path)?.count() as u64 } else { 0 })
+    }
+}

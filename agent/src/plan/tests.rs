@@ -1,0 +1,78 @@
+//! Claims about plans: they come back as they were written, whatever the names, and a decision is taken once.
+
+use driftless_proto::disk::Identity;
+use driftless_proto::model::entry::Time;
+use proptest::prelude::*;
+
+use super::*;
+
+fn watched() -> Watched {
+    Watched { source: escape(b"/s\\ \xff\n"), destination: "h:1::m/p".into() }
+}
+
+fn plan(paths: &[(&[u8], u64)]) -> Plan {
+    let paths = paths.iter().map(|(path, n)| (RelPath::parse(path).expect("path"), *n)).collect();
+    Plan::new(&watched(), Kind::Deletions, "a reason", paths).expect("random numbers")
+}
+
+#[test]
+fn a_plan_comes_back_as_it_was_written() {
+    let born = Some(Time { sec: -1, nsec: 999_999_999 });
+    for root in [None, Some(Identity { dev: 1, ino: 2, fsid: u64::MAX, born: None })] {
+        for kind in [Kind::Deletions, Kind::Mount, Kind::Root] {
+            let root = root.map(|root| Identity { born, ..root });
+            let plan = Plan { kind, root, ..plan(&[(b"a", 3), (b"b\\#134 c", 1), (b"\xff\n", 1)]) };
+            assert_eq!(Plan::parse(&plan.text()), Some(plan));
+        }
+    }
+}
+
+#[test]
+fn a_plan_covers_what_it_lists_and_what_is_beneath() {
+    let plan = plan(&[(b"a/b", 3), (b"a-", 1)]);
+    let covers = |path: &[u8]| plan.covers(&RelPath::parse(path).expect("path"));
+    assert!(covers(b"a/b") && covers(b"a/b/c/d") && covers(b"a-"));
+    assert!(!covers(b"a") && !covers(b"a/bc") && !covers(b"b"));
+    let all = Plan { paths: vec![(RelPath::root(), 9)], ..plan };
+    assert!(all.covers(&RelPath::parse(b"x/y").expect("path")));
+}
+
+#[test]
+fn a_decision_is_taken_once_and_a_rejected_plan_may_be_approved_later() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let store = Store::open(dir.path()).expect("store");
+    let plan = plan(&[(b"a", 1)]);
+    store.save(&plan).expect("save");
+    assert_eq!(store.of(&watched()).expect("list"), [plan.clone()]);
+    let stamp = store.stamp();
+    store.decide(&plan.id, State::Rejected).expect("reject");
+    assert_ne!(store.stamp(), stamp);
+    assert!(matches!(store.decide(&plan.id, State::Rejected), Err(StoreError::Already(..))));
+    assert!(!store.drop_plan(&plan.id, Some(State::Held)).expect("not dropped"));
+    store.decide(&plan.id, State::Approved).expect("approve");
+    assert!(matches!(store.decide(&plan.id, State::Rejected), Err(StoreError::Already(..))));
+    assert!(store.drop_plan(&plan.id, None).expect("dropped"));
+    assert!(matches!(store.decide(&plan.id, State::Approved), Err(StoreError::Unknown(_))));
+    for strange in ["../../etc", "", "ABCDEF01", "a\nb"] {
+        assert!(matches!(store.load(strange), Err(StoreError::Unknown(_))), "{strange:?}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_name_survives_its_escaping(bytes: Vec<u8>) {
+        let text = escape(&bytes);
+        prop_assert!(!text.contains(['\n', '\r', '\x1b']));
+        prop_assert_eq!(unescape(&text), Some(bytes));
+    }
+
+    /// The disk may give back anything.
+    #[test]
+    fn no_text_makes_reading_a_plan_panic(head: String, body: String) {
+        let plan = Plan::parse(&format!("{FORM}\n{head}\n\n{body}"));
+        prop_assert!(plan.is_none_or(|plan| is_id(&plan.id)));
+        prop_assert!(unescape(&body).is_none_or(|bytes| bytes.len() <= body.len()));
+    }
+}

@@ -1,0 +1,167 @@
+//! Learn: the inventory follows what was compared. A thread of its own walks what came to its end well and writes down
+//! what stands there, so that live changes never wait for it. What it misses because it changed meanwhile is told by its
+//! own change, or found at the next comparison.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+
+use driftless_proto::disk::Root;
+use driftless_proto::model::filter::Rules;
+use driftless_proto::model::path::RelPath;
+
+use super::desk::Desk;
+use super::session::Trunk;
+use super::status::Status;
+use crate::guard::survey::{Sight, SurveyError, survey};
+use crate::journal::{Item, Journal, Mounted, Note};
+
+/// Items of one commit.
+const ITEMS: usize = 4096;
+
+/// What a learner works with.
+pub(super) struct Learning {
+    pub(super) root: Root,
+    pub(super) journal: Arc<Journal>,
+    /// What takes part, as paths of the source.
+    pub(super) rules: Rules,
+    /// What is missing is gone from the copy too.
+    pub(super) forget: bool,
+    pub(super) desk: Arc<Desk>,
+    pub(super) status: Arc<Status>,
+}
+
+/// See the module. Dropping it ends the thread, in the middle of a walk too.
+pub(super) struct Learner {
+    dirs: Option<Sender<RelPath>>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Learner {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// When there is none to be had.
+    pub(super) fn start(learning: Learning) -> std::io::Result<Self> {
+        let (dirs, queue) = channel();
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let work = move || learning.work(&queue, &stopped);
+        let thread = std::thread::Builder::new().name("inventory".into()).spawn(work)?;
+        Ok(Self { dirs: Some(dirs), stop, thread: Some(thread) })
+    }
+
+    /// Everything beneath this directory was compared, and is equal.
+    pub(super) fn learn(&self, dir: RelPath) {
+        if let Some(dirs) = &self.dirs {
+            // The thread only ends with us.
+            dirs.send(dir).ok();
+        }
+    }
+}
+
+impl Drop for Learner {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.dirs = None;
+        if let Some(thread) = self.thread.take() {
+            // One that panicked has said so.
+            thread.join().ok();
+        }
+    }
+}
+
+impl Trunk<'_, '_> {
+    /// The inventory has followed a comparison of everything, and is on the disk.
+    pub(super) fn learned(&mut self) {
+        let known = self.journal.known().ok();
+        self.watch.picture(|picture| picture.known_entries = known);
+        if self.known.standing.held.is_none() {
+            self.watch.carried_out(std::mem::take(&mut self.known.approved));
+        }
+    }
+
+    /// What keeps the inventory: it leaves alone what both ends leave alone, and forgets what is missing only where
+    /// its deletion has left.
+    pub(super) fn learner(&self) -> std::io::Result<Learner> {
+        let rules = self.known.standing.rules(&self.watch.invocation.rules, &RelPath::root());
+        Learner::start(Learning {
+            root: self.root.clone(),
+            journal: Arc::clone(&self.journal),
+            rules: rules.unwrap_or_else(|_| self.watch.invocation.rules.clone()),
+            forget: self.watch.invocation.options.delete && self.known.standing.held.is_none(),
+            desk: Arc::clone(&self.watch.desk),
+            status: Arc::clone(&self.watch.status),
+        })
+    }
+}
+
+impl Learning {
+    fn work(&self, queue: &Receiver<RelPath>, stop: &AtomicBool) {
+        while let Ok(dir) = queue.recv() {
+            match self.learn(&dir, stop) {
+                Ok(()) if dir.is_root() && !stop.load(Ordering::Relaxed) => {
+                    self.desk.leave(|state| state.learned = true);
+                }
+                Ok(()) => {}
+                // A moved or removed directory is told of by its own events.
+                Err(SurveyError::Source(error)) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => self.status.problem(&format!("inventory: {error}")),
+            }
+        }
+    }
+
+    fn learn(&self, dir: &RelPath, stop: &AtomicBool) -> Result<(), SurveyError> {
+        let top = RelPath::root();
+        let mounted = Mounted::new(&self.root.found(&top)?, self.root.inode(&top)?);
+        let mut notes = Vec::new();
+        let own = |path: &RelPath| {
+            Ok::<_, std::io::Error>(Item::new(&self.root.found(path)?, self.root.inode(path)?, &mounted))
+        };
+        if !dir.is_root() {
+            notes.push(Note::Seen(dir.clone(), own(dir)?));
+        }
+        let mut failed = None;
+        survey(&self.root, dir, &self.rules, self.journal.inventory(dir)?, &mut |sight| {
+            if stop.load(Ordering::Relaxed) || failed.is_some() {
+                return;
+            }
+            match sight {
+                Sight::Fresh(dir, path, found) => {
+                    // What has vanished is told of by its own event.
+                    let item = Item::of(dir, path.name(), found, &mounted);
+                    notes.extend(item.ok().map(|item| Note::Seen(path.clone(), item)));
+                }
+                Sight::Stands(dir, path, was, found) => {
+                    let changed = (was.ino, was.size, was.mtime)
+                        != (found.stat.ino, found.entry.size(), found.entry.mtime)
+                        || was.dir != found.entry.is_dir();
+                    if changed || was.born.is_none() {
+                        let item = Item::of(dir, path.name(), found, &mounted).ok();
+                        notes.extend(
+                            item.filter(|item| item != was).map(|item| Note::Seen(path.clone(), item)),
+                        );
+                    }
+                }
+                Sight::Missing(path, _) if self.forget => notes.push(Note::Removed(path)),
+                Sight::Missing(..) | Sight::Unreadable(..) | Sight::Hidden(..) => {}
+            }
+            if notes.len() >= ITEMS {
+                failed = self.journal.take(&std::mem::take(&mut notes)).err();
+            }
+        })?;
+        if let Some(error) = failed {
+            return Err(error.into());
+        }
+        if !stop.load(Ordering::Relaxed) {
+            self.journal.take(&notes)?;
+            // A plan is only done with once nothing of it could come back.
+            if dir.is_root() {
+                self.journal.sync()?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,110 @@
+//! Weigh: when the trunk of a session asks anew whether deletions may leave: before a batch that has any, when the
+//! operator has decided, when something was mounted, and once in a while as long as anything is held.
+
+use std::time::{Duration, Instant};
+
+use super::hold::{Apart, Weighed};
+use super::scan::{Scanned, Work};
+use super::session::{End, Trunk};
+use crate::guard::survey::Findings;
+use crate::guard::{Occasion, Verdict};
+use crate::pending::Batch;
+
+/// How often it is looked whether the root is still the source.
+const ROOT_LOOK: Duration = Duration::from_secs(2);
+
+/// How often what is held, and what could not be read, is weighed anew.
+const WEIGH: Duration = Duration::from_secs(60);
+
+impl Trunk<'_, '_> {
+    /// Looks for what no event tells: decisions on plans, mounts, and whether the root is still the source.
+    pub(super) fn look(&mut self, mounts_changed: bool) -> Option<End> {
+        if !self.watch.invocation.options.delete {
+            return None;
+        }
+        let standing = &self.known.standing;
+        let old = self.known.weighed.is_none_or(|weighed| weighed.elapsed() >= WEIGH);
+        let waits = standing.held.is_some() || standing.apart.values().any(|why| *why == Apart::Unreadable);
+        let mut due = mounts_changed || self.watch.plans.stamp() != self.known.plans_seen || waits && old;
+        if self.root_looked.elapsed() >= ROOT_LOOK {
+            self.root_looked = Instant::now();
+            if let Some(why) = self.guard.lost() {
+                return Some(End::RootGone(why));
+            }
+            // What was held because of the root may be in order again.
+            let in_order = || self.verdict() == Verdict::Go;
+            due |= standing.held.as_ref().is_some_and(|held| held.about_root) && in_order();
+        }
+        if due { self.weigh() } else { None }
+    }
+
+    fn verdict(&self) -> Verdict {
+        self.watch.verdict(&self.guard, &self.journal, self.copy_is_empty, Occasion::Reconcile)
+    }
+
+    /// Weighs deletions anew; the end of this session when its stream was opened for other terms.
+    pub(super) fn weigh(&mut self) -> Option<End> {
+        match self.watch.weigh(self.root, &self.guard, &self.journal, self.copy_is_empty, self.known) {
+            Weighed::AsBefore => None,
+            Weighed::Changed => Some(End::Again),
+            Weighed::Rearm => Some(End::Rearm),
+            Weighed::RootGone(why) => Some(End::RootGone(why)),
+        }
+    }
+
+    /// Whether a batch touches what is left alone in a way that may end it: what the copy keeps stands in the source
+    /// again, or what could not be read has changed.
+    pub(super) fn stirs(&self, batch: &Batch) -> bool {
+        let standing = &self.known.standing;
+        let targets = batch.renames.iter().map(|rename| &rename.to);
+        let mut paths = batch.dirty.iter().map(|dirty| &dirty.path).chain(targets);
+        !standing.apart.is_empty()
+            && paths.any(|path| match standing.apart(path) {
+                Some((apart, Apart::Kept)) => self.root.found(apart).is_ok(),
+                Some((apart, Apart::Unreadable)) => path == apart,
+                Some((_, Apart::Hidden)) | None => false,
+            })
+    }
+
+    /// Asks the guard and the brake about what is to be deleted; the end of this session where it has to be held.
+    pub(super) fn brake(&mut self, scanned: &Scanned) -> Option<End> {
+        let occasion = if scanned.compares() { Occasion::Reconcile } else { Occasion::Live };
+        let verdict = self.watch.verdict(&self.guard, &self.journal, self.copy_is_empty, occasion);
+        if verdict != Verdict::Go {
+            // What the operator has agreed to is no reason to hold.
+            if let Some(end) = self.weigh() {
+                return Some(end);
+            }
+        }
+        let everything = scanned.work.iter().any(|work| matches!(work, Work::Compare(dir) if dir.is_root()));
+        if everything {
+            let end = self.weigh();
+            self.watch.brake().left(std::mem::take(&mut self.known.planned), Instant::now());
+            return end;
+        }
+        let pending: u64 = scanned.work.iter().map(|work| self.entries_of(work)).sum();
+        // What cannot be counted is looked at.
+        let known = self.journal.known().unwrap_or(u64::MAX);
+        let now = Instant::now();
+        let look = {
+            let mut brake = self.watch.brake();
+            brake.wants_a_look(pending, known) || brake.holds(pending, known, now).is_some()
+        };
+        if look && let Some(end) = self.weigh() {
+            return Some(end);
+        }
+        self.watch.brake().left(pending, now);
+        None
+    }
+
+    /// Entries that the copy loses by this, as far as they are known.
+    fn entries_of(&self, work: &Work) -> u64 {
+        match work {
+            Work::Remove(path) if self.known.approved.iter().any(|plan| plan.covers(path)) => 0,
+            Work::Remove(path) => self.journal.known_within(path).unwrap_or(1),
+            Work::Compare(dir) => Findings::of(self.root, dir, &self.watch.invocation.rules, &self.journal)
+                .map_or(0, |findings| findings.entries()),
+            Work::Put(..) | Work::Rename(..) => 0,
+        }
+    }
+}

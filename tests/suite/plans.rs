@@ -1,0 +1,55 @@
+//! Plans can be read and decided on without a running watch, and say exactly what they hold.
+
+use std::fs;
+
+use driftless_tests::oracle::slash;
+use driftless_tests::trees::{equal, plant};
+use driftless_tests::wait::{until, until_ok};
+
+use crate::brakes::Held;
+
+#[test]
+fn a_plan_is_decided_without_a_running_watch_and_carried_out_by_the_next() {
+    let mut held = Held::with(&["odd\nname/f=1", "back\\slash=2", "stays=3"]);
+    held.watch.kill();
+    fs::remove_dir_all(held.src.join("odd\nname")).expect("rm -r");
+    fs::remove_file(held.src.join("back\\slash")).expect("rm");
+    let options = "-a --delete --brake=0:10%";
+    held.watch = held.agent.watch(options, slash(&held.src), "backup");
+    let id = held.agent.plan("held");
+    held.watch.kill();
+
+    let shown = held.agent.operate(&format!("plan show {id}")).ok().stdout;
+    for line in ["kind deletions", "state held", "entries 3", "1 back\\#134slash", "2 odd\\#012name"] {
+        assert!(shown.lines().any(|shown| shown == line), "{line:?} in:\n{shown}");
+    }
+    assert!(held.copy().join("stays").exists() && held.copy().join("back\\slash").exists());
+    held.agent.operate(&format!("plan approve {id}")).ok();
+    held.agent.operate(&format!("plan reject {id}")).exits(11);
+
+    // Gone since: it was not part of what was approved.
+    fs::remove_file(held.src.join("stays")).expect("rm");
+    plant(&held.src, &["new=4"]);
+    held.watch = held.agent.watch(options, slash(&held.src), "backup");
+    let other = held.agent.plan("held");
+    assert_ne!(other, id);
+    let shown = held.agent.operate(&format!("plan show {other}")).ok().stdout;
+    assert!(shown.ends_with("\n\n1 stays\n"), "{shown}");
+    assert!(held.copy().join("stays").exists());
+    held.agent.operate(&format!("plan approve {other}")).ok();
+    until_ok("both are carried out", || equal(&held.src, held.copy()));
+    until("no plan is left", || held.agent.operate("plan list").stdout.starts_with("no plans"));
+}
+
+#[test]
+fn a_plan_that_is_not_there_is_said_in_one_line() {
+    let held = Held::with(&["f=1"]);
+    assert_eq!(held.agent.operate("plan list").ok().stdout, "no plans: nothing is held\n");
+    for (command, code) in [("show", 11), ("approve", 11), ("reject", 11)] {
+        let out = held.agent.operate(&format!("plan {command} 0123abcd")).exits(code);
+        assert!(out.stderr.contains("there is no plan 0123abcd"), "{}", out.stderr);
+    }
+    held.agent.operate("plan show ../../etc/passwd").exits(1);
+    held.agent.operate("plan show").exits(1);
+    held.agent.operate("plan").exits(1);
+}
