@@ -39,7 +39,7 @@ fn the_operands_decide_what_a_command_does() {
 }
 
 #[test]
-fn an_engine_is_known_by_its_name_and_inotify_is_not_forced_where_none_is() {
+fn an_engine_is_known_by_its_name_and_auto_where_none_is_given() {
     assert_eq!(ok(&["watch", "-a", "a", "h::m"]).engine, Choice::Auto);
     for (name, choice) in Choice::NAMES {
         assert_eq!(ok(&["watch", "-a", "--engine", name, "a", "h::m"]).engine, choice);

@@ -10,8 +10,9 @@ mod memory;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io;
+use std::ops::Bound;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
@@ -19,6 +20,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use driftless_proto::disk::reserved::is_reserved;
 use driftless_proto::disk::{Dir, Root};
+use driftless_proto::limits;
 use driftless_proto::model::filter::Rules;
 use driftless_proto::model::path::RelPath;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -87,15 +89,16 @@ pub(super) struct PollEngine {
     tops: BTreeSet<RelPath>,
     /// Where more of them come from: then this is the poller beside an engine, which watches the rest.
     inbox: Option<Arc<Inbox>>,
-    seen: BTreeMap<RelPath, Seen>,
+    /// By path, as bytes: thousands of long paths are compared with one another in every look.
+    seen: BTreeMap<Box<[u8]>, Seen>,
     /// Bytes that may still be remembered.
     room: usize,
     printer: Printer,
     look: u64,
     /// Directories that could not be looked into; each was told once.
-    closed: BTreeSet<RelPath>,
+    closed: HashSet<RelPath>,
     /// Directories with names in them that make paths longer than any transfer can carry; each was told once.
-    deep: BTreeSet<RelPath>,
+    deep: HashSet<RelPath>,
     signals: Vec<Signal>,
 }
 
@@ -129,8 +132,8 @@ impl PollEngine {
             room: ROOM,
             printer: Printer::default(),
             look: 0,
-            closed: BTreeSet::new(),
-            deep: BTreeSet::new(),
+            closed: HashSet::new(),
+            deep: HashSet::new(),
             signals: Vec::new(),
         })
     }
@@ -219,7 +222,7 @@ impl PollEngine {
         };
         #[allow(clippy::unnecessary_cast, reason = "integer widths of `struct stat` differ by machine")]
         let dev = stat.st_dev as u64;
-        if self.seen.get(&path).is_some_and(|seen| seen.dev != dev && !quiet) {
+        if self.seen.get(path.as_bytes()).is_some_and(|seen| seen.dev != dev && !quiet) {
             // What was there is hidden, not gone.
             let error = io::Error::other("another file system was mounted over it, or unmounted from it");
             return self.cannot(path, &error);
@@ -240,8 +243,8 @@ impl PollEngine {
         }
         let rows = listed.iter().filter_map(|name| self.printer.row(dir.as_fd(), name, began)).collect();
         let now = Rows::pack(rows);
-        let changed = self.seen.get(&path).is_some_and(|seen| seen.own != own);
-        let was = self.forget(&path);
+        let changed = self.seen.get(path.as_bytes()).is_some_and(|seen| seen.own != own);
+        let was = self.forget(path.as_bytes());
         let was_closed = self.closed.remove(&path);
         if was_closed && (self.inbox.is_none() || !self.tops.contains(&path)) {
             self.signals.push(Signal::Watched(path.clone()));
@@ -270,10 +273,10 @@ impl PollEngine {
             }
             None => Content::Digest(self.printer.print_rows(&now)),
         };
-        self.seen.insert(path, Seen { look: self.look, dev, own, content });
+        self.seen.insert(path.as_bytes().into(), Seen { look: self.look, dev, own, content });
     }
 
-    fn forget(&mut self, path: &RelPath) -> Option<Content> {
+    fn forget(&mut self, path: &[u8]) -> Option<Content> {
         let content = self.seen.remove(path)?.content;
         self.room += content.len();
         Some(content)
@@ -335,7 +338,10 @@ impl PollEngine {
             // The directory above tells of it the next time.
             return;
         }
-        for (_, seen) in self.seen.range_mut(path.clone()..).take_while(|(below, _)| below.is_within(&path)) {
+        let (first, last) = beneath(&path);
+        let bounds = (Bound::Excluded(&*first), Bound::Excluded(&*last));
+        self.seen.range_mut::<[u8], _>(bounds).for_each(|(_, seen)| seen.look = self.look);
+        if let Some(seen) = self.seen.get_mut(path.as_bytes()) {
             seen.look = self.look;
         }
         if self.closed.insert(path.clone()) {
@@ -343,15 +349,20 @@ impl PollEngine {
         }
     }
 
-    /// Forgets the directories beneath this one that the look did not see.
+    /// Forgets the directories from this one down that the look did not see.
     fn forget_unseen(&mut self, top: &RelPath, look: u64) {
-        let beneath = self.seen.range(top.clone()..).take_while(|(path, _)| path.is_within(top));
-        let gone: Vec<RelPath> =
-            beneath.filter(|(_, seen)| seen.look != look).map(|(path, _)| path.clone()).collect();
+        let (first, last) = beneath(top);
+        let bounds = (Bound::Excluded(&*first), Bound::Excluded(&*last));
+        let own = self.seen.get_key_value(top.as_bytes());
+        let all = own.into_iter().chain(self.seen.range::<[u8], _>(bounds));
+        let gone: Vec<Box<[u8]>> =
+            all.filter(|(_, seen)| seen.look != look).map(|(path, _)| path.clone()).collect();
         for path in gone {
             self.forget(&path);
-            self.closed.remove(&path);
-            self.deep.remove(&path);
+            if let Ok(path) = RelPath::parse(&path) {
+                self.closed.remove(&path);
+                self.deep.remove(&path);
+            }
         }
     }
 
@@ -407,6 +418,18 @@ impl Engine for PollEngine {
             }
         }
     }
+}
+
+/// The bounds, both excluded, between which the paths strictly beneath a directory lie in the order of their bytes:
+/// they go on with a slash, whose successor is `0`. Beneath the root every path lies that is not empty.
+fn beneath(dir: &RelPath) -> (Vec<u8>, Vec<u8>) {
+    if dir.is_root() {
+        return (Vec::new(), vec![0xff; limits::PATH_LEN + 1]);
+    }
+    (
+        dir.as_bytes().iter().copied().chain(*b"/").collect(),
+        dir.as_bytes().iter().copied().chain(*b"0").collect(),
+    )
 }
 
 fn pause(look: Duration) -> Duration {
