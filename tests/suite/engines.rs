@@ -424,6 +424,8 @@ fn directories_beyond_the_limit_on_watches_are_named_and_polled() {
     let log = watch.log();
     assert!(log.contains("dir-"), "{log}");
     assert!(log.contains("raise it: sysctl user.max_inotify_watches="), "{log}");
+    let status = agent.operate("status").ok().stdout;
+    assert!(status.contains("engine inotify\n") && status.contains("polled: dir-"), "{status}");
     watch.runs();
 }
 

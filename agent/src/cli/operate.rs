@@ -80,7 +80,7 @@ fn act(name: &str, matches: &ArgMatches) -> Result<Act, Usage> {
     }
     let id = matches.get_one::<String>("id").cloned().unwrap_or_default();
     if !is_id(&id) {
-        let text = "a plan is named by eight hexadecimal digits (see driftless plan list)";
+        let text = "a plan is named by eight hexadecimal digits (driftless plan list names them; see driftless plan --help)";
         return Err(Usage::new(Exit::Usage, text));
     }
     Ok(match name {

@@ -26,7 +26,7 @@ pub enum StoreError {
         error: io::Error,
     },
     /// There is no such plan; it may have been carried out, or replaced when what it held changed.
-    #[error("there is no plan {0} (see driftless plan list)")]
+    #[error("there is no plan {0} (driftless plan list names them; see driftless plan --help)")]
     Unknown(String),
     /// A file that is no plan.
     #[error("{0}: not a plan of this version")]
