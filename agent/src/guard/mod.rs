@@ -174,6 +174,7 @@ mod tests {
 
     use super::*;
 
+    const LATER: Option<Time> = Some(Time { sec: 4, nsec: 6 });
     const HERE: Identity = Identity { dev: 1, ino: 2, fsid: 3, born: Some(Time { sec: 4, nsec: 5 }) };
 
     fn evidence() -> Evidence {
@@ -216,10 +217,7 @@ mod tests {
             ),
             (
                 "made anew with the same number",
-                Evidence {
-                    recorded: Some(Identity { born: Some(Time { sec: 4, nsec: 6 }), ..HERE }),
-                    ..evidence()
-                },
+                Evidence { recorded: Some(Identity { born: LATER, ..HERE }), ..evidence() },
                 Some("not the directory that was backed up"),
             ),
             (

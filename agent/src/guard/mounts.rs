@@ -4,10 +4,12 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use driftless_proto::disk::Root;
+use driftless_proto::model::path::RelPath;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::fs::{CWD, Mode, OFlags};
 
@@ -43,6 +45,57 @@ impl Drop for Mounts {
     }
 }
 
+/// The lines of the table of mounts about this root and what is beneath it: equal ones mean that nothing was mounted or
+/// unmounted there.
+///
+/// # Errors
+/// When there is no `/proc`.
+pub(crate) fn beneath(root: &Root) -> io::Result<Vec<Vec<u8>>> {
+    let dir = root.dir(&RelPath::root())?;
+    // As the kernel names it, whatever links led to it.
+    let link = format!("/proc/self/fd/{}", dir.as_fd().as_raw_fd());
+    let path = rustix::fs::readlinkat(CWD, link, Vec::new())?.into_bytes();
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let mut table = Vec::new();
+    let fd = rustix::fs::openat(CWD, "/proc/self/mountinfo", flags, Mode::empty())?;
+    File::from(fd).read_to_end(&mut table)?;
+    Ok(lines_beneath(&table, &path))
+}
+
+/// The fifth word of a line is the mount point, with blanks and backslashes in it as `\040`.
+fn lines_beneath(table: &[u8], path: &[u8]) -> Vec<Vec<u8>> {
+    let within = |point: &[u8]| {
+        let rest = point.strip_prefix(path);
+        path == b"/" || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+    };
+    let lines = table.split(|&b| b == b'\n');
+    let about = |line: &&[u8]| {
+        let point = line.split(|&b| b == b' ').nth(4);
+        point.is_some_and(|point| within(&unescaped(point)))
+    };
+    lines.filter(about).map(<[u8]>::to_vec).collect()
+}
+
+fn unescaped(text: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let [first, after @ ..] = rest {
+        let octal = after.get(..3).and_then(|digits| std::str::from_utf8(digits).ok());
+        let byte = octal.and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        rest = match (first, byte) {
+            (b'\\', Some(byte)) => {
+                bytes.push(byte);
+                &after[3..]
+            }
+            _ => {
+                bytes.push(*first);
+                after
+            }
+        };
+    }
+    bytes
+}
+
 /// `proc_pid_mountinfo(5)`: a change raises POLLPRI and POLLERR once for each open file.
 fn wait(mut table: File, stop: &OwnedFd, changed: &dyn Fn()) {
     let mut text = Vec::new();
@@ -67,5 +120,25 @@ fn wait(mut table: File, stop: &OwnedFd, changed: &dyn Fn()) {
             }
             changed();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_mounts_in_the_source_count() {
+        let table = b"21 1 0:2 / / rw - ext4 x\n\
+            22 21 0:3 / /a rw - tmpfs x\n\
+            23 22 0:4 / /a/s\\040rc rw - tmpfs x\n\
+            24 23 0:5 / /a/s\\040rc/sub rw - tmpfs x\n\
+            25 22 0:6 / /a/s\\040rcs rw - tmpfs x\n\
+            odd\n";
+        let numbers =
+            |path: &[u8]| -> Vec<u8> { lines_beneath(table, path).iter().map(|line| line[1]).collect() };
+        assert_eq!(numbers(b"/a/s rc"), b"34");
+        assert_eq!(numbers(b"/"), b"12345");
+        assert_eq!(unescaped(b"a\\134b\\04"), b"a\\b\\04");
     }
 }

@@ -79,6 +79,10 @@ fn approved(plan: &Plan) -> String {
             plan.watch.destination,
             plan.entries()
         ),
+        Kind::Root if plan.root.is_none() => format!(
+            "whatever directory comes to {} next becomes the source, and all that it lacks will be deleted from {}",
+            plan.watch.source, plan.watch.destination
+        ),
         Kind::Root => format!(
             "the directory at {} becomes the source, and {} entries that it lacks will be deleted from {}",
             plan.watch.source,

@@ -19,7 +19,7 @@ use super::Watch;
 use super::session::Continuity;
 use crate::control::picture::HeldNow;
 use crate::guard::survey::Findings;
-use crate::guard::{self, Guard, Occasion, Verdict};
+use crate::guard::{self, Guard, Occasion, Verdict, mounts};
 use crate::journal::{Item, Journal, Mounted, Note};
 use crate::plan::{Kind, Plan, State};
 
@@ -165,6 +165,7 @@ impl Watch<'_> {
         }
         known.plans_seen = self.plans.stamp();
         known.weighed = Some(Instant::now());
+        known.mounts = mounts::beneath(root).ok();
         let verdict = self.verdict(guard, journal, copy_is_empty, Occasion::Reconcile);
         let mut weighing = Weighing {
             watch: self,
@@ -469,6 +470,10 @@ impl Weighing<'_, '_> {
 
     /// Held plans whose reason is gone, or that were replaced because they would hold something else by now.
     fn drop_void(&self) {
+        // There is a root again.
+        for plan in self.plans.rejected.iter().filter(|plan| plan.kind == Kind::Root && plan.root.is_none()) {
+            let _gone = self.watch.plans.drop_plan(&plan.id, Some(State::Rejected));
+        }
         for plan in self.plans.held.iter().filter(|plan| !self.standing.contains(&plan.id)) {
             match self.watch.plans.drop_plan(&plan.id, Some(State::Held)) {
                 Ok(true) => self.watch.status.log(&format!("plan {} is void", plan.id)),

@@ -52,6 +52,8 @@ pub(super) struct Continuity {
     /// The plans as they were when deletions were last weighed, and when that was.
     pub(super) plans_seen: Stamp,
     pub(super) weighed: Option<Instant>,
+    /// The mounts in the source as they were then.
+    pub(super) mounts: Option<Vec<Vec<u8>>>,
     /// Entries that the next comparison deletes, those that were approved aside.
     pub(super) planned: u64,
     /// Plans that were approved and are not carried out yet.

@@ -7,7 +7,7 @@ use super::hold::{Apart, Weighed};
 use super::scan::{Scanned, Work};
 use super::session::{End, Trunk};
 use crate::guard::survey::Findings;
-use crate::guard::{Occasion, Verdict};
+use crate::guard::{Occasion, Verdict, mounts};
 use crate::pending::Batch;
 
 /// How often it is looked whether the root is still the source.
@@ -22,6 +22,9 @@ impl Trunk<'_, '_> {
         if !self.watch.invocation.options.delete {
             return None;
         }
+        // On a host that starts containers all day most changes are elsewhere.
+        let mounted = || mounts::beneath(self.root).map_or(true, |now| Some(now) != self.known.mounts);
+        let mounts_changed = mounts_changed && mounted();
         let standing = &self.known.standing;
         let old = self.known.weighed.is_none_or(|weighed| weighed.elapsed() >= WEIGH);
         let waits = standing.held.is_some() || standing.apart.values().any(|why| *why == Apart::Unreadable);
