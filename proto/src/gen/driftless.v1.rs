@@ -647,7 +647,7 @@ pub struct Want {
     pub id: u64,
     #[prost(bytes = "bytes", tag = "2")]
     pub path: ::prost::bytes::Bytes,
-    /// Sums of the file that copies may refer to follow. May be absent.
+    /// Sums of the file that copies may refer to follow, unless its digest is enough. May be absent.
     #[prost(message, optional, tag = "3")]
     pub basis: ::core::option::Option<WantBasis>,
 }
@@ -660,7 +660,8 @@ pub struct WantBasis {
     /// Bytes of the MD4 in each sum, 2 to 16.
     #[prost(uint32, tag = "3")]
     pub strong_len: u32,
-    /// Of its content, 32 bytes. May be absent.
+    /// Of its content, 32 bytes: probably that of what is wanted, so nothing follows. Where it is not, the sender asks for
+    /// sums. May be absent.
     #[prost(bytes = "bytes", tag = "4")]
     pub digest: ::prost::bytes::Bytes,
     /// Instead of sums come the first 4 bytes of the value of each 16 KiB group of its BLAKE3 tree. What stayed in place
@@ -668,7 +669,7 @@ pub struct WantBasis {
     #[prost(bool, tag = "5")]
     pub groups: bool,
 }
-/// The groups of this want's basis do not help: send the want again, with sums.
+/// The groups or the digest of this want's basis do not help: send the want again, with sums.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct NeedSums {
     #[prost(uint64, tag = "1")]

@@ -228,7 +228,7 @@ pub enum FromReceiver {
 pub struct WantBasis {
     /// How its sums are cut.
     pub shape: Shape,
-    /// Of its content.
+    /// Of its content, which is probably what is wanted: nothing follows then.
     pub digest: Option<Digest>,
     /// Tags of its groups follow instead of sums ([`crate::limits::GROUP_TAG`] bytes each).
     pub groups: bool,
@@ -238,7 +238,9 @@ impl WantBasis {
     /// Bytes that follow.
     #[must_use]
     pub fn following_len(&self) -> u64 {
-        if self.groups {
+        if self.digest.is_some() {
+            0
+        } else if self.groups {
             self.shape.basis_size().div_ceil(crate::limits::DIGEST_GROUP) * crate::limits::GROUP_TAG as u64
         } else {
             self.shape.sums_len()

@@ -74,7 +74,7 @@ pub(super) struct Want {
     pub(super) size: u64,
     /// It has been sent: an answer before that is no answer.
     pub(super) asked: bool,
-    /// The sender has asked for sums instead of groups.
+    /// The sender has asked for sums instead of groups or a digest.
     pub(super) needs_sums: bool,
 }
 
@@ -85,7 +85,9 @@ pub(super) enum Told {
     Nothing,
     /// The sums of what stands here.
     Sums,
-    /// Its groups, where they are remembered, else its sums.
+    /// Its groups, where they are remembered, else its sums. Its content is known to be another one.
+    Differs,
+    /// As [`Told::Differs`], or its digest where its content may be the one that is wanted.
     Best,
 }
 
@@ -115,7 +117,7 @@ pub(super) enum HeldContent {
 
 impl Held {
     /// Bytes it holds in memory.
-    fn bytes(&self) -> usize {
+    pub(super) fn bytes(&self) -> usize {
         match &self.content {
             HeldContent::File(_) => 0,
             HeldContent::Bytes(bytes) => bytes.len(),
@@ -263,7 +265,7 @@ impl Context {
         self.ask(Ask::Want { id, told });
     }
 
-    /// The sender found that groups do not help with a want: it gets sums, once.
+    /// The sender found that groups or a digest do not help with a want: it gets sums, once.
     pub(super) fn needs_sums(&self, id: RequestId) -> Result<(), Misbehaved> {
         let first = self.with_want(id, |want| want.asked && !std::mem::replace(&mut want.needs_sums, true));
         if first != Some(true) {

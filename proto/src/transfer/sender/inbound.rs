@@ -63,6 +63,9 @@ impl Reader {
                 if summing.is_some() {
                     return Err(Misbehaved::Unexpected("want before the sums of the last").into());
                 }
+                if basis.digest.is_some() {
+                    return self.request(Request::Want { id, path, basis: Some((basis, Vec::new())) });
+                }
                 *summing = Some(Summing { id, path, basis, sums: Vec::new() });
                 Ok(())
             }
