@@ -4,6 +4,7 @@
 //! happens is the library beside it.
 
 mod commands;
+mod cost;
 mod delta;
 mod durability;
 mod faults;
