@@ -77,6 +77,10 @@ pub const BLOCKS_MAX: u64 = 4 * 1024 * 1024;
 /// A file smaller than this is sent whole: the sums of its two blocks would save less than they cost.
 pub const DELTA_MIN: u64 = 1024;
 
+/// From this length on a file that may have the content that is wanted is told by its digest: a shorter one costs no more
+/// than the digest and its answer.
+pub const DIGEST_MIN: u64 = 64;
+
 /// Bytes of one group of a file's BLAKE3 tree, kept by the journal and by a server's cache: the grain at which an edit
 /// in place is found. The values of 1 GiB take 2 MiB; groups of 64 KiB would take a quarter of that, and send four times
 /// as much for a small edit.

@@ -7,7 +7,7 @@ use driftless_tests::World;
 use driftless_tests::agent::peak_kib;
 use driftless_tests::oracle::slash;
 use driftless_tests::server::Server;
-use driftless_tests::trees::{assert_equal, edit, write_noise};
+use driftless_tests::trees::{assert_equal, edit, set_mtime, write_noise};
 use driftless_tests::wire::Wire;
 
 const MIB: u64 = 1 << 20;
@@ -34,6 +34,24 @@ fn scattered_edits_cross_alone() {
     let server = world.backup();
     let (bytes, _) = pushed_again(&world, &server, 64 * MIB, |file| edit(file, 64, 4096, 8));
     assert!(bytes < 4 * MIB, "{bytes} bytes");
+}
+
+#[test]
+fn an_edit_in_a_small_file_of_the_same_length_crosses_alone() {
+    let world = World::new();
+    let server = world.backup();
+    let (bytes, _) = pushed_again(&world, &server, 100_000, |file| edit(file, 1, 10, 8));
+    assert!(bytes < 10_000, "{bytes} bytes");
+}
+
+#[test]
+fn a_small_file_with_another_time_alone_is_not_sent() {
+    let world = World::new();
+    let server = world.backup();
+    let (bytes, _) = pushed_again(&world, &server, 1000, |file| set_mtime(file, 1_000_000_000, 0));
+    let (more, _) = pushed_again(&world, &server, 100_000, |file| set_mtime(file, 1_000_000_000, 0));
+    // Neither its content nor its sums, which are longer for the longer one.
+    assert!(more <= bytes + 100, "{bytes} and {more} bytes");
 }
 
 #[test]

@@ -5,6 +5,7 @@
 
 mod brakes;
 mod commands;
+mod cost;
 mod delta;
 mod durability;
 mod engines;

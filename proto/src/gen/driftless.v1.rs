@@ -40,7 +40,7 @@ pub struct ReceiverFrame {
 pub struct FromSender {
     #[prost(
         oneof = "from_sender::Item",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18"
     )]
     pub item: ::core::option::Option<from_sender::Item>,
 }
@@ -84,6 +84,8 @@ pub mod from_sender {
         Name(super::Name),
         #[prost(message, tag = "17")]
         Digesting(super::Digesting),
+        #[prost(message, tag = "18")]
+        NeedSums(super::NeedSums),
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -645,7 +647,7 @@ pub struct Want {
     pub id: u64,
     #[prost(bytes = "bytes", tag = "2")]
     pub path: ::prost::bytes::Bytes,
-    /// Sums of the file that copies may refer to follow. May be absent.
+    /// Sums of the file that copies may refer to follow, unless its digest is enough. May be absent.
     #[prost(message, optional, tag = "3")]
     pub basis: ::core::option::Option<WantBasis>,
 }
@@ -658,13 +660,20 @@ pub struct WantBasis {
     /// Bytes of the MD4 in each sum, 2 to 16.
     #[prost(uint32, tag = "3")]
     pub strong_len: u32,
-    /// Of its content, 32 bytes. May be absent.
+    /// Of its content, 32 bytes: probably that of what is wanted, so nothing follows. Where it is not, the sender asks for
+    /// sums. May be absent.
     #[prost(bytes = "bytes", tag = "4")]
     pub digest: ::prost::bytes::Bytes,
     /// The strong sum of a block is no MD4 but the value of its subtree in the BLAKE3 tree of the basis. A block is then
     /// as long as a power of two of groups of 16 KiB.
     #[prost(bool, tag = "5")]
     pub groups: bool,
+}
+/// The digest of this want's basis is not that of what is wanted: send the want again, with sums.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NeedSums {
+    #[prost(uint64, tag = "1")]
+    pub want: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Sums {

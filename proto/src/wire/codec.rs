@@ -51,7 +51,8 @@ impl<T: Message> Encoder for FrameEncoder<T> {
     }
 
     fn buffer_settings(&self) -> BufferSettings {
-        // Nothing is kept between messages, and several small ones that are ready leave as one.
-        BufferSettings::new(0, limits::FRAME_SOFT)
+        // Nothing is kept between messages, and several small ones that are ready leave as one. A frame that is about full
+        // leaves alone: to append another one would move it.
+        BufferSettings::new(0, limits::FRAME_SOFT / 2)
     }
 }

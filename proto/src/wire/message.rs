@@ -101,6 +101,8 @@ pub enum FromSender {
     Chunk { seq: Seq, ops: Vec<Op> },
     /// Ends the content of a put.
     PutEnd { seq: Seq, digest: Digest, entry: Entry, unstable: bool },
+    /// Send this want again, with sums.
+    NeedSums(RequestId),
     /// See the schema.
     PutFailed { seq: Seq, want: RequestId, again: bool },
     /// Compare this path with yours and want it if it differs.
@@ -226,8 +228,16 @@ pub enum FromReceiver {
 pub struct WantBasis {
     /// How its sums are cut.
     pub shape: Shape,
-    /// Of its content.
+    /// Of its content, which is probably what is wanted: nothing follows then.
     pub digest: Option<Digest>,
     /// The sums are those of its groups.
     pub groups: bool,
+}
+
+impl WantBasis {
+    /// Bytes of sums that follow.
+    #[must_use]
+    pub fn following_len(&self) -> u64 {
+        if self.digest.is_some() { 0 } else { self.shape.sums_len() }
+    }
 }

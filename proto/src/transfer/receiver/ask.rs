@@ -8,6 +8,8 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, mpsc};
 
+use prost::bytes::Bytes;
+
 use super::context::{Context, Held, HeldContent, Told};
 use crate::disk::{Dir, Stamp};
 use crate::limits;
@@ -30,6 +32,8 @@ pub(super) enum Ask {
     Open { id: RequestId, dir: RelPath, all: bool },
     /// Send the file of this want.
     Want { id: RequestId, told: Told },
+    /// The digest of this want does not help: its sums are needed.
+    Sums { id: RequestId },
     /// A listing has come to its end.
     Opened,
     /// A content has come to its end.
@@ -55,7 +59,8 @@ pub(super) struct Asker {
 struct Announced {
     held: Held,
     basis: WantBasis,
-    /// All of its sums, where it is small or its groups are known; else they are made from the file as they are sent.
+    /// All of its sums, where it is small or its groups are known, none where its digest goes alone; else they are made from
+    /// the file as they are sent.
     sums: Option<Vec<u8>>,
 }
 
@@ -91,6 +96,7 @@ impl Asker {
                 match ask {
                     Ask::Open { id, dir, all } => self.opens.push_back((id, dir, all)),
                     Ask::Want { id, told } => self.wants.push_back((id, told)),
+                    Ask::Sums { id } => self.send_want(id, Told::Sums),
                     // The peer makes these come: one too many must not wrap the count.
                     Ask::Opened => self.opens_in_flight = self.opens_in_flight.saturating_sub(1),
                     Ask::Had { bytes, held } => {
@@ -130,11 +136,17 @@ impl Asker {
 
     /// Sends a want, with the sums of what stands here when they may save more than they cost.
     fn send_want(&mut self, id: RequestId, told: Told) {
-        let Some((path, size)) = self.context.with_want(id, |want| (want.path.clone(), want.size)) else {
-            return;
+        let wanted = self.context.with_want(id, |want| (want.path.clone(), want.size, want.basis.take()));
+        let Some((path, size, before)) = wanted else { return };
+        self.bytes_held = self.bytes_held.saturating_sub(before.as_ref().map_or(0, Held::bytes));
+        let least = if told == Told::Best { limits::DIGEST_MIN } else { limits::DELTA_MIN };
+        let none = told == Told::Nothing || size < least;
+        let announced = match before {
+            // Its digest has not helped, so it is signed as it was read then.
+            Some(Held { stamp, content: HeldContent::Bytes(bytes), .. }) => signed(stamp, bytes),
+            _ if none => None,
+            _ => self.announced(&path, size, told),
         };
-        let none = told == Told::Nothing || size < limits::DELTA_MIN;
-        let announced = if none { None } else { self.announced(&path, told == Told::Best) };
         let Some(Announced { held, basis, sums }) = announced else {
             self.context.say(FromReceiver::Want { id, path, basis: None });
             return;
@@ -149,6 +161,7 @@ impl Asker {
         self.context.with_want(id, |want| want.basis = Some(held));
         self.context.say(FromReceiver::Want { id, path, basis: Some(basis) });
         match sums {
+            _ if basis.digest.is_some() => {}
             Some(sums) => self.say_sums(id, &sums, true),
             None => self.send_sums(id, file.as_ref(), basis.shape),
         }
@@ -164,7 +177,7 @@ impl Asker {
     }
 
     /// The file to copy from: what an interrupted transfer left if that is more, else what stands at the path.
-    fn announced(&mut self, path: &RelPath, groups: bool) -> Option<Announced> {
+    fn announced(&mut self, path: &RelPath, wanted: u64, told: Told) -> Option<Announced> {
         let standing = self.dir_of(path).and_then(|dir| dir.open_file(path.name())).ok();
         let kept = self.context.partials.kept(path);
         let kept = kept.and_then(|file| Some((Stamp::of_file(&file).ok()?, file)));
@@ -172,12 +185,13 @@ impl Asker {
         let (stamp, file) = match (standing, kept) {
             (Some(standing), Some(kept)) if kept.0.size > standing.0.size => kept,
             (Some(standing), _) if standing.0.size <= limits::INLINE_MAX => {
-                return self.announced_small(standing.0, standing.1);
+                let maybe_equal = told == Told::Best && standing.0.size == wanted;
+                return self.announced_small(standing.0, standing.1, maybe_equal);
             }
             (Some(standing), _) => standing,
             (None, kept) => kept?,
         };
-        let known = if groups { self.context.remembered(&stamp) } else { None };
+        let known = if told == Told::Sums { None } else { self.context.remembered(&stamp) };
         let of_groups = known.as_ref().and_then(|known| {
             let shape = Shape::of_groups(stamp.size)?;
             Some((shape, sums_of_groups(&known.groups, shape)))
@@ -192,24 +206,29 @@ impl Asker {
         Some(Announced { held, basis, sums })
     }
 
-    /// A small basis is read once, for its sums, its digest and the copies to come, as long as memory is not short.
-    fn announced_small(&self, stamp: Stamp, file: File) -> Option<Announced> {
-        let shape = shape(stamp.size)?;
+    /// A small basis is read once, for its digest or its sums and for the copies to come, as long as memory is not short.
+    /// One that is as long as what is wanted is told by its digest first: most files of a tree that was unpacked anew have
+    /// other times and no other content. Another name of the file is somebody's own: only a new file leaves that one as
+    /// it is.
+    fn announced_small(&self, stamp: Stamp, file: File, maybe_equal: bool) -> Option<Announced> {
+        let maybe_equal = maybe_equal && stamp.nlink == 1;
+        if !maybe_equal && stamp.size < limits::DELTA_MIN {
+            return None;
+        }
         let mut bytes = vec![0; usize::try_from(stamp.size).ok()?];
         file.read_exact_at(&mut bytes, 0).ok()?;
-        let mut sums = Vec::new();
-        let mut signer = Signer::new(shape);
-        signer.update(&bytes, &mut sums);
-        signer.finish(&mut sums);
-        // Another name of the file is somebody's own: only a new file leaves that one as it is.
-        let digest = (stamp.nlink == 1).then(|| Digest::of(&bytes));
-        let content = if self.bytes_held + bytes.len() > limits::BASES_HELD {
-            HeldContent::File(file)
+        let mut announced = if maybe_equal {
+            let basis =
+                WantBasis { shape: Shape::of(stamp.size)?, digest: Some(Digest::of(&bytes)), groups: false };
+            let held = Held { stamp, content: HeldContent::Bytes(bytes.into()), groups: None };
+            Announced { held, basis, sums: None }
         } else {
-            HeldContent::Bytes(bytes.into())
+            signed(stamp, bytes.into())?
         };
-        let basis = WantBasis { shape, digest, groups: false };
-        Some(Announced { held: Held { stamp, content, groups: None }, basis, sums: Some(sums) })
+        if self.bytes_held + announced.held.bytes() > limits::BASES_HELD {
+            announced.held.content = HeldContent::File(file);
+        }
+        Some(announced)
     }
 
     fn dir_of(&mut self, path: &RelPath) -> std::io::Result<Dir> {
@@ -243,6 +262,18 @@ impl Asker {
             self.say_sums(want, &signed.concat(), at >= size);
         }
     }
+}
+
+/// A small basis with its sums.
+fn signed(stamp: Stamp, bytes: Bytes) -> Option<Announced> {
+    let shape = shape(stamp.size)?;
+    let mut sums = Vec::new();
+    let mut signer = Signer::new(shape);
+    signer.update(&bytes, &mut sums);
+    signer.finish(&mut sums);
+    let held = Held { stamp, content: HeldContent::Bytes(bytes), groups: None };
+    let basis = WantBasis { shape, digest: None, groups: false };
+    Some(Announced { held, basis, sums: Some(sums) })
 }
 
 /// The sums of a window of a basis. It begins at a block.

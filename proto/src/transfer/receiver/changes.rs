@@ -46,7 +46,12 @@ impl Receiver {
                     return self.commit(Commit::Ack { tickets });
                 }
                 if let Kind::File { size } = entry.kind {
-                    self.context.want(path, size, Told::Best, tickets);
+                    // Other times alone do not make another content; another length does.
+                    let told = match &own {
+                        Some(own) if own.entry.size() == size => Told::Best,
+                        _ => Told::Differs,
+                    };
+                    self.context.want(path, size, told, tickets);
                     return Ok(());
                 }
                 let old = own.filter(|own| !own.entry.is_dir());

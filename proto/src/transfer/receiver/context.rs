@@ -75,6 +75,8 @@ pub(super) struct Want {
     pub(super) size: u64,
     /// It has been sent: an answer before that is no answer.
     pub(super) asked: bool,
+    /// The sender has asked for sums instead of a digest.
+    pub(super) needs_sums: bool,
 }
 
 /// What goes with a want.
@@ -84,7 +86,10 @@ pub(super) enum Told {
     Nothing,
     /// The sums of what stands here, read for them.
     Sums,
-    /// The sums of its groups, where these are remembered, else those that reading it gives.
+    /// The sums of its groups, where these are remembered, else those that reading it gives. Its content is known to be
+    /// another one.
+    Differs,
+    /// As [`Told::Differs`], or its digest where its content may be the one that is wanted.
     Best,
 }
 
@@ -114,7 +119,7 @@ pub(super) enum HeldContent {
 
 impl Held {
     /// Bytes it holds in memory.
-    fn bytes(&self) -> usize {
+    pub(super) fn bytes(&self) -> usize {
         match &self.content {
             HeldContent::File(_) => 0,
             HeldContent::Bytes(bytes) => bytes.len(),
@@ -257,9 +262,19 @@ impl Context {
     /// Asks for a file.
     pub(super) fn want(&self, path: RelPath, size: u64, told: Told, tickets: Vec<Ticket>) {
         let id = self.next_request();
-        let want = Want { path, basis: None, tickets, size, asked: false };
+        let want = Want { path, basis: None, tickets, size, asked: false, needs_sums: false };
         lock(&self.wants).insert(id, want);
         self.ask(Ask::Want { id, told });
+    }
+
+    /// The sender found that a digest does not help with a want: it gets sums, once.
+    pub(super) fn needs_sums(&self, id: RequestId) -> Result<(), Misbehaved> {
+        let first = self.with_want(id, |want| want.asked && !std::mem::replace(&mut want.needs_sums, true));
+        if first != Some(true) {
+            return Err(Misbehaved::AnswerToUnknown(id));
+        }
+        self.ask(Ask::Sums { id });
+        Ok(())
     }
 
     pub(super) fn with_want<T>(&self, id: RequestId, f: impl FnOnce(&mut Want) -> T) -> Option<T> {

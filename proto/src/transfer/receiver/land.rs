@@ -384,7 +384,7 @@ impl Lander {
             }
             // What cannot be read is replaced.
             _ => {
-                self.context.want(path, entry.size(), Told::Best, tickets);
+                self.context.want(path, entry.size(), Told::Differs, tickets);
                 Ok(())
             }
         }

@@ -280,6 +280,7 @@ impl Receiver {
                 self.settle_comparison()
             }
             FromSender::PutFailed { seq, want, again } => self.put_failed(seq, want, again),
+            FromSender::NeedSums(want) => Ok(self.context.needs_sums(want)?),
             FromSender::Offer { seq, path, entry, digest } => self.offer(seq, path, entry, digest),
             FromSender::Remove { seq, path } => self.remove(seq, path),
             FromSender::Rename { seq, from, to } => self.rename(seq, from, to),

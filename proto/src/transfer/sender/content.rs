@@ -203,13 +203,14 @@ impl Sender {
     ) -> Result<(), Ended> {
         let (plan, held) = match basis {
             None => (Plan::Whole, None),
+            Some((WantBasis { digest: Some(digest), .. }, _)) => (Plan::Whole, Some(digest)),
             Some((basis, sums)) if basis.groups => {
                 let sums = Sums::parse_groups(basis.shape, sums);
-                (Plan::SearchGroups(sums.map_err(|_| Misbehaved::OutOfRange("sums"))?), basis.digest)
+                (Plan::SearchGroups(sums.map_err(|_| Misbehaved::OutOfRange("sums"))?), None)
             }
             Some((basis, sums)) => {
                 let sums = Sums::parse(basis.shape, sums).map_err(|_| Misbehaved::OutOfRange("sums"))?;
-                (Plan::Search(sums), basis.digest)
+                (Plan::Search(sums), None)
             }
         };
         if self.config.rules.hides(path, false) {
@@ -223,7 +224,7 @@ impl Sender {
         self.send_file(0, path, Plan::Whole, None)
     }
 
-    /// Sends a file; `held` is the digest of what the receiver has.
+    /// Sends a file; `held` is the digest of what the receiver has, which has told nothing else of it then.
     fn send_file(
         &mut self,
         want: RequestId,
@@ -237,16 +238,18 @@ impl Sender {
         });
         match small {
             Ok((Small::Whole { bytes, found, unstable }, ..)) => {
-                self.observer.file_started(path, bytes.len() as u64);
-                let seq = self.begin(Waiting::content(Vec::new()));
                 let digest = Digest::of(&bytes);
                 let content = match plan {
                     _ if held == Some(digest) => Content::Kept,
+                    _ if held.is_some() => return self.out.push(FromSender::NeedSums(want)),
                     Plan::Search(sums) => patch(&sums, &bytes, digest),
                     _ => Content::Inline(Inline { bytes, digest }),
                 };
+                self.observer.file_started(path, found.entry.size());
+                let seq = self.begin(Waiting::content(Vec::new()));
                 self.send_small(seq, want, path, content, digest, found, unstable)
             }
+            Ok((Small::Grown, ..)) if held.is_some() => self.out.push(FromSender::NeedSums(want)),
             Ok((Small::Grown, dir, name)) => {
                 let seq = self.begin(Waiting::content(Vec::new()));
                 self.stream(seq, want, path.clone(), &dir, &name, plan)

@@ -63,6 +63,9 @@ impl Reader {
                 if summing.is_some() {
                     return Err(Misbehaved::Unexpected("want before the sums of the last").into());
                 }
+                if basis.digest.is_some() {
+                    return self.request(Request::Want { id, path, basis: Some((basis, Vec::new())) });
+                }
                 *summing = Some(Summing { id, path, basis, sums: Vec::new() });
                 Ok(())
             }
@@ -129,7 +132,7 @@ impl Reader {
             return Err(Misbehaved::TooManyRequests.into());
         }
         now.sums.extend_from_slice(sums);
-        if now.sums.len() as u64 > now.basis.shape.sums_len() {
+        if now.sums.len() as u64 > now.basis.following_len() {
             return Err(Misbehaved::OutOfRange("sums").into());
         }
         if last {

@@ -56,7 +56,11 @@ impl TryFrom<g::WantBasis> for WantBasis {
     fn try_from(m: g::WantBasis) -> Result<Self, Misbehaved> {
         let shape = Shape::new(m.size, m.block_len, m.strong_len);
         let shape = shape.map_err(|_| Misbehaved::OutOfRange("shape of the sums"))?;
-        Ok(Self { shape, digest: digest_or_none(&m.digest, "digest")?, groups: m.groups })
+        let digest = digest_or_none(&m.digest, "digest")?;
+        if digest.is_some() && m.groups {
+            return Err(Misbehaved::Unexpected("groups beside a digest"));
+        }
+        Ok(Self { shape, digest, groups: m.groups })
     }
 }
 

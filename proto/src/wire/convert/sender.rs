@@ -39,6 +39,7 @@ impl TryFrom<g::FromSender> for FromSender {
                 entry: entry_or_missing(m.entry)?,
                 unstable: m.unstable,
             },
+            Item::NeedSums(m) => Self::NeedSums(m.want),
             Item::PutFailed(m) => Self::PutFailed { seq: m.seq, want: m.want, again: m.again },
             Item::Offer(m) => Self::Offer {
                 seq: m.seq,
@@ -180,6 +181,7 @@ impl From<FromSender> for g::FromSender {
                 entry: Some((&entry).into()),
                 unstable,
             })),
+            FromSender::NeedSums(want) => Item::NeedSums(g::NeedSums { want }),
             FromSender::PutFailed { seq, want, again } => Item::PutFailed(g::PutFailed { seq, want, again }),
             FromSender::Offer { seq, path, entry, digest } => Item::Offer(Box::new(g::Offer {
                 seq,
