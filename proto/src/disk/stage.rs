@@ -255,9 +255,11 @@ impl Staged {
         buffer
     }
 
-    /// The digest of what was written so far, and its groups.
+    /// The digest of everything written, and its groups. Nothing is to be written after this.
     #[must_use]
     pub fn digest(&mut self) -> (Digest, GroupSums) {
+        // Nothing follows, and many staged files may wait for their names at once.
+        self.buffer = Vec::new();
         std::mem::take(&mut self.hasher).sign()
     }
 
