@@ -16,8 +16,6 @@ pub struct GroupSearch<'a> {
     search: Search<'a>,
     hasher: GroupHasher,
     size: u64,
-    /// Values of the groups of one block.
-    values: Vec<Group>,
 }
 
 impl<'a> GroupSearch<'a> {
@@ -25,22 +23,24 @@ impl<'a> GroupSearch<'a> {
     #[must_use]
     pub fn new(sums: &'a Sums, source_size_hint: u64) -> Self {
         let search = Search::new(sums, source_size_hint);
-        Self { sums, search, hasher: GroupHasher::new(), size: 0, values: Vec::new() }
+        Self { sums, search, hasher: GroupHasher::new(), size: 0 }
     }
 
-    /// Takes the next bytes of the content, whole blocks but for the last ones; gives out the steps that have become
-    /// certain.
-    pub fn update(&mut self, bytes: &[u8], emit: &mut impl FnMut(Op)) {
+    /// Takes the next bytes of the content, whole blocks but for the last ones, with the values of their groups
+    /// ([`subtree_of`](crate::model::digest::subtree_of)); gives out the steps that have become certain.
+    pub fn update(&mut self, bytes: &[u8], values: &[Group], emit: &mut impl FnMut(Op)) {
+        let block_len = self.sums.block_len() as usize;
         let group = usize::try_from(limits::DIGEST_GROUP).unwrap_or(usize::MAX);
-        for piece in bytes.chunks(self.sums.block_len() as usize) {
-            self.values.clear();
-            for bytes in piece.chunks(group) {
-                self.hasher.update(bytes);
-                self.values.push(self.hasher.current_group());
+        for (piece, values) in bytes.chunks(block_len).zip(values.chunks(block_len / group)) {
+            for (bytes, &value) in piece.chunks(group).zip(values) {
+                // The value of a content's first group is of no use should nothing follow.
+                if !self.hasher.take_group(value, 0, bytes.len() as u64) {
+                    self.hasher.update(bytes);
+                }
             }
             let block = self.size / u64::from(self.sums.block_len());
             let is_in_place = u32::try_from(block)
-                .is_ok_and(|block| self.sums.is_subtree(block, piece.len(), &subtree(&self.values)));
+                .is_ok_and(|block| self.sums.is_subtree(block, piece.len(), &subtree(values)));
             if is_in_place {
                 self.search.place(piece.len(), emit);
             } else {

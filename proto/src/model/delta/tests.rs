@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::sums::sums_of;
 use super::*;
-use crate::model::digest::{Digest, GroupHasher};
+use crate::model::digest::{Digest, Group, GroupHasher, subtree_of};
 use crate::model::rolling::Weak;
 
 const BLOCK: usize = 2048;
@@ -330,12 +330,22 @@ fn group_sums(basis: &[u8], in_block: usize) -> Sums {
     Sums::parse_groups(shape, sums_of_groups(&hasher.sign().1, shape)).expect("sums")
 }
 
+/// The values of the groups in these bytes, which begin at a group.
+fn group_values(bytes: &[u8], offset: u64) -> Vec<Group> {
+    let offsets = (offset..).step_by(GROUP);
+    bytes.chunks(GROUP).zip(offsets).map(|(bytes, offset)| subtree_of(bytes, offset)).collect()
+}
+
 /// As [`literals`], by the groups of the basis.
 fn group_literals(basis: &[u8], source: &[u8], in_block: usize) -> usize {
     let sums = group_sums(basis, in_block);
     let mut ops = Vec::new();
     let mut search = GroupSearch::new(&sums, source.len() as u64);
-    source.chunks(limits::BLOCK_MAX as usize).for_each(|bytes| search.update(bytes, &mut |op| ops.push(op)));
+    let mut offset = 0;
+    for bytes in source.chunks(limits::BLOCK_MAX as usize) {
+        search.update(bytes, &group_values(bytes, offset), &mut |op| ops.push(op));
+        offset += bytes.len() as u64;
+    }
     let (digest, groups, size) = search.finish(&mut |op| ops.push(op));
     assert_eq!((digest, size), (Digest::of(source), source.len() as u64));
     assert!(groups.len() == source.len().div_ceil(GROUP) || source.len() <= GROUP);
@@ -428,7 +438,7 @@ fn lying_sums_of_groups_give_ops_within_bounds() {
             }
             covered += op.len();
         };
-        search.update(&source, &mut take);
+        search.update(&source, &group_values(&source, 0), &mut take);
         search.finish(&mut take);
         assert_eq!(covered, source.len() as u64);
     }

@@ -11,7 +11,7 @@ use super::Known;
 use crate::limits;
 use crate::model::digest::{Digest, Group, GroupHasher};
 
-/// Read at once from a file, at least: a power of two of groups that is still in the core's own cache when it is hashed.
+/// Read at once from a file: a power of two of groups that is still in the core's own cache when it is hashed.
 const READ_LEN: usize = 256 * 1024;
 
 /// A file compared with the groups of its former content.
@@ -29,7 +29,7 @@ impl GroupPlan {
         let mut hasher = GroupHasher::new();
         let group = usize::try_from(limits::DIGEST_GROUP).unwrap_or(usize::MAX);
         let mut reading = Reading::new(file, size);
-        let mut buffer = reading.buffer(group);
+        let mut buffer = reading.buffer();
         let (mut literal, mut size) = (Vec::<(u64, u64)>::new(), 0);
         loop {
             let len = reading.fill(&mut buffer)?;
@@ -78,11 +78,9 @@ impl<'a> Reading<'a> {
         self.left
     }
 
-    /// A buffer to read with, no longer than what is left: clearing a large one costs more than a small file. Where it is
-    /// shorter than that, it is as long as some blocks of this length, a power of two.
-    pub(super) fn buffer(&self, block_len: usize) -> Vec<u8> {
-        let most = READ_LEN.max(block_len);
-        vec![0; usize::try_from(self.left).unwrap_or(most).clamp(1, most)]
+    /// A buffer to read with: clearing a large one costs more than a small file.
+    pub(super) fn buffer(&self) -> Vec<u8> {
+        vec![0; usize::try_from(self.left).unwrap_or(READ_LEN).clamp(1, READ_LEN)]
     }
 
     /// Reads so many bytes, fewer at the end, into memory that is not cleared first.

@@ -4,6 +4,7 @@
 //! from the receiver ("list this", "send that"). A reader thread fills the queue and books acks; it never waits for
 //! the writer, so a full wire one way cannot stop the other.
 
+mod ahead;
 mod content;
 mod groups;
 mod inbound;

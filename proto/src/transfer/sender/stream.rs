@@ -3,8 +3,10 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt;
 
+use super::ahead;
 use super::groups::{GroupPlan, Reading};
 use super::{Known, Sender};
 use crate::disk::{Dir, Found, Stamp};
@@ -108,7 +110,7 @@ impl Sender {
         match plan {
             Plan::Whole => self.stream_whole(seq, reading),
             Plan::Search(sums) => self.stream_search(seq, reading, sums),
-            Plan::SearchGroups(sums) => self.stream_search_groups(seq, reading, sums),
+            Plan::SearchGroups(sums) => self.stream_search_groups(seq, &reading, file, sums),
             Plan::Groups(planned) => self.stream_groups(seq, file, &planned.1),
         }
     }
@@ -116,25 +118,27 @@ impl Sender {
     fn stream_search_groups(
         &mut self,
         seq: Seq,
-        mut reading: Reading<'_>,
+        reading: &Reading<'_>,
+        file: &File,
         sums: &Sums,
     ) -> Result<io::Result<Streamed>, Ended> {
-        let mut buffer = reading.buffer(sums.block_len() as usize);
         let mut search = GroupSearch::new(sums, reading.left());
         let mut ops = Vec::new();
-        loop {
-            let len = match reading.fill(&mut buffer) {
-                Ok(len) => len,
-                Err(error) => return Ok(Err(error)),
-            };
-            if len == 0 {
-                let (digest, groups, size) = search.finish(&mut |op| ops.push(op));
-                self.send_ops(seq, ops)?;
-                return Ok(Ok(Streamed { digest, groups, size }));
+        let end = ahead::each_window(file, reading.left(), sums.block_len() as usize, |window| {
+            search.update(window.bytes(), window.values(), &mut |op| ops.push(op));
+            match self.send_ops(seq, std::mem::take(&mut ops)) {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(ended) => ControlFlow::Break(ended),
             }
-            search.update(&buffer[..len], &mut |op| ops.push(op));
-            self.send_ops(seq, std::mem::take(&mut ops))?;
+        });
+        match end {
+            Err(error) => return Ok(Err(error)),
+            Ok(ControlFlow::Break(ended)) => return Err(ended),
+            Ok(ControlFlow::Continue(())) => {}
         }
+        let (digest, groups, size) = search.finish(&mut |op| ops.push(op));
+        self.send_ops(seq, ops)?;
+        Ok(Ok(Streamed { digest, groups, size }))
     }
 
     fn stream_whole(&mut self, seq: Seq, mut reading: Reading<'_>) -> Result<io::Result<Streamed>, Ended> {
@@ -163,7 +167,7 @@ impl Sender {
     ) -> Result<io::Result<Streamed>, Ended> {
         let mut hasher = GroupHasher::new();
         let mut size = 0;
-        let mut buffer = reading.buffer(1);
+        let mut buffer = reading.buffer();
         let mut search = Search::new(sums, reading.left());
         let mut ops = Vec::new();
         loop {
