@@ -90,7 +90,7 @@ pub const GROUPS_KEPT: u64 = 512 * 1024;
 /// Files from this length on have the values of their groups remembered by a server: for a shorter one its sums cost no
 /// more than the look-up.
 pub const REMEMBERED_MIN: u64 = 1024 * 1024;
-/// Bytes that one copy of a delta covers at most, or hardly more: the receiver works on it while the sender is still
+/// Bytes that one copy of a search covers at most, or hardly more: the receiver works on it while the sender is still
 /// reading what follows.
 pub const COPY_LEN: u64 = 4 * 1024 * 1024;
 

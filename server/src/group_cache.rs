@@ -8,7 +8,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io::{self, BufReader, Read as _};
 use std::path::Path;
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
 use driftless_proto::disk::apply::{self, Replace};
@@ -35,11 +37,28 @@ const DIGEST_LEN: u64 = 32;
 const PART_LEN: usize = 64 * 1024;
 
 /// See the module.
-pub(crate) struct DiskCache(mpsc::Sender<Request>);
+pub(crate) struct DiskCache {
+    requests: SyncSender<Request>,
+    /// Bytes of groups that wait to be written.
+    waiting: Arc<AtomicU64>,
+}
 
 enum Request {
     Get(Stamp, mpsc::Sender<Option<GroupSums>>),
-    Put(File, Stamp, GroupSums),
+    Put(File, Stamp, Waiting),
+}
+
+/// Groups that wait to be written, booked as long as they do.
+struct Waiting {
+    groups: GroupSums,
+    bytes: u64,
+    waiting: Arc<AtomicU64>,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.waiting.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
 }
 
 impl DiskCache {
@@ -51,25 +70,35 @@ impl DiskCache {
         let folder = state.join("groups");
         named::private_folder(&folder)?;
         let dir = Root::open(&folder, Style::default())?.dir(&RelPath::root())?;
-        let mut keeper =
-            Keeper { dir, entries: BTreeMap::new(), order: 0, bytes: 0, resting: VecDeque::new() };
+        let mut keeper = Keeper {
+            dir,
+            entries: BTreeMap::new(),
+            by_age: BTreeMap::new(),
+            order: 0,
+            bytes: 0,
+            resting: VecDeque::new(),
+        };
         keeper.scan()?;
-        let (requests, queue) = mpsc::channel();
+        let (requests, queue) = mpsc::sync_channel(limits::GROUPS_RESTING);
         std::thread::Builder::new().name("groups".into()).spawn(move || keeper.run(&queue))?;
-        Ok(Self(requests))
+        Ok(Self { requests, waiting: Arc::default() })
     }
 }
 
 impl GroupCache for DiskCache {
     fn get(&self, stamp: &Stamp) -> Option<GroupSums> {
         let (answer, answered) = mpsc::channel();
-        self.0.send(Request::Get(*stamp, answer)).ok()?;
+        self.requests.send(Request::Get(*stamp, answer)).ok()?;
         answered.recv().ok()?
     }
 
     fn put(&self, file: File, described: Stamp, groups: GroupSums) {
-        // Without its thread the cache remembers nothing.
-        let _gone = self.0.send(Request::Put(file, described, groups));
+        let bytes = groups.values.len() as u64 * GROUP_LEN;
+        let waiting = Waiting { groups, bytes, waiting: Arc::clone(&self.waiting) };
+        if self.waiting.fetch_add(bytes, Ordering::Relaxed) + bytes <= limits::GROUPS_WAITING {
+            // Where the keeper is behind, or without its thread, the cache does not remember this one.
+            let _forgotten = self.requests.try_send(Request::Put(file, described, waiting));
+        }
     }
 }
 
@@ -78,13 +107,15 @@ struct Resting {
     due: Instant,
     file: File,
     stamp: Stamp,
-    groups: GroupSums,
+    waiting: Waiting,
 }
 
 struct Keeper {
     dir: Dir,
     /// Entries by name: when they were made, in order, and their length in bytes.
     entries: BTreeMap<Vec<u8>, (u64, u64)>,
+    /// The same by when they were made.
+    by_age: BTreeMap<u64, Vec<u8>>,
     order: u64,
     bytes: u64,
     resting: VecDeque<Resting>,
@@ -112,7 +143,7 @@ impl Keeper {
                     // Who asked may be gone.
                     let _unheard = answer.send(self.get(&stamp));
                 }
-                Ok(Request::Put(file, described, groups)) => self.rest(file, &described, groups),
+                Ok(Request::Put(file, described, waiting)) => self.rest(file, &described, waiting),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
@@ -120,22 +151,22 @@ impl Keeper {
         }
     }
 
-    fn rest(&mut self, file: File, described: &Stamp, groups: GroupSums) {
+    fn rest(&mut self, file: File, described: &Stamp, waiting: Waiting) {
         // So many descriptors at most; what does not fit is not remembered.
         if self.resting.len() < limits::GROUPS_RESTING
             && let Ok(stamp) = Stamp::of_file(&file)
             && (stamp.size, stamp.mtime) == (described.size, described.mtime)
         {
-            self.resting.push_back(Resting { due: Instant::now() + REST, file, stamp, groups });
+            self.resting.push_back(Resting { due: Instant::now() + REST, file, stamp, waiting });
         }
     }
 
     fn remember_rested(&mut self) {
         while self.resting.front().is_some_and(|first| first.due <= Instant::now()) {
-            let Some(Resting { file, stamp, groups, .. }) = self.resting.pop_front() else { break };
+            let Some(Resting { file, stamp, waiting, .. }) = self.resting.pop_front() else { break };
             if Stamp::of_file(&file).is_ok_and(|now| now == stamp) {
                 // A full state folder costs speed, nothing else.
-                let _unwritten = self.write(&stamp, &groups);
+                let _unwritten = self.write(&stamp, &waiting.groups);
             }
         }
     }
@@ -162,9 +193,7 @@ impl Keeper {
         apply::place(staged, &self.dir, &name, Replace::IfPresent)?;
         self.book(name, len);
         while self.bytes > limits::GROUPS_BYTES {
-            let oldest =
-                self.entries.iter().min_by_key(|(_, (order, _))| *order).map(|(name, _)| name.clone());
-            let Some(oldest) = oldest else { break };
+            let Some(oldest) = self.by_age.values().next().cloned() else { break };
             self.remove(&oldest);
         }
         Ok(())
@@ -172,13 +201,17 @@ impl Keeper {
 
     fn book(&mut self, name: Vec<u8>, len: u64) {
         self.order += 1;
-        let before = self.entries.insert(name, (self.order, len));
+        self.by_age.insert(self.order, name.clone());
         self.bytes += len;
-        self.bytes -= before.map_or(0, |(_, len)| len);
+        if let Some((order, len)) = self.entries.insert(name, (self.order, len)) {
+            self.by_age.remove(&order);
+            self.bytes -= len;
+        }
     }
 
     fn remove(&mut self, name: &[u8]) {
-        if let Some((_, len)) = self.entries.remove(name) {
+        if let Some((order, len)) = self.entries.remove(name) {
+            self.by_age.remove(&order);
             self.bytes -= len;
             // What cannot be removed is found at the next start.
             let _left = apply::remove(&self.dir, name);

@@ -20,3 +20,7 @@ pub(crate) const GROUPS_BYTES: u64 = 256 * 1024 * 1024;
 
 /// Large files that have just landed and wait to be remembered: each is an open descriptor for a moment.
 pub(crate) const GROUPS_RESTING: usize = 64;
+
+/// Bytes of groups that wait to be written to the state folder: those of one file of the largest size, and some more.
+/// What comes beyond is not remembered.
+pub(crate) const GROUPS_WAITING: u64 = 24 * 1024 * 1024;

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::time::{Duration, SystemTime};
 
 use rustix::fs::{AtFlags, FileType, Stat, StatxFlags};
 use rustix::io::Errno;
@@ -52,6 +53,21 @@ impl Stamp {
         Ok(Self::of(&rustix::fs::fstat(file)?))
     }
 
+    /// Whether the file was left alone long enough before now that a write of this very moment would show. To be asked
+    /// when the stamp is taken, before the file is read.
+    #[must_use]
+    pub fn is_rested(&self) -> bool {
+        age(self.ctime) >= REST
+    }
+
+    /// The stamp as it is to be compared with later; to be asked for when the stamp is taken, before the file is read.
+    /// A file that changed right before may change again within the same tick and keep its times: its stamp is made to
+    /// equal none.
+    #[must_use]
+    pub fn lasting(self) -> Self {
+        Self { ctime: if self.is_rested() { self.ctime } else { Time::default() }, ..self }
+    }
+
     pub(super) fn of(stat: &Stat) -> Self {
         Self {
             dev: stat.st_dev as u64,
@@ -62,6 +78,16 @@ impl Stamp {
             ctime: Time { sec: stat.st_ctime as i64, nsec: stat.st_ctime_nsec as u32 },
         }
     }
+}
+
+/// Longer than two ticks of the kernel's clock.
+const REST: Duration = Duration::from_millis(20);
+
+/// How long ago a time was; nothing for one that is yet to come.
+#[must_use]
+pub fn age(time: Time) -> Duration {
+    let since = Duration::new(u64::try_from(time.sec).unwrap_or(0), time.nsec);
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().saturating_sub(since)
 }
 
 /// What stays with a file however its names, content and metadata change.

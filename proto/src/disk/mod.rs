@@ -29,7 +29,7 @@ mod testing;
 mod tests;
 
 pub use dir::Dir;
-pub use found::{Found, Inode, Stamp};
+pub use found::{Found, Inode, Stamp, age};
 pub use ids::Names;
 pub use meta::{Keep, Placement};
 pub use root::{Identity, Root, Style};

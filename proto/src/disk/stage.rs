@@ -37,7 +37,8 @@ const BUFFER_LEN: usize = 256 * 1024;
 
 /// A file on its way: received into a nameless file in the directory it is meant for, and hashed on the way.
 ///
-/// Invariant: the digest is that of the `len` bytes written, in order, as they lie in the file.
+/// Invariant: the digest is that of the `len` bytes written, in order, as they lie in the file; where a basis was copied by
+/// its known groups, as long as nobody wrote to it meanwhile, which whoever copied has to see to.
 #[derive(Debug)]
 pub struct Staged {
     file: File,
@@ -61,14 +62,17 @@ pub struct KnownGroups {
 }
 
 impl KnownGroups {
-    /// The group that begins here: its value, its rolling sum, and its length.
+    /// The group that begins here: its value, its rolling sum, and its length. A short one at the end is hashed like
+    /// other bytes: a peer may let more follow it, and then it is no group.
     fn at(&self, offset: u64) -> Option<(Group, u32, u64)> {
-        if !offset.is_multiple_of(limits::DIGEST_GROUP) || offset >= self.size {
+        if !offset.is_multiple_of(limits::DIGEST_GROUP)
+            || self.size.checked_sub(offset)? < limits::DIGEST_GROUP
+        {
             return None;
         }
         let index = usize::try_from(offset / limits::DIGEST_GROUP).ok()?;
         let (value, rolling) = (self.groups.values.get(index)?, self.groups.rolling.get(index)?);
-        Some((*value, *rolling, limits::DIGEST_GROUP.min(self.size - offset)))
+        Some((*value, *rolling, limits::DIGEST_GROUP))
     }
 }
 
@@ -299,6 +303,15 @@ impl Staged {
     /// As `fsync(2)`: after one the content must not be trusted.
     pub fn sync(&self) -> io::Result<()> {
         Ok(rustix::fs::fsync(&self.file)?)
+    }
+
+    /// The file, opened once more for reading alone: a program cannot be run while anybody holds it open for writing.
+    ///
+    /// # Errors
+    /// As `open(2)`.
+    pub fn reader(&self) -> io::Result<File> {
+        let own = meta::proc_path(self.file.as_fd());
+        Ok(rustix::fs::open(own, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?.into())
     }
 
     /// The file itself, open for reading and writing. Whoever writes to it directly breaks the digest.

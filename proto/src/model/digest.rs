@@ -157,7 +157,7 @@ impl GroupHasher {
         }
         self.push(group);
         self.total += len;
-        // Nothing can follow a short group, for it is the last of its tree; were it to, the digest would be wrong.
+        // A short group is the last of its tree: callers let nothing follow it.
         if len == limits::DIGEST_GROUP {
             self.current.set_input_offset(self.total);
         }

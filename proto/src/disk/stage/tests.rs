@@ -69,6 +69,26 @@ fn known_groups_that_stay_in_place_are_not_hashed_again() {
     assert_ne!(land(&KnownGroups { size, groups: wrong.into() }, steps[0]), digest);
 }
 
+/// A sender may let anything follow the end of the basis; the groups know of no such place.
+#[test]
+fn what_follows_the_short_end_of_a_known_basis_is_hashed_like_anything_else() {
+    let ground = Ground::new();
+    let group = usize::try_from(limits::DIGEST_GROUP).expect("fits");
+    for tail in [100, 1024, group - 1] {
+        let content = bytes(5 * group + tail);
+        ground.write("basis", &content);
+        let (basis, _) = ground.top().open_file(b"basis").expect("basis");
+        let mut hasher = GroupHasher::signing();
+        hasher.update(&content);
+        let known = KnownGroups { size: content.len() as u64, groups: hasher.sign().1.into() };
+        let mut staged = Staged::create(&ground.top()).expect("staged").signing();
+        staged.copy_from(&basis, 0, content.len() as u64, Some(&known)).expect("copy");
+        let more = bytes(group + 1);
+        staged.write_all(&more).expect("write");
+        assert_eq!(staged.digest().0, Digest::of(&[content, more].concat()), "{tail} bytes at the end");
+    }
+}
+
 #[test]
 fn a_basis_that_is_too_short_is_an_error() {
     let ground = Ground::new();

@@ -275,10 +275,10 @@ impl<'a> Search<'a> {
         let window = &self.held[self.at..self.at + len];
         let most = usize::try_from(self.alarms_left / len as u64).unwrap_or(usize::MAX);
         let (found, hashed) = self.sums.first_equal(window, self.index.candidates(weak), most);
-        let Some(found) = found else {
-            self.alarms_left -= hashed as u64 * len as u64;
-            return;
-        };
+        // A hit costs one block, and whatever was hashed besides is paid for.
+        let alarms = hashed.saturating_sub(usize::from(found.is_some()));
+        self.alarms_left = self.alarms_left.saturating_sub(alarms as u64 * len as u64);
+        let Some(found) = found else { return };
         // Of equal blocks, one at the same offset continues what is already in place.
         let offset = self.start + self.at as u64;
         let in_place = u32::try_from(offset / len as u64).ok();

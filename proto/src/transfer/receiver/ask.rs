@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, mpsc};
+use std::thread::ScopedJoinHandle;
 
 use prost::bytes::Bytes;
 
@@ -202,7 +203,7 @@ impl Asker {
             None => (shape(stamp.size)?, None),
         };
         let basis = WantBasis { shape, digest: None, groups };
-        let held = Held { stamp, content: HeldContent::File(file), groups: known };
+        let held = Held { stamp, content: HeldContent::File(file), groups: known, by_digest: false };
         Some(Announced { held, basis, sums })
     }
 
@@ -211,7 +212,8 @@ impl Asker {
     /// other times and no other content. Another name of the file is somebody's own: only a new file leaves that one as
     /// it is.
     fn announced_small(&self, stamp: Stamp, file: File, maybe_equal: bool) -> Option<Announced> {
-        let maybe_equal = maybe_equal && stamp.nlink == 1;
+        // Of a file that changed at this very moment the stamp proves nothing later.
+        let maybe_equal = maybe_equal && stamp.nlink == 1 && stamp.is_rested();
         if !maybe_equal && stamp.size < limits::DELTA_MIN {
             return None;
         }
@@ -220,7 +222,8 @@ impl Asker {
         let mut announced = if maybe_equal {
             let basis =
                 WantBasis { shape: Shape::of(stamp.size)?, digest: Some(Digest::of(&bytes)), groups: false };
-            let held = Held { stamp, content: HeldContent::Bytes(bytes.into()), groups: None };
+            let content = HeldContent::Bytes(bytes.into());
+            let held = Held { stamp, content, groups: None, by_digest: true };
             Announced { held, basis, sums: None }
         } else {
             signed(stamp, bytes.into())?
@@ -253,10 +256,18 @@ impl Asker {
         while at < size {
             let starts = (0..SIGNERS).map(|i| at + i * window).filter(|&start| start < size);
             let signed: Vec<Vec<u8>> = std::thread::scope(|scope| {
-                let windows = starts.map(|start| scope.spawn(move || sign(file, shape, start, window)));
+                let begin = |start| {
+                    let work = move || sign(file, shape, start, window);
+                    std::thread::Builder::new().spawn_scoped(scope, work).map_err(|_| start)
+                };
                 // Collected, or each would be waited for before the next is begun.
-                let windows: Vec<_> = windows.collect();
-                windows.into_iter().map(|window| window.join().unwrap_or_default()).collect()
+                let begun: Vec<_> = starts.map(begin).collect();
+                let end = |begun: Result<ScopedJoinHandle<'_, Vec<u8>>, u64>| match begun {
+                    Ok(window) => window.join().unwrap_or_default(),
+                    // No thread is to be had: then here.
+                    Err(start) => sign(file, shape, start, window),
+                };
+                begun.into_iter().map(end).collect()
             });
             at += window * SIGNERS;
             self.say_sums(want, &signed.concat(), at >= size);
@@ -271,7 +282,7 @@ fn signed(stamp: Stamp, bytes: Bytes) -> Option<Announced> {
     let mut signer = Signer::new(shape);
     signer.update(&bytes, &mut sums);
     signer.finish(&mut sums);
-    let held = Held { stamp, content: HeldContent::Bytes(bytes), groups: None };
+    let held = Held { stamp, content: HeldContent::Bytes(bytes), groups: None, by_digest: false };
     let basis = WantBasis { shape, digest: None, groups: false };
     Some(Announced { held, basis, sums: Some(sums) })
 }

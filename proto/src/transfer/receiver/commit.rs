@@ -68,6 +68,9 @@ pub(super) struct FileCommit {
     pub(super) tickets: Vec<Ticket>,
 }
 
+/// What a file that is replaced is let go beside the acks from, in bytes: freeing a smaller one costs less than a thread.
+const FREED_BESIDE: u64 = 64 * 1024 * 1024;
+
 pub(super) struct Committer {
     context: Arc<Context>,
     /// Directories whose names changed in this group: to be synced, and given back their times.
@@ -181,7 +184,7 @@ impl Committer {
         let landed = if groups.rolling.is_empty() {
             None
         } else {
-            staged.file().try_clone().and_then(|file| Ok((Stamp::of_file(&file)?, file))).ok()
+            staged.reader().and_then(|file| Ok((Stamp::of_file(&file)?, file))).ok()
         };
         let replace = if old.is_some() { Replace::Expected } else { Replace::IfPresent };
         let outcome = synced.and_then(|()| {
@@ -193,7 +196,7 @@ impl Committer {
             if let Some((described, file)) = landed {
                 self.context.remember(file, described, groups);
             }
-            if let Some(replaced) = replaced {
+            if let Some(replaced) = replaced.filter(|_| size >= FREED_BESIDE) {
                 // A file system may take tenths of a second to free gigabytes, for which no ack should wait. Without a
                 // thread it happens here.
                 let _thread = std::thread::Builder::new().spawn(move || drop(replaced));

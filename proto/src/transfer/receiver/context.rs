@@ -67,7 +67,7 @@ pub(super) struct Context {
 /// A file asked for.
 pub(super) struct Want {
     pub(super) path: RelPath,
-    /// What copies refer to; there once its sums are sent.
+    /// What copies refer to, or what the sender may call the same.
     pub(super) basis: Option<Held>,
     /// What else is settled when it lands: the offer it came from.
     pub(super) tickets: Vec<Ticket>,
@@ -107,6 +107,8 @@ pub(super) struct Held {
     pub(super) content: HeldContent,
     /// The values of its groups, where they are remembered.
     pub(super) groups: Option<KnownGroups>,
+    /// The want named its digest: the sender may say that this is what it has.
+    pub(super) by_digest: bool,
 }
 
 /// See [`Held`].
@@ -131,7 +133,7 @@ impl Held {
             HeldContent::File(file) => HeldContent::File(file.try_clone()?),
             HeldContent::Bytes(bytes) => HeldContent::Bytes(bytes.clone()),
         };
-        Ok(Self { stamp: self.stamp, content, groups: self.groups.clone() })
+        Ok(Self { stamp: self.stamp, content, groups: self.groups.clone(), by_digest: self.by_digest })
     }
 }
 
@@ -253,9 +255,9 @@ impl Context {
     /// Hands the asker what was collected. Every thread that asks does so at the end of its batch.
     pub(super) fn hand_asks(&self) {
         let asks = std::mem::take(&mut *lock(&self.asks));
-        if !asks.is_empty() {
-            // The asker goes first only when the transfer ends.
-            let _late = self.ask.send(asks);
+        if !asks.is_empty() && self.ask.send(asks).is_err() && !self.stopped.load(Ordering::Relaxed) {
+            // Without the asker nothing more would be asked for, and both ends would wait for ever.
+            self.end(Ended::fault("receive", io::Error::other("a thread failed")));
         }
     }
 

@@ -351,6 +351,7 @@ impl Lander {
             stamp: found.stat,
             content: HeldContent::File(file),
             groups: self.context.remembered(&found.stat),
+            by_digest: false,
         })
     }
 
@@ -405,7 +406,7 @@ impl Lander {
 impl Stream {
     /// Whether groups were taken for what the basis holds, and it has changed since: they prove nothing then.
     fn trusted_what_changed(&self) -> bool {
-        let Some(Held { stamp, content: HeldContent::File(file), groups: Some(_) }) = &self.basis else {
+        let Some(Held { stamp, content: HeldContent::File(file), groups: Some(_), .. }) = &self.basis else {
             return false;
         };
         Stamp::of_file(file).map_or(true, |now| now != *stamp)

@@ -42,7 +42,7 @@ use land::{Job, Lander};
 /// small file does.
 const BATCH: usize = 32;
 /// Batches that wait for a thread. With [`BATCH`] it bounds the descriptors of files that are on their way, and with
-/// [`limits::FRAME_SOFT`] the memory of their contents.
+/// [`limits::FRAME_SOFT`] the memory of their contents; what the groups of a large file take comes on top.
 const BATCHES_QUEUED: usize = 4;
 
 /// Threads that write contents. Two use both cores of a small machine; more only wait for the same disk.
@@ -392,7 +392,9 @@ impl Receiver {
 
     /// The lander that has everything about this path.
     fn lander_of(&self, path: &RelPath) -> usize {
-        path.as_bytes().iter().fold(0, |sum: usize, &byte| sum.wrapping_mul(31) + usize::from(byte))
+        path.as_bytes()
+            .iter()
+            .fold(0, |sum: usize, &byte| sum.wrapping_mul(31).wrapping_add(usize::from(byte)))
             % self.landers.len()
     }
 

@@ -1,20 +1,19 @@
 //! Contents on their way out: how each is told, and the small ones, in one message each. Whichever way it is, the digest
 //! at the end judges it.
 
-use std::fs::File;
 use std::io;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use prost::bytes::Bytes;
 
 use super::groups::{GroupPlan, Reading};
-use super::stream::Plan;
+use super::stream::{Plan, Planned};
 use super::{Known, Read, Sender, TaskId, Waiting, class_of};
-use crate::disk::{Dir, Found, Stamp};
+use crate::disk::{Dir, Found, Stamp, age};
 use crate::limits;
 use crate::model::delta::{Op, Search, Sums};
 use crate::model::digest::{Digest, Group};
-use crate::model::entry::{Entry, Kind, Time};
+use crate::model::entry::{Entry, Kind};
 use crate::model::path::RelPath;
 use crate::model::problem::{Misbehaved, Problem, ProblemClass};
 use crate::transfer::link::Ended;
@@ -24,13 +23,10 @@ use crate::wire::message::{Content, FromSender, Inline, Put, RequestId, Seq, Wan
 /// A file modified longer ago than this was probably touched, not written: it is offered rather than sent.
 const FRESH: Duration = Duration::from_secs(10);
 
-/// A large file that changed less than this ago is probably still being written.
-const RESTED: Duration = Duration::from_millis(20);
-
 /// A small file, read.
 pub(super) enum Small {
-    /// All of it, and the file as it was. `unstable`: it changed under every reading.
-    Whole { bytes: Bytes, found: Found, unstable: bool },
+    /// All of it, and the file as it was; its stamp to compare with later, none where it changed under every reading.
+    Whole { bytes: Bytes, found: Found, stamp: Option<Stamp> },
     /// It is not small any more.
     Grown,
 }
@@ -41,6 +37,7 @@ pub(super) fn read_small(dir: &Dir, name: &[u8]) -> io::Result<Small> {
     loop {
         tries += 1;
         let (file, mut found) = dir.open_file(name)?;
+        let stamp = found.stat.lasting();
         if found.entry.size() > limits::INLINE_MAX {
             return Ok(Small::Grown);
         }
@@ -52,7 +49,7 @@ pub(super) fn read_small(dir: &Dir, name: &[u8]) -> io::Result<Small> {
             if let Kind::File { size } = &mut found.entry.kind {
                 *size = bytes.len() as u64;
             }
-            return Ok(Small::Whole { bytes: bytes.into(), found, unstable: !stable });
+            return Ok(Small::Whole { bytes: bytes.into(), found, stamp: stable.then_some(stamp) });
         }
     }
 }
@@ -127,9 +124,12 @@ impl Sender {
     fn offer_digest(&mut self, id: TaskId, path: RelPath, read: Read) -> Result<(), Ended> {
         let hashed = self.config.view.holder(&path).and_then(|(dir, name)| {
             let (file, found) = dir.open_file(&name)?;
-            Ok((GroupPlan::compare(&file, found.stat.size, None)?, is_rested(&file, &found)?, found))
+            let (rested, stamp) = (is_rested(&found), found.stat.lasting());
+            let plan = GroupPlan::compare(&file, found.stat.size, None)?;
+            let stable = rested && Stamp::of_file(&file)? == found.stat;
+            Ok((plan, stable, stamp, found))
         });
-        let (plan, stable, found) = match hashed {
+        let (plan, stable, stamp, found) = match hashed {
             Ok(hashed) => hashed,
             Err(error) => return self.unreadable(id, path, &error),
         };
@@ -138,7 +138,7 @@ impl Sender {
         }
         let seq = self.begin(Waiting::task(id));
         if stable {
-            self.record(seq, &path, &found, plan.digest, plan.groups);
+            self.record(seq, &path, &found.entry, stamp, plan.digest, plan.groups);
         }
         self.out.push(FromSender::Offer { seq, path, entry: found.entry, digest: Some(plan.digest) })
     }
@@ -153,12 +153,12 @@ impl Sender {
     fn put_small(&mut self, id: TaskId, path: RelPath, read: Read) -> Result<(), Ended> {
         let small = self.config.view.holder(&path).and_then(|(dir, name)| read_small(&dir, &name));
         match small {
-            Ok(Small::Whole { unstable: true, .. }) if read == Read::Rested => self.unstable(id, path),
-            Ok(Small::Whole { bytes, found, unstable }) => {
+            Ok(Small::Whole { stamp: None, .. }) if read == Read::Rested => self.unstable(id, path),
+            Ok(Small::Whole { bytes, found, stamp }) => {
                 let seq = self.begin(Waiting::task(id));
                 let digest = Digest::of(&bytes);
                 let content = Content::Inline(Inline { bytes, digest });
-                self.send_small(seq, 0, &path, content, digest, found, unstable)
+                self.send_small(seq, 0, &path, content, digest, found, stamp)
             }
             Ok(Small::Grown) => match self.config.view.found(&path) {
                 Ok(found) => self.offer(id, path, found.entry, None),
@@ -173,8 +173,9 @@ impl Sender {
     fn put_groups(&mut self, id: TaskId, path: RelPath, known: Known, read: Read) -> Result<(), Ended> {
         let planned = self.config.view.holder(&path).and_then(|(dir, name)| {
             let (file, found) = dir.open_file(&name)?;
+            let rested = is_rested(&found);
             let plan = GroupPlan::compare(&file, found.stat.size, Some(&known))?;
-            let stable = is_rested(&file, &found)?;
+            let stable = rested && Stamp::of_file(&file)? == found.stat;
             Ok((plan, dir, name, found, stable))
         });
         let (plan, dir, name, found, stable) = match planned {
@@ -188,10 +189,13 @@ impl Sender {
             return self.put_entry(id, path, found.entry);
         }
         if plan.literal_len() > plan.size / 4 && plan.literal_len() > limits::WANTED_BYTES / 8 {
-            return self.offer(id, path, found.entry, None);
+            // Where the time tells nothing, the digest has to.
+            let digest = (found.entry.mtime == known.entry.mtime).then_some(plan.digest);
+            return self.offer(id, path, found.entry, digest);
         }
         let seq = self.begin(Waiting::task(id));
-        self.stream(seq, 0, path, &dir, &name, Plan::Groups(Box::new((known, plan))))
+        let planned = Planned { known, plan, stamp: found.stat };
+        self.stream(seq, 0, path, &dir, &name, Plan::Groups(Box::new(planned)))
     }
 
     /// Answers "send that". The path is the peer's: it goes through the view's Roots and the rules like any other.
@@ -237,7 +241,7 @@ impl Sender {
             Ok((small, dir, name))
         });
         match small {
-            Ok((Small::Whole { bytes, found, unstable }, ..)) => {
+            Ok((Small::Whole { bytes, found, stamp }, ..)) => {
                 let digest = Digest::of(&bytes);
                 let content = match plan {
                     _ if held == Some(digest) => Content::Kept,
@@ -247,7 +251,7 @@ impl Sender {
                 };
                 self.observer.file_started(path, found.entry.size());
                 let seq = self.begin(Waiting::content(Vec::new()));
-                self.send_small(seq, want, path, content, digest, found, unstable)
+                self.send_small(seq, want, path, content, digest, found, stamp)
             }
             Ok((Small::Grown, ..)) if held.is_some() => self.out.push(FromSender::NeedSums(want)),
             Ok((Small::Grown, dir, name)) => {
@@ -285,7 +289,7 @@ impl Sender {
         content: Content,
         digest: Digest,
         found: Found,
-        unstable: bool,
+        stamp: Option<Stamp>,
     ) -> Result<(), Ended> {
         let literal = match &content {
             Content::Inline(inline) => inline.bytes.len() as u64,
@@ -297,8 +301,8 @@ impl Sender {
         self.totals.matched_bytes += size - literal;
         self.observer.file_advanced(size);
         self.observer.file_done();
-        if !unstable {
-            self.record(seq, path, &found, digest, Vec::new());
+        if let Some(stamp) = stamp {
+            self.record(seq, path, &found.entry, stamp, digest, Vec::new());
         }
         let path = if want == 0 { path.clone() } else { RelPath::root() };
         self.out.push(FromSender::Put(Put { seq, want, path, entry: found.entry, content }))
@@ -329,12 +333,13 @@ impl Sender {
         &mut self,
         seq: Seq,
         path: &RelPath,
-        found: &Found,
+        entry: &Entry,
+        stamp: Stamp,
         digest: Digest,
         groups: Vec<Group>,
     ) {
         if self.config.record {
-            let (path, entry, stamp) = (path.clone(), found.entry.clone(), lasting(&found.stat));
+            let (path, entry) = (path.clone(), entry.clone());
             self.outstanding.amend(seq, Sent { path, entry, stamp, digest, groups });
         }
     }
@@ -344,22 +349,7 @@ fn is_fresh(entry: &Entry) -> bool {
     age(entry.mtime) < FRESH
 }
 
-/// Whether a file did not change while it was looked at, nor, if it is large, right before: a small one is written in
-/// one go.
-fn is_rested(file: &File, found: &Found) -> io::Result<bool> {
-    let rested = found.entry.size() <= limits::INLINE_MAX || age(found.stat.ctime) >= RESTED;
-    Ok(rested && Stamp::of_file(file)? == found.stat)
-}
-
-/// A stamp to compare with later. A file that changed right before it was read may change again within the same tick of
-/// the kernel's clock and keep its times: such a stamp is made to equal none.
-pub(super) fn lasting(stamp: &Stamp) -> Stamp {
-    let ctime = if age(stamp.ctime) < RESTED { Time::default() } else { stamp.ctime };
-    Stamp { ctime, ..*stamp }
-}
-
-/// How long ago a time was; nothing for one that is yet to come.
-fn age(time: Time) -> Duration {
-    let since = Duration::new(u64::try_from(time.sec).unwrap_or(0), time.nsec);
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().saturating_sub(since)
+/// Whether a file did not change right before it is read, if it is large: a small one is written in one go.
+fn is_rested(found: &Found) -> bool {
+    found.entry.size() <= limits::INLINE_MAX || found.stat.is_rested()
 }

@@ -1,6 +1,6 @@
 //! Answers to "list this": entries, and where the receiver has nothing, their contents with them.
 
-use super::content::{Small, lasting, read_small};
+use super::content::{Small, read_small};
 use super::{Sender, Waiting, class_of};
 use crate::limits;
 use crate::model::digest::Digest;
@@ -111,15 +111,15 @@ impl Sender {
                 let disk_name = entry.disk_name.as_deref().unwrap_or(name);
                 self.observer.file_started(path, size);
                 match read_small(&listing.dirs[entry.dir], disk_name) {
-                    Ok(Small::Whole { bytes, found, unstable }) => {
+                    Ok(Small::Whole { bytes, found, stamp }) => {
                         let digest = Digest::of(&bytes);
                         self.totals.literal_bytes += bytes.len() as u64;
                         self.observer.file_advanced(bytes.len() as u64);
                         self.observer.file_done();
-                        let sent = (self.config.record && !unstable).then(|| Sent {
+                        let sent = stamp.filter(|_| self.config.record).map(|stamp| Sent {
                             path: path.clone(),
                             entry: found.entry.clone(),
-                            stamp: lasting(&found.stat),
+                            stamp,
                             digest,
                             groups: Vec::new(),
                         });

@@ -25,9 +25,17 @@ pub(super) enum Plan {
     /// By what the receiver's sums match.
     Search(Sums),
     /// By the groups that differ from what the receiver is known to hold.
-    Groups(Box<(Known, GroupPlan)>),
+    Groups(Box<Planned>),
     /// By what the sums of the receiver's groups match.
     SearchGroups(Sums),
+}
+
+/// A file compared with what the receiver is known to hold.
+pub(super) struct Planned {
+    pub(super) known: Known,
+    pub(super) plan: GroupPlan,
+    /// The file as it was compared: of another state the plan says nothing.
+    pub(super) stamp: Stamp,
 }
 
 /// What came of streaming a content once.
@@ -55,9 +63,15 @@ impl Sender {
                 Ok(opened) => opened,
                 Err(error) => return self.give_up(seq, want, &path, &error),
             };
+            let lasting = found.stat.lasting();
+            if let Plan::Groups(planned) = &plan
+                && planned.stamp != found.stat
+            {
+                plan = Plan::Whole;
+            }
             let basis = match &plan {
                 Plan::Groups(planned) => {
-                    let known = &planned.0;
+                    let known = &planned.known;
                     Some(Basis { size: known.stamp.size, mtime: known.entry.mtime })
                 }
                 _ => None,
@@ -72,7 +86,8 @@ impl Sender {
             };
             let stable = Stamp::of_file(&file).is_ok_and(|stamp| stamp == found.stat);
             if stable || tries >= limits::UNSTABLE_TRIES {
-                return self.end_stream(seq, &path, found, streamed, !stable);
+                let stamp = stable.then_some(lasting);
+                return self.end_stream(seq, &path, found, streamed, stamp);
             }
             self.out.push(FromSender::PutFailed { seq, want, again: true })?;
             if let Plan::Groups(..) = plan {
@@ -88,15 +103,15 @@ impl Sender {
         path: &RelPath,
         mut found: Found,
         streamed: Streamed,
-        unstable: bool,
+        stamp: Option<Stamp>,
     ) -> Result<(), Ended> {
         self.observer.file_done();
         found.entry.kind = Kind::File { size: streamed.size };
-        if !unstable {
-            self.record(seq, path, &found, streamed.digest, streamed.groups);
+        if let Some(stamp) = stamp {
+            self.record(seq, path, &found.entry, stamp, streamed.digest, streamed.groups);
         }
         let (digest, entry) = (streamed.digest, found.entry);
-        self.out.push(FromSender::PutEnd { seq, digest, entry, unstable })
+        self.out.push(FromSender::PutEnd { seq, digest, entry, unstable: stamp.is_none() })
     }
 
     /// One reading of a file. The outer error ends the stream, the inner one this file.
@@ -111,7 +126,7 @@ impl Sender {
             Plan::Whole => self.stream_whole(seq, reading),
             Plan::Search(sums) => self.stream_search(seq, reading, sums),
             Plan::SearchGroups(sums) => self.stream_search_groups(seq, &reading, file, sums),
-            Plan::Groups(planned) => self.stream_groups(seq, file, &planned.1),
+            Plan::Groups(planned) => self.stream_groups(seq, file, &planned.plan),
         }
     }
 
