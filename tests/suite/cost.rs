@@ -94,12 +94,8 @@ fn cost_of_push(world: &World, server: &Server, agent: &Agent, source: &Path) ->
     let plain = agent.command("push", "-a --delete", &[&source.join(""), &remote]);
     let mut push = Command::new(&strace);
     push.args(["-f", "-c", "-o"]).arg(&ours).arg(plain.get_program()).args(plain.get_args());
-    for (name, value) in plain.get_envs() {
-        match value {
-            Some(value) => push.env(name, value),
-            None => push.env_remove(name),
-        };
-    }
+    // Nothing of ours: a path for libraries would be searched, and counted.
+    push.env_clear().envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
     let done = push.stdin(Stdio::null()).output().expect("strace runs");
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     kill_process(Pid::from_child(&watching), Signal::TERM).expect("it runs");
