@@ -53,3 +53,28 @@ fn a_plan_that_is_not_there_is_said_in_one_line() {
     held.agent.operate("plan show").exits(1);
     held.agent.operate("plan").exits(1);
 }
+
+#[test]
+fn a_rejected_plan_that_cannot_be_read_keeps_what_it_kept() {
+    let mut held = Held::with(&["gone=1", "h=2"]);
+    held.watch.kill();
+    fs::remove_file(held.src.join("gone")).expect("rm");
+    let options = "-a --delete --brake=0:10%";
+    held.watch = held.agent.watch(options, slash(&held.src), "backup");
+    held.reject();
+    held.says("no longer held");
+    let file = held.world.path("home/state/plans").join(held.agent.plan("rejected"));
+    let whole = fs::read(&file).expect("the plan");
+    fs::write(file.with_extension("new"), "half a pl").expect("write");
+    fs::rename(file.with_extension("new"), &file).expect("mv");
+    held.says(&format!("{}: not a plan", file.display()));
+    held.copy_keeps(&["gone"]);
+    held.watch.kill();
+    held.watch = held.agent.watch(options, slash(&held.src), "backup");
+    held.says("not a plan");
+    held.copy_keeps(&["gone"]);
+    fs::write(file.with_extension("new"), whole).expect("write");
+    fs::rename(file.with_extension("new"), &file).expect("mv");
+    held.says("no longer held");
+    held.copy_keeps(&["gone"]);
+}

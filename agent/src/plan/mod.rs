@@ -13,6 +13,8 @@ pub mod store;
 mod tests;
 
 use std::fmt::Write as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 
 use driftless_proto::disk::Identity;
 use driftless_proto::model::entry::Time;
@@ -77,6 +79,18 @@ pub struct Watched {
     pub source: String,
     /// `host:port::module/path`, escaped.
     pub destination: String,
+}
+
+impl Watched {
+    /// Of a source and a destination, by their bytes.
+    #[must_use]
+    pub fn new(source: &Path, address: &str, module: &[u8], path: &[u8]) -> Self {
+        let slash = if path.is_empty() { "" } else { "/" };
+        Self {
+            source: escape(source.as_os_str().as_bytes()),
+            destination: format!("{address}::{}{slash}{}", escape(module), escape(path)),
+        }
+    }
 }
 
 impl Plan {

@@ -58,6 +58,19 @@ fn a_decision_is_taken_once_and_a_rejected_plan_may_be_approved_later() {
     }
 }
 
+#[test]
+fn a_damaged_plan_is_an_error_and_not_a_plan_less() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let store = Store::open(dir.path()).expect("store");
+    store.save(&plan(&[(b"a", 1)])).expect("save");
+    let file = dir.path().join("plans/0123abcd");
+    std::fs::write(&file, "half a pl").expect("write");
+    let error = store.of(&watched()).expect_err("a plan that nobody can read").to_string();
+    assert!(error.contains(file.to_str().expect("text")) && error.contains("removed"), "{error}");
+    std::fs::remove_file(file).expect("rm");
+    assert_eq!(store.of(&watched()).expect("list").len(), 1);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 

@@ -11,6 +11,7 @@ mod recorder;
 mod renamed;
 mod scan;
 mod session;
+mod standing;
 mod status;
 mod weigh;
 
@@ -113,7 +114,7 @@ impl<'a> Watch<'a> {
         let plans = Store::open(state.path()).map_err(|e| file(&e))?;
         let remote = remote(invocation.dest.as_ref())?;
         let path = place(remote).path;
-        let watched = hold::watched(&source, &server.address(), remote.module.as_bytes(), path.as_bytes());
+        let watched = Watched::new(&source, &server.address(), remote.module.as_bytes(), path.as_bytes());
         let picture = Picture {
             source: watched.source.clone(),
             destination: watched.destination.clone(),
