@@ -7,6 +7,7 @@ use driftless_tests::trees::{equal, plant};
 use driftless_tests::wait::{until, until_ok};
 
 use crate::brakes::Held;
+use crate::faults::SmallDisk;
 
 #[test]
 fn a_plan_is_decided_without_a_running_watch_and_carried_out_by_the_next() {
@@ -77,4 +78,27 @@ fn a_rejected_plan_that_cannot_be_read_keeps_what_it_kept() {
     fs::rename(file.with_extension("new"), &file).expect("mv");
     held.says("no longer held");
     held.copy_keeps(&["gone"]);
+}
+
+#[test]
+fn a_kept_directory_that_comes_back_hidden_by_a_mount_stays_kept() {
+    let mut held = Held::with(&["sub/deep/f=1", "sub/g=2", "h=3"]);
+    let sub = held.src.join("sub");
+    held.watch.kill();
+    fs::remove_dir_all(&sub).expect("rm -r");
+    let options = "-a --delete --brake=0:10%";
+    held.watch = held.agent.watch(options, slash(&held.src), "backup");
+    held.reject();
+    held.says("no longer held");
+    let kept = held.agent.plan("rejected");
+    held.watch.kill();
+    fs::create_dir(&sub).expect("mkdir");
+    let Some(disk) = SmallDisk::mount(&sub, 16) else { return };
+    held.watch = held.agent.watch(options, slash(&held.src), "backup");
+    held.says("mounted over it");
+    assert_eq!(held.agent.plan("rejected"), kept);
+    drop(disk);
+    held.says("no longer left alone");
+    held.copy_keeps(&["sub/deep/f", "sub/g"]);
+    assert_eq!(held.agent.plan("rejected"), kept);
 }

@@ -280,13 +280,22 @@ impl Weighing<'_, '_> {
     /// Paths of rejected plans that stand in the source again are no longer kept. Of a directory what it still lacks
     /// is.
     fn keep_what_is_beneath(&mut self, lifted: &[(RelPath, String)], findings: &mut Findings) {
+        let unreadable = findings.unreadable.iter().map(|(path, _)| path);
+        let blind: Vec<RelPath> =
+            findings.hidden.iter().map(|(path, _)| path).chain(unreadable).cloned().collect();
         for plan in &mut self.plans.rejected {
             let mine: Vec<&RelPath> =
                 lifted.iter().filter(|(_, id)| *id == plan.id).map(|(path, _)| path).collect();
             if mine.is_empty() {
                 continue;
             }
-            plan.paths.retain(|(path, _)| !mine.contains(&path));
+            // What cannot be seen may lack anything: that stays kept until it can.
+            let unseen = |path: &RelPath| blind.iter().any(|blind| path.is_within(blind));
+            plan.paths.retain(|(path, _)| !mine.contains(&path) || unseen(path));
+            for path in blind.iter().filter(|path| mine.iter().any(|dir| path.is_within(dir) && path != dir))
+            {
+                plan.paths.push((path.clone(), self.journal.known_within(path).unwrap_or(1).max(1)));
+            }
             findings.missing.retain(|path, entries| {
                 let kept = mine.iter().any(|dir| path.is_within(dir));
                 if kept {
@@ -296,6 +305,7 @@ impl Weighing<'_, '_> {
                 !kept
             });
             plan.paths.sort();
+            plan.paths.dedup_by(|a, b| a.0 == b.0);
             if plan.paths.is_empty() {
                 let _gone = self.watch.plans.drop_plan(&plan.id, Some(State::Rejected));
             } else {
