@@ -20,7 +20,8 @@ use crate::control::picture::HeldNow;
 use crate::guard::survey::Findings;
 use crate::guard::{self, Guard, Occasion, Verdict, mounts};
 use crate::journal::{Item, Journal, Mounted, Note};
-use crate::plan::{Kind, Plan, State};
+use crate::plan::store::Stamp;
+use crate::plan::{Kind, Plan, State, listed};
 
 /// What came of weighing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +54,8 @@ struct Weighing<'a, 'w> {
     standing: Vec<String>,
     next: Standing,
     rearm: bool,
+    /// What the operator had decided when the plans were read.
+    decisions: Vec<(String, State)>,
 }
 
 impl Watch<'_> {
@@ -71,7 +74,7 @@ impl Watch<'_> {
         if let Some(why) = guard.lost() {
             return Weighed::RootGone(why);
         }
-        known.plans_seen = self.plans.stamp();
+        let read = self.plans.stamp();
         known.weighed = Some(Instant::now());
         known.mounts = mounts::beneath(root).ok();
         let verdict = self.verdict(guard, journal, copy_is_empty, Occasion::Reconcile);
@@ -83,8 +86,13 @@ impl Watch<'_> {
             standing: Vec::new(),
             next: Standing::default(),
             rearm: false,
+            decisions: Vec::new(),
         };
-        let decided = self.decided().map(|plans| weighing.plans = plans);
+        let decided = self.decided().map(|plans| {
+            let made = plans.approved.iter().chain(&plans.rejected);
+            weighing.decisions = made.map(|plan| (plan.id.clone(), plan.state)).collect();
+            weighing.plans = plans;
+        });
         if decided.is_err() {
             // What is left alone stays so.
             weighing.next.apart.clone_from(&known.standing.apart);
@@ -95,7 +103,8 @@ impl Watch<'_> {
             weighing.standing.extend(weighing.plans.held.iter().map(|plan| plan.id.clone()));
         }
         weighing.drop_void();
-        let Weighing { next, rearm, .. } = weighing;
+        let Weighing { next, rearm, decisions, .. } = weighing;
+        known.plans_seen = self.seen_since(read, &decisions);
         let changed = !next.same_terms(&known.standing);
         self.tell(&known.standing, &next);
         known.stale |= changed;
@@ -105,6 +114,19 @@ impl Watch<'_> {
             (_, true) => Weighed::Changed,
             _ => Weighed::AsBefore,
         }
+    }
+
+    /// The folder of plans as a weighing has left it, which is no reason for the next one; or as it was read, if the
+    /// operator has decided something since.
+    fn seen_since(&self, read: Stamp, decisions: &[(String, State)]) -> Stamp {
+        let now = self.plans.stamp();
+        let known = |plan: &Plan| {
+            plan.state == State::Held
+                || decisions.iter().any(|(id, state)| (id, state) == (&plan.id, &plan.state))
+        };
+        let nothing_new =
+            now == read || self.plans.of(&self.watched).is_ok_and(|plans| plans.iter().all(known));
+        if nothing_new { now } else { read }
     }
 
     /// Fails when a plan cannot be read: it may be a rejected one, and what the copy keeps by it would go.
@@ -370,9 +392,10 @@ impl Weighing<'_, '_> {
         kind: Kind,
         reason: String,
         root: Option<Identity>,
-        mut paths: Vec<(RelPath, u64)>,
+        paths: Vec<(RelPath, u64)>,
     ) -> Held {
-        paths.sort();
+        // As it would lie on disk: a plan that is cut short there is to be known again.
+        let paths = listed(paths);
         let same = |plan: &&Plan| plan.kind == kind && plan.root == root && plan.paths == paths;
         if let Some(plan) = self.plans.held.iter().find(same) {
             self.standing.push(plan.id.clone());
