@@ -102,3 +102,21 @@ fn a_kept_directory_that_comes_back_hidden_by_a_mount_stays_kept() {
     held.copy_keeps(&["sub/deep/f", "sub/g"]);
     assert_eq!(held.agent.plan("rejected"), kept);
 }
+
+#[test]
+fn what_a_rejected_plan_keeps_does_not_go_with_a_directory_that_is_renamed() {
+    let mut held = Held::with(&["p/k=1", "p/f=2", "h=3"]);
+    held.watch.kill();
+    fs::remove_file(held.src.join("p/k")).expect("rm");
+    let options = "-a --delete --brake=0:10%";
+    held.watch = held.agent.watch(options, slash(&held.src), "backup");
+    held.reject();
+    held.says("no longer held");
+    fs::rename(held.src.join("p"), held.src.join("q")).expect("mv");
+    until("the new name arrives", || held.copy().join("q/f").exists());
+    held.copy_keeps(&["p/k", "q/f"]);
+    held.watch.kill();
+    held.watch = held.agent.watch(options, slash(&held.src), "backup");
+    until("it is compared", || held.watch.log().contains("watching"));
+    held.copy_keeps(&["p/k", "q/f"]);
+}

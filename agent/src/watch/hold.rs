@@ -245,6 +245,8 @@ impl Weighing<'_, '_> {
         self.watch.brake().looked();
         known.planned = entries;
         known.approved = std::mem::take(&mut self.plans.approved);
+        // A rename would take what is left alone along.
+        findings.gone.retain(|_, (path, _)| !self.next.is_apart_within(path));
         known.gone =
             if self.next.held.is_none() && findings.fresh > 0 { findings.gone } else { Default::default() };
         Ok(())

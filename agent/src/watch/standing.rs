@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use driftless_proto::model::filter::{RuleError, Rules};
 use driftless_proto::model::path::RelPath;
 
+use crate::pending::Rename;
+
 /// Why a path is left alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Apart {
@@ -60,6 +62,17 @@ impl Standing {
             at = dir.parent();
         }
         None
+    }
+
+    /// Whether a path or something beneath it is left alone.
+    pub(super) fn is_apart_within(&self, path: &RelPath) -> bool {
+        self.apart(path).is_some() || self.apart.keys().any(|apart| apart.is_within(path))
+    }
+
+    /// Whether the server must not repeat a rename: what is left alone would go along, to where no rule names it, or the
+    /// name itself is left alone, and the server takes it for a breach of the rules.
+    pub(super) fn holds_fast(&self, rename: &Rename) -> bool {
+        self.is_apart_within(&rename.from) || self.apart(&rename.to).is_some()
     }
 
     /// The operator's rules behind one for each path that is left alone; `prefix` is where the source lies in the
