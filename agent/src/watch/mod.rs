@@ -169,8 +169,8 @@ impl<'a> Watch<'a> {
                     continue;
                 }
             };
-            (first, told) = (false, false);
-            match self.one_root(&root) {
+            told = false;
+            match self.one_root(&root, std::mem::take(&mut first)) {
                 RootEnd::Stop => return Exit::Ok,
                 RootEnd::Rearm => {}
                 RootEnd::Failed(exit) => return exit,
@@ -188,7 +188,7 @@ impl<'a> Watch<'a> {
     }
 
     /// Watches one life of the root: sessions until it goes away.
-    fn one_root(&mut self, root: &Root) -> RootEnd {
+    fn one_root(&mut self, root: &Root, first: bool) -> RootEnd {
         self.desk.leave(|state| {
             state.root_gone = None;
             state.pending = crate::pending::Pending::new();
@@ -207,6 +207,8 @@ impl<'a> Watch<'a> {
                 self.picture(|picture| picture.engine = watcher.engine());
                 watcher
             }
+            // A watch that has run stays one: what is in the way now may pass.
+            Err(error) if !first => return RootEnd::Gone(error.to_string()),
             Err(error) => {
                 self.status.problem(&format!("{}: {error}", self.source.display()));
                 return RootEnd::Failed(Exit::File);
