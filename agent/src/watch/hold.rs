@@ -173,6 +173,12 @@ impl Watch<'_> {
         if !self.invocation.options.delete {
             return None;
         }
+        let plan = self.plan_for_none(why);
+        self.picture(|picture| picture.held = Some(HeldNow { reason: why.into(), plan: plan.clone() }));
+        plan
+    }
+
+    fn plan_for_none(&self, why: &str) -> Option<String> {
         let plans = self.plans.of(&self.watched);
         let plans = plans.map_err(|error| self.status.problem(&error.to_string())).ok()?;
         let gone = |plan: &&Plan| plan.kind == Kind::Root && plan.root.is_none();

@@ -273,7 +273,7 @@ impl<'a> Watch<'a> {
             now.json()
         };
         let control = Control::start(self.state.path(), &self.watched, Box::new(status));
-        control.map_err(|error| self.status.problem(&format!("no status can be asked for: {error}"))).ok()?
+        control.map_err(|error| self.status.problem(&format!("no status can be asked for: {error}"))).ok()
     }
 
     /// Changes what is told to `driftless status`.
