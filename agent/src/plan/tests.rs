@@ -59,6 +59,7 @@ fn a_decision_is_taken_once_and_a_rejected_plan_may_be_approved_later() {
 }
 
 #[test]
+#[allow(clippy::disallowed_methods, reason = "the test damages a plan")]
 fn a_damaged_plan_is_an_error_and_not_a_plan_less() {
     let dir = tempfile::tempdir().expect("tempdir");
     let store = Store::open(dir.path()).expect("store");
