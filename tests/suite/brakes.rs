@@ -137,7 +137,9 @@ fn a_root_that_vanished_is_waited_for_with_a_plan() {
     let mut held = Held::with(&TREE);
     fs::rename(&held.src, held.world.path("aside")).expect("mv");
     held.says("nothing is deleted on the server");
-    let _vanished = held.agent.plan("held");
+    let vanished = held.agent.plan("held");
+    let told = format!("\"plan\":\"{vanished}\"");
+    until("the status tells of it", || held.agent.operate("status --json").stdout.contains(&told));
     held.copy_keeps(&KEPT);
     fs::rename(held.world.path("aside"), &held.src).expect("mv");
     until("the plan is void", || held.agent.operate("plan list").stdout.starts_with("no plans"));

@@ -7,6 +7,7 @@ use driftless_tests::trees::{equal, plant};
 use driftless_tests::wait::{until, until_ok};
 
 use crate::brakes::Held;
+use crate::faults::SmallDisk;
 
 #[test]
 fn a_plan_is_decided_without_a_running_watch_and_carried_out_by_the_next() {
@@ -52,4 +53,70 @@ fn a_plan_that_is_not_there_is_said_in_one_line() {
     held.agent.operate("plan show ../../etc/passwd").exits(1);
     held.agent.operate("plan show").exits(1);
     held.agent.operate("plan").exits(1);
+}
+
+#[test]
+fn a_rejected_plan_that_cannot_be_read_keeps_what_it_kept() {
+    let mut held = Held::with(&["gone=1", "h=2"]);
+    held.watch.kill();
+    fs::remove_file(held.src.join("gone")).expect("rm");
+    let options = "-a --delete --brake=0:10%";
+    held.watch = held.agent.watch(options, slash(&held.src), "backup");
+    held.reject();
+    held.says("no longer held");
+    let file = held.world.path("home/state/plans").join(held.agent.plan("rejected"));
+    let whole = fs::read(&file).expect("the plan");
+    fs::write(file.with_extension("new"), "half a pl").expect("write");
+    fs::rename(file.with_extension("new"), &file).expect("mv");
+    held.says(&format!("{}: not a plan", file.display()));
+    held.copy_keeps(&["gone"]);
+    held.watch.kill();
+    held.watch = held.agent.watch(options, slash(&held.src), "backup");
+    held.says("not a plan");
+    held.copy_keeps(&["gone"]);
+    fs::write(file.with_extension("new"), whole).expect("write");
+    fs::rename(file.with_extension("new"), &file).expect("mv");
+    held.says("no longer held");
+    held.copy_keeps(&["gone"]);
+}
+
+#[test]
+fn a_kept_directory_that_comes_back_hidden_by_a_mount_stays_kept() {
+    let mut held = Held::with(&["sub/deep/f=1", "sub/g=2", "h=3"]);
+    let sub = held.src.join("sub");
+    held.watch.kill();
+    fs::remove_dir_all(&sub).expect("rm -r");
+    let options = "-a --delete --brake=0:10%";
+    held.watch = held.agent.watch(options, slash(&held.src), "backup");
+    held.reject();
+    held.says("no longer held");
+    let kept = held.agent.plan("rejected");
+    held.watch.kill();
+    fs::create_dir(&sub).expect("mkdir");
+    let Some(disk) = SmallDisk::mount(&sub, 16) else { return };
+    held.watch = held.agent.watch(options, slash(&held.src), "backup");
+    held.says("mounted over it");
+    assert_eq!(held.agent.plan("rejected"), kept);
+    drop(disk);
+    held.says("no longer left alone");
+    held.copy_keeps(&["sub/deep/f", "sub/g"]);
+    assert_eq!(held.agent.plan("rejected"), kept);
+}
+
+#[test]
+fn what_a_rejected_plan_keeps_does_not_go_with_a_directory_that_is_renamed() {
+    let mut held = Held::with(&["p/k=1", "p/f=2", "h=3"]);
+    held.watch.kill();
+    fs::remove_file(held.src.join("p/k")).expect("rm");
+    let options = "-a --delete --brake=0:10%";
+    held.watch = held.agent.watch(options, slash(&held.src), "backup");
+    held.reject();
+    held.says("no longer held");
+    fs::rename(held.src.join("p"), held.src.join("q")).expect("mv");
+    until("the new name arrives", || held.copy().join("q/f").exists());
+    held.copy_keeps(&["p/k", "q/f"]);
+    held.watch.kill();
+    held.watch = held.agent.watch(options, slash(&held.src), "backup");
+    until("it is compared", || held.watch.log().contains("watching"));
+    held.copy_keeps(&["p/k", "q/f"]);
 }

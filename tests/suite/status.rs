@@ -5,7 +5,7 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixStream;
 
-use driftless_tests::oracle::root_or_skip;
+use driftless_tests::oracle::{root_or_skip, slash};
 use driftless_tests::trees::plant;
 use driftless_tests::wait::until;
 
@@ -90,4 +90,16 @@ fn the_socket_is_its_users_own() {
     });
     assert!(answer.is_err() || answer.is_ok_and(|answer| answer.is_empty()));
     assert!(ask("status\n").expect("an answer").contains("\"source\""), "it still answers its own user");
+}
+
+#[test]
+fn a_watch_that_was_started_beside_an_older_one_answers_once_that_has_ended() {
+    let mut held = Held::with(&["f=1"]);
+    let mut younger = held.agent.watch("-a --delete", slash(&held.src), "backup");
+    // The server serves the one that came last, and the older one ends.
+    until("the older one ends", || held.watch.ended().is_some());
+    until("the younger one answers", || {
+        held.agent.operate("status --json").stdout.contains("\"connected\":\"")
+    });
+    younger.runs();
 }

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use serde_json::{Value, json};
 
@@ -31,6 +31,9 @@ const REQUEST_LEN: u64 = 8192;
 
 /// A peer that says nothing for this long is let go: it must not keep the others waiting.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How often it is looked whether another process still answers for this watch.
+const AGAIN: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
 /// What a watch can be asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,50 +53,70 @@ pub(crate) type Answer = Box<dyn Fn() -> Value + Send>;
 
 /// A watch that answers. Dropping it takes its socket away.
 pub(crate) struct Control {
-    dir: OwnedFd,
+    dir: Arc<OwnedFd>,
     name: String,
     stop: Arc<OwnedFd>,
-    thread: Option<JoinHandle<()>>,
+    /// Returns whether the socket is ours.
+    thread: Option<JoinHandle<bool>>,
 }
 
 impl Control {
-    /// Answers for this watch. `None` when another process does already, which then has the journal too.
+    /// Answers for this watch; while another process does, which then has the journal too, once that has ended.
     ///
     /// # Errors
     /// When the socket cannot be made.
-    pub(crate) fn start(state_dir: &Path, watch: &Watched, status: Answer) -> io::Result<Option<Self>> {
-        let dir = open_dir(state_dir)?;
+    pub(crate) fn start(state_dir: &Path, watch: &Watched, status: Answer) -> io::Result<Self> {
+        let dir = Arc::new(open_dir(state_dir)?);
         let name = name(watch);
-        let path = beneath(&dir, &name);
-        if UnixStream::connect(&path).is_ok() {
-            return Ok(None);
-        }
-        // Left behind by a watch that was killed.
-        match rustix::fs::unlinkat(&dir, &*name, AtFlags::empty()) {
-            Ok(()) | Err(rustix::io::Errno::NOENT) => {}
-            Err(error) => return Err(error.into()),
-        }
-        // The folder keeps others out from the start; the mode says the same.
-        let listener = UnixListener::bind(&path)?;
-        rustix::fs::chmodat(&dir, &*name, Mode::RUSR | Mode::WUSR, AtFlags::empty())?;
-        listener.set_nonblocking(true)?;
+        let mut listener = listen(&dir, &name)?;
         let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
-        let stopped = Arc::clone(&stop);
-        let work = move || serve(&listener, &stopped, &status);
+        let (stopped, beneath, own) = (Arc::clone(&stop), Arc::clone(&dir), name.clone());
+        let work = move || {
+            loop {
+                if let Some(listener) = listener {
+                    serve(&listener, &stopped, &status);
+                    return true;
+                }
+                let mut fds = [PollFd::new(&*stopped, PollFlags::IN)];
+                if poll(&mut fds, Some(&AGAIN)).is_ok_and(|ready| ready > 0) {
+                    return false;
+                }
+                // It could be made at the start, had it been free.
+                listener = listen(&beneath, &own).unwrap_or_default();
+            }
+        };
         let thread = std::thread::Builder::new().name("control".into()).spawn(work)?;
-        Ok(Some(Self { dir, name, stop, thread: Some(thread) }))
+        Ok(Self { dir, name, stop, thread: Some(thread) })
     }
+}
+
+/// The socket of this name, in place of one that was left behind; `None` while somebody answers there.
+fn listen(dir: &OwnedFd, name: &str) -> io::Result<Option<UnixListener>> {
+    let path = beneath(dir, name);
+    if UnixStream::connect(&path).is_ok() {
+        return Ok(None);
+    }
+    // Left behind by a watch that was killed.
+    match rustix::fs::unlinkat(dir, name, AtFlags::empty()) {
+        Ok(()) | Err(rustix::io::Errno::NOENT) => {}
+        Err(error) => return Err(error.into()),
+    }
+    // The folder keeps others out from the start; the mode says the same.
+    let listener = UnixListener::bind(&path)?;
+    rustix::fs::chmodat(dir, name, Mode::RUSR | Mode::WUSR, AtFlags::empty())?;
+    listener.set_nonblocking(true)?;
+    Ok(Some(listener))
 }
 
 impl Drop for Control {
     fn drop(&mut self) {
         // A counter at its limit would fail, but then the thread has been told already.
         rustix::io::write(&self.stop, &1_u64.to_ne_bytes()).ok();
-        if let Some(thread) = self.thread.take() {
-            thread.join().ok();
+        let ours = self.thread.take().is_some_and(|thread| thread.join().unwrap_or_default());
+        if ours {
+            // Left behind, it is taken away by the next watch.
+            rustix::fs::unlinkat(&self.dir, &*self.name, AtFlags::empty()).ok();
         }
-        // Left behind, it is taken away by the next watch.
-        rustix::fs::unlinkat(&self.dir, &*self.name, AtFlags::empty()).ok();
     }
 }
 

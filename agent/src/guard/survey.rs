@@ -55,9 +55,15 @@ pub(crate) fn survey(
     see: &mut dyn FnMut(Sight<'_>),
 ) -> Result<(), SurveyError> {
     let mounted = Mounted::new(&root.found(&RelPath::root())?, root.inode(&RelPath::root())?);
+    let known_top = inventory.top().copied();
     let mut survey =
         Survey { rules, mounted, known: inventory.peekable(), dirs: HashMap::new(), blind: Vec::new(), see };
-    let mut levels = vec![level(root.dir(at)?, at.clone())?];
+    let top = root.dir(at)?;
+    if let Some(why) = known_top.and_then(|known| survey.hidden(&top, b"", &known)) {
+        (survey.see)(Sight::Hidden(at, why));
+        return Ok(());
+    }
+    let mut levels = vec![level(top, at.clone())?];
     while let Some(top) = levels.last_mut() {
         let Some(step) = top.steps.next() else {
             levels.pop();
@@ -193,9 +199,11 @@ impl Survey<'_> {
         }
     }
 
-    /// Whether what the copy has of a directory is hidden: another mount lies there than the one that is known.
+    /// Whether what the copy has of a directory is hidden: another mount lies there than the one that is known. Without
+    /// a name it is the directory that is held.
     fn hidden(&self, above: &Dir, name: &[u8], was: &Item) -> Option<&'static str> {
-        let now = Item::of(above, name, &above.found(name).ok()?, &self.mounted).ok()?;
+        let found = if name.is_empty() { above.own() } else { above.found(name) };
+        let now = Item::of(above, name, &found.ok()?, &self.mounted).ok()?;
         match (was.mounted, now.mounted) {
             (false, true) => Some("another file system is mounted over it"),
             (true, false) => Some("what was mounted there is no longer"),

@@ -123,8 +123,17 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Item> {
 /// The items beneath a directory, in the order of their paths' bytes, as they stood when this was made. An item in a
 /// form that is not understood is passed over.
 pub struct Inventory {
+    top: Option<Item>,
     range: Range<'static, Bytes, Bytes>,
     journal: std::path::PathBuf,
+}
+
+impl Inventory {
+    /// The directory itself; `None` for the source, which is no item.
+    #[must_use]
+    pub fn top(&self) -> Option<&Item> {
+        self.top.as_ref()
+    }
 }
 
 impl Iterator for Inventory {
@@ -157,7 +166,7 @@ impl Journal {
             Ok(if dir.is_root() { table.range::<Bytes>(..)? } else { table.range(&*first..&*end)? })
         };
         let range = range().map_err(|error: redb::Error| at(&self.path, error))?;
-        Ok(Inventory { range, journal: self.path.clone() })
+        Ok(Inventory { top: self.item(dir)?, range, journal: self.path.clone() })
     }
 
     /// What the copy is known to hold at a path.

@@ -13,6 +13,8 @@ pub mod store;
 mod tests;
 
 use std::fmt::Write as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 
 use driftless_proto::disk::Identity;
 use driftless_proto::model::entry::Time;
@@ -79,6 +81,18 @@ pub struct Watched {
     pub destination: String,
 }
 
+impl Watched {
+    /// Of a source and a destination, by their bytes.
+    #[must_use]
+    pub fn new(source: &Path, address: &str, module: &[u8], path: &[u8]) -> Self {
+        let slash = if path.is_empty() { "" } else { "/" };
+        Self {
+            source: escape(source.as_os_str().as_bytes()),
+            destination: format!("{address}::{}{slash}{}", escape(module), escape(path)),
+        }
+    }
+}
+
 impl Plan {
     /// A plan about which nothing was decided.
     ///
@@ -88,13 +102,10 @@ impl Plan {
         watch: &Watched,
         kind: Kind,
         reason: impl Into<String>,
-        mut paths: Vec<(RelPath, u64)>,
+        paths: Vec<(RelPath, u64)>,
     ) -> std::io::Result<Self> {
         let mut bytes = [0; 4];
         getrandom::fill(&mut bytes).map_err(|error| std::io::Error::other(error.to_string()))?;
-        if paths.len() > PATHS_MAX {
-            paths = vec![(RelPath::root(), paths.iter().map(|(_, entries)| entries).sum())];
-        }
         Ok(Self {
             id: format!("{:08x}", u32::from_be_bytes(bytes)),
             time: jiff::Timestamp::now().as_second(),
@@ -103,7 +114,7 @@ impl Plan {
             reason: reason.into(),
             watch: watch.clone(),
             root: None,
-            paths,
+            paths: listed(paths),
         })
     }
 
@@ -222,6 +233,16 @@ impl State {
     fn parse(word: &str) -> Option<Self> {
         [Self::Held, Self::Approved, Self::Rejected].into_iter().find(|state| state.word() == word)
     }
+}
+
+/// The paths that a plan for these lists, in canonical order; see [`PATHS_MAX`].
+#[must_use]
+pub fn listed(mut paths: Vec<(RelPath, u64)>) -> Vec<(RelPath, u64)> {
+    if paths.len() > PATHS_MAX {
+        return vec![(RelPath::root(), paths.iter().map(|(_, entries)| entries).sum())];
+    }
+    paths.sort();
+    paths
 }
 
 /// Whether this may be the id of a plan, and so the name of a file.

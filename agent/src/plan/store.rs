@@ -28,8 +28,8 @@ pub enum StoreError {
     /// There is no such plan; it may have been carried out, or replaced when what it held changed.
     #[error("there is no plan {0} (driftless plan list names them; see driftless plan --help)")]
     Unknown(String),
-    /// A file that is no plan.
-    #[error("{0}: not a plan of this version")]
+    /// A file that is no plan. Nobody knows what it decided.
+    #[error("{0}: not a plan of this version; no deletion leaves before it is mended or removed")]
     Damaged(String),
     /// The decision says nothing new.
     #[error("plan {0} is {1} already")]
@@ -69,10 +69,10 @@ impl Store {
         Stamp(stat.map(|stat| (stat.st_mtime as i64, stat.st_mtime_nsec as u64)))
     }
 
-    /// Every plan, the oldest first. What is no plan is passed over.
+    /// Every plan, the oldest first. A file whose name is no id is passed over.
     ///
     /// # Errors
-    /// When the folder cannot be read.
+    /// When the folder or a plan in it cannot be read: what it says about a decision must not count as none.
     pub fn all(&self) -> Result<Vec<Plan>, StoreError> {
         let mut plans = Vec::new();
         let names = rustix::fs::Dir::read_from(&self.dir).map_err(|e| self.failed("", e.into()))?;
@@ -81,8 +81,8 @@ impl Store {
             let Some(id) = name.file_name().to_str().ok().filter(|name| is_id(name)) else { continue };
             match self.load(id) {
                 Ok(plan) => plans.push(plan),
-                // Gone since, or nothing of ours.
-                Err(StoreError::Unknown(_) | StoreError::Damaged(_)) => {}
+                // Gone since.
+                Err(StoreError::Unknown(_)) => {}
                 Err(error) => return Err(error),
             }
         }

@@ -58,6 +58,30 @@ fn a_decision_is_taken_once_and_a_rejected_plan_may_be_approved_later() {
     }
 }
 
+#[test]
+#[allow(clippy::disallowed_methods, reason = "the test damages a plan")]
+fn a_damaged_plan_is_an_error_and_not_a_plan_less() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let store = Store::open(dir.path()).expect("store");
+    store.save(&plan(&[(b"a", 1)])).expect("save");
+    let file = dir.path().join("plans/0123abcd");
+    std::fs::write(&file, "half a pl").expect("write");
+    let error = store.of(&watched()).expect_err("a plan that nobody can read").to_string();
+    assert!(error.contains(file.to_str().expect("text")) && error.contains("removed"), "{error}");
+    std::fs::remove_file(file).expect("rm");
+    assert_eq!(store.of(&watched()).expect("list").len(), 1);
+}
+
+#[test]
+fn a_plan_too_large_to_be_listed_is_known_again_on_disk() {
+    let path = |n: usize| RelPath::parse(format!("{n}").as_bytes()).expect("path");
+    let paths: Vec<_> = (0..=PATHS_MAX).map(|n| (path(n), 2)).collect();
+    let plan = Plan::new(&watched(), Kind::Deletions, "many", paths.clone()).expect("random numbers");
+    assert_eq!(plan.paths, [(RelPath::root(), 2 * (PATHS_MAX as u64 + 1))]);
+    assert_eq!(Plan::parse(&plan.text()).expect("a plan").paths, listed(paths.clone()));
+    assert_eq!(listed(paths[1..].to_vec()).len(), PATHS_MAX);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 

@@ -6,113 +6,22 @@
 //! plan, hidden by a mount, or not to be read) is excluded on both ends by a rule of its own, so that the rest keeps
 //! flowing, deletions included.
 
-use std::collections::BTreeMap;
-use std::path::Path;
 use std::time::Instant;
 
 use driftless_proto::disk::{Identity, Root, Style};
 use driftless_proto::limits;
-use driftless_proto::model::filter::{RuleError, Rules};
 use driftless_proto::model::path::RelPath;
 
 use super::Watch;
 use super::session::Continuity;
+use super::standing::apart_rules;
+pub(super) use super::standing::{Apart, Held, Standing};
 use crate::control::picture::HeldNow;
 use crate::guard::survey::Findings;
 use crate::guard::{self, Guard, Occasion, Verdict, mounts};
 use crate::journal::{Item, Journal, Mounted, Note};
-use crate::plan::{Kind, Plan, State};
-
-/// Why a path is left alone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Apart {
-    /// The operator wants the copy to keep it. Nothing stands there.
-    Kept,
-    /// A mount hides it.
-    Hidden,
-    /// It cannot be read.
-    Unreadable,
-}
-
-impl Apart {
-    fn words(self) -> &'static str {
-        match self {
-            Self::Kept => "kept by a rejected plan",
-            Self::Hidden => "hidden by a mount",
-            Self::Unreadable => "cannot be read",
-        }
-    }
-}
-
-/// Paths left alone that a status names.
-const SHOWN: usize = 100;
-
-/// Why every deletion is held.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Held {
-    pub(super) reason: String,
-    /// The plan that says so; none where there is nothing to decide.
-    pub(super) plan: Option<String>,
-    /// Whether the root itself is in doubt.
-    pub(super) about_root: bool,
-}
-
-/// How deletions stand.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Standing {
-    pub(super) held: Option<Held>,
-    pub(super) apart: BTreeMap<RelPath, Apart>,
-}
-
-impl Standing {
-    /// Whether a stream opened for one may serve the other.
-    fn same_terms(&self, other: &Self) -> bool {
-        self.held.is_some() == other.held.is_some() && self.apart.keys().eq(other.apart.keys())
-    }
-
-    /// Why this path is left alone, if it is.
-    pub(super) fn apart(&self, path: &RelPath) -> Option<(&RelPath, Apart)> {
-        let mut at = Some(path.clone());
-        while let Some(dir) = at {
-            if let Some((apart, why)) = self.apart.get_key_value(&dir) {
-                return Some((apart, *why));
-            }
-            at = dir.parent();
-        }
-        None
-    }
-
-    /// The operator's rules behind one for each path that is left alone; `prefix` is where the source lies in the
-    /// transfer.
-    ///
-    /// # Errors
-    /// When there are more than one stream may bring.
-    pub(super) fn rules(&self, rules: &Rules, prefix: &RelPath) -> Result<Rules, RuleError> {
-        apart_rules(self.apart.keys(), rules, prefix)
-    }
-}
-
-fn apart_rules<'a>(
-    paths: impl Iterator<Item = &'a RelPath>,
-    rules: &Rules,
-    prefix: &RelPath,
-) -> Result<Rules, RuleError> {
-    let mut all = Rules::default();
-    for path in paths {
-        let path = prefix.join(path).unwrap_or_else(|_| path.clone());
-        all.push_wire(&[b"- /", &*literal(path.as_bytes())].concat())?;
-    }
-    rules.iter().try_for_each(|rule| all.push_wire(rule))?;
-    Ok(all)
-}
-
-/// A pattern that matches this path only. Without a wildcard in it a pattern is compared byte by byte.
-fn literal(path: &[u8]) -> Vec<u8> {
-    if !path.iter().any(|b| b"*?[".contains(b)) {
-        return path.into();
-    }
-    path.iter().flat_map(|&b| if b"*?[\\".contains(&b) { vec![b'\\', b] } else { vec![b] }).collect()
-}
+use crate::plan::store::Stamp;
+use crate::plan::{Kind, Plan, State, listed};
 
 /// What came of weighing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -145,6 +54,8 @@ struct Weighing<'a, 'w> {
     standing: Vec<String>,
     next: Standing,
     rearm: bool,
+    /// What the operator had decided when the plans were read.
+    decisions: Vec<(String, State)>,
 }
 
 impl Watch<'_> {
@@ -163,7 +74,7 @@ impl Watch<'_> {
         if let Some(why) = guard.lost() {
             return Weighed::RootGone(why);
         }
-        known.plans_seen = self.plans.stamp();
+        let read = self.plans.stamp();
         known.weighed = Some(Instant::now());
         known.mounts = mounts::beneath(root).ok();
         let verdict = self.verdict(guard, journal, copy_is_empty, Occasion::Reconcile);
@@ -171,19 +82,29 @@ impl Watch<'_> {
             watch: self,
             root,
             journal,
-            plans: self.decided(),
+            plans: Decided::default(),
             standing: Vec::new(),
             next: Standing::default(),
             rearm: false,
+            decisions: Vec::new(),
         };
-        let outcome = weighing.run(guard, verdict, known);
-        if let Err(why) = outcome {
+        let decided = self.decided().map(|plans| {
+            let made = plans.approved.iter().chain(&plans.rejected);
+            weighing.decisions = made.map(|plan| (plan.id.clone(), plan.state)).collect();
+            weighing.plans = plans;
+        });
+        if decided.is_err() {
+            // What is left alone stays so.
+            weighing.next.apart.clone_from(&known.standing.apart);
+        }
+        if let Err(why) = decided.and_then(|()| weighing.run(guard, verdict, known)) {
             // What cannot be found out holds.
             weighing.next.held = Some(Held { reason: why, plan: None, about_root: false });
             weighing.standing.extend(weighing.plans.held.iter().map(|plan| plan.id.clone()));
         }
         weighing.drop_void();
-        let Weighing { next, rearm, .. } = weighing;
+        let Weighing { next, rearm, decisions, .. } = weighing;
+        known.plans_seen = self.seen_since(read, &decisions);
         let changed = !next.same_terms(&known.standing);
         self.tell(&known.standing, &next);
         known.stale |= changed;
@@ -195,21 +116,30 @@ impl Watch<'_> {
         }
     }
 
-    fn decided(&self) -> Decided {
+    /// The folder of plans as a weighing has left it, which is no reason for the next one; or as it was read, if the
+    /// operator has decided something since.
+    fn seen_since(&self, read: Stamp, decisions: &[(String, State)]) -> Stamp {
+        let now = self.plans.stamp();
+        let known = |plan: &Plan| {
+            plan.state == State::Held
+                || decisions.iter().any(|(id, state)| (id, state) == (&plan.id, &plan.state))
+        };
+        let nothing_new =
+            now == read || self.plans.of(&self.watched).is_ok_and(|plans| plans.iter().all(known));
+        if nothing_new { now } else { read }
+    }
+
+    /// Fails when a plan cannot be read: it may be a rejected one, and what the copy keeps by it would go.
+    fn decided(&self) -> Result<Decided, String> {
         let mut decided = Decided::default();
-        match self.plans.of(&self.watched) {
-            Ok(plans) => {
-                for plan in plans {
-                    match plan.state {
-                        State::Held => decided.held.push(plan),
-                        State::Approved => decided.approved.push(plan),
-                        State::Rejected => decided.rejected.push(plan),
-                    }
-                }
+        for plan in self.plans.of(&self.watched).map_err(|error| error.to_string())? {
+            match plan.state {
+                State::Held => decided.held.push(plan),
+                State::Approved => decided.approved.push(plan),
+                State::Rejected => decided.rejected.push(plan),
             }
-            Err(error) => self.status.problem(&error.to_string()),
         }
-        decided
+        Ok(decided)
     }
 
     /// Says what has changed for the operator.
@@ -234,8 +164,7 @@ impl Watch<'_> {
         self.picture(|picture| {
             let held = |held: &Held| HeldNow { reason: held.reason.clone(), plan: held.plan.clone() };
             picture.held = now.held.as_ref().map(held);
-            let apart = now.apart.iter().take(SHOWN);
-            picture.apart = apart.map(|(path, why)| (path.to_string(), why.words())).collect();
+            picture.apart = now.apart.iter().map(|(path, why)| (path.to_string(), why.words())).collect();
         });
     }
 
@@ -244,7 +173,14 @@ impl Watch<'_> {
         if !self.invocation.options.delete {
             return None;
         }
-        let plans = self.plans.of(&self.watched).unwrap_or_default();
+        let plan = self.plan_for_none(why);
+        self.picture(|picture| picture.held = Some(HeldNow { reason: why.into(), plan: plan.clone() }));
+        plan
+    }
+
+    fn plan_for_none(&self, why: &str) -> Option<String> {
+        let plans = self.plans.of(&self.watched);
+        let plans = plans.map_err(|error| self.status.problem(&error.to_string())).ok()?;
         let gone = |plan: &&Plan| plan.kind == Kind::Root && plan.root.is_none();
         if let Some(plan) = plans.iter().find(gone) {
             return (plan.state == State::Held).then(|| plan.id.clone());
@@ -315,6 +251,8 @@ impl Weighing<'_, '_> {
         self.watch.brake().looked();
         known.planned = entries;
         known.approved = std::mem::take(&mut self.plans.approved);
+        // A rename would take what is left alone along.
+        findings.gone.retain(|_, (path, _)| !self.next.is_apart_within(path));
         known.gone =
             if self.next.held.is_none() && findings.fresh > 0 { findings.gone } else { Default::default() };
         Ok(())
@@ -372,13 +310,22 @@ impl Weighing<'_, '_> {
     /// Paths of rejected plans that stand in the source again are no longer kept. Of a directory what it still lacks
     /// is.
     fn keep_what_is_beneath(&mut self, lifted: &[(RelPath, String)], findings: &mut Findings) {
+        let unreadable = findings.unreadable.iter().map(|(path, _)| path);
+        let blind: Vec<RelPath> =
+            findings.hidden.iter().map(|(path, _)| path).chain(unreadable).cloned().collect();
         for plan in &mut self.plans.rejected {
             let mine: Vec<&RelPath> =
                 lifted.iter().filter(|(_, id)| *id == plan.id).map(|(path, _)| path).collect();
             if mine.is_empty() {
                 continue;
             }
-            plan.paths.retain(|(path, _)| !mine.contains(&path));
+            // What cannot be seen may lack anything: that stays kept until it can.
+            let unseen = |path: &RelPath| blind.iter().any(|blind| path.is_within(blind));
+            plan.paths.retain(|(path, _)| !mine.contains(&path) || unseen(path));
+            for path in blind.iter().filter(|path| mine.iter().any(|dir| path.is_within(dir) && path != dir))
+            {
+                plan.paths.push((path.clone(), self.journal.known_within(path).unwrap_or(1).max(1)));
+            }
             findings.missing.retain(|path, entries| {
                 let kept = mine.iter().any(|dir| path.is_within(dir));
                 if kept {
@@ -388,6 +335,7 @@ impl Weighing<'_, '_> {
                 !kept
             });
             plan.paths.sort();
+            plan.paths.dedup_by(|a, b| a.0 == b.0);
             if plan.paths.is_empty() {
                 let _gone = self.watch.plans.drop_plan(&plan.id, Some(State::Rejected));
             } else {
@@ -452,9 +400,10 @@ impl Weighing<'_, '_> {
         kind: Kind,
         reason: String,
         root: Option<Identity>,
-        mut paths: Vec<(RelPath, u64)>,
+        paths: Vec<(RelPath, u64)>,
     ) -> Held {
-        paths.sort();
+        // As it would lie on disk: a plan that is cut short there is to be known again.
+        let paths = listed(paths);
         let same = |plan: &&Plan| plan.kind == kind && plan.root == root && plan.paths == paths;
         if let Some(plan) = self.plans.held.iter().find(same) {
             self.standing.push(plan.id.clone());
@@ -481,19 +430,5 @@ impl Weighing<'_, '_> {
                 Err(error) => self.watch.status.problem(&error.to_string()),
             }
         }
-    }
-}
-
-/// Names a source and a destination for plans and for the status.
-pub(super) fn watched(source: &Path, address: &str, module: &[u8], path: &[u8]) -> crate::plan::Watched {
-    use std::os::unix::ffi::OsStrExt;
-    let slash = if path.is_empty() { "" } else { "/" };
-    crate::plan::Watched {
-        source: crate::plan::escape(source.as_os_str().as_bytes()),
-        destination: format!(
-            "{address}::{}{slash}{}",
-            crate::plan::escape(module),
-            crate::plan::escape(path)
-        ),
     }
 }

@@ -11,6 +11,7 @@ mod recorder;
 mod renamed;
 mod scan;
 mod session;
+mod standing;
 mod status;
 mod weigh;
 
@@ -113,7 +114,7 @@ impl<'a> Watch<'a> {
         let plans = Store::open(state.path()).map_err(|e| file(&e))?;
         let remote = remote(invocation.dest.as_ref())?;
         let path = place(remote).path;
-        let watched = hold::watched(&source, &server.address(), remote.module.as_bytes(), path.as_bytes());
+        let watched = Watched::new(&source, &server.address(), remote.module.as_bytes(), path.as_bytes());
         let picture = Picture {
             source: watched.source.clone(),
             destination: watched.destination.clone(),
@@ -168,8 +169,8 @@ impl<'a> Watch<'a> {
                     continue;
                 }
             };
-            (first, told) = (false, false);
-            match self.one_root(&root) {
+            told = false;
+            match self.one_root(&root, std::mem::take(&mut first)) {
                 RootEnd::Stop => return Exit::Ok,
                 RootEnd::Rearm => {}
                 RootEnd::Failed(exit) => return exit,
@@ -187,7 +188,7 @@ impl<'a> Watch<'a> {
     }
 
     /// Watches one life of the root: sessions until it goes away.
-    fn one_root(&mut self, root: &Root) -> RootEnd {
+    fn one_root(&mut self, root: &Root, first: bool) -> RootEnd {
         self.desk.leave(|state| {
             state.root_gone = None;
             state.pending = crate::pending::Pending::new();
@@ -206,6 +207,8 @@ impl<'a> Watch<'a> {
                 self.picture(|picture| picture.engine = watcher.engine());
                 watcher
             }
+            // A watch that has run stays one: what is in the way now may pass.
+            Err(error) if !first => return RootEnd::Gone(error.to_string()),
             Err(error) => {
                 self.status.problem(&format!("{}: {error}", self.source.display()));
                 return RootEnd::Failed(Exit::File);
@@ -270,7 +273,7 @@ impl<'a> Watch<'a> {
             now.json()
         };
         let control = Control::start(self.state.path(), &self.watched, Box::new(status));
-        control.map_err(|error| self.status.problem(&format!("no status can be asked for: {error}"))).ok()?
+        control.map_err(|error| self.status.problem(&format!("no status can be asked for: {error}"))).ok()
     }
 
     /// Changes what is told to `driftless status`.

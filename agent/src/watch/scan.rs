@@ -94,15 +94,18 @@ impl Scan<'_> {
     pub(super) fn look(&self, batch: &Batch) -> Scanned {
         let mut scanned = Scanned::default();
         let mut parents = BTreeSet::new();
+        let mut instead = Vec::new();
         for (index, rename) in batch.renames.iter().enumerate() {
             // Where nothing may be removed on the server, its old name stays, and the new one gets a copy.
-            if self.delete {
+            if self.delete && self.standing.holds_fast(rename) {
+                instead.extend(batch.instead_of(index));
+            } else if self.delete {
                 let instead = batch.instead_of(index);
                 scanned.work.push(Work::Rename(rename.from.clone(), rename.to.clone(), instead));
             }
             parents.extend([rename.from.parent(), rename.to.parent()].into_iter().flatten());
         }
-        for dirty in &batch.dirty {
+        for dirty in batch.dirty.iter().chain(&instead) {
             if let Err(error) = self.look_at(dirty, &mut scanned.work) {
                 scanned.failed.push((dirty.clone(), error));
             }

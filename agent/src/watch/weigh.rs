@@ -106,7 +106,11 @@ impl Trunk<'_, '_> {
             Work::Remove(path) if self.known.approved.iter().any(|plan| plan.covers(path)) => 0,
             Work::Remove(path) => self.journal.known_within(path).unwrap_or(1),
             Work::Compare(dir) => Findings::of(self.root, dir, &self.watch.invocation.rules, &self.journal)
-                .map_or(0, |findings| findings.entries()),
+                .map_or(0, |findings| match &findings.hidden[..] {
+                    // Nothing is known of what is beneath: all of it may go.
+                    [(path, _)] if path == dir => self.journal.known_within(dir).unwrap_or(1),
+                    _ => findings.entries(),
+                }),
             Work::Put(..) | Work::Rename(..) => 0,
         }
     }

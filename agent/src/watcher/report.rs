@@ -1,6 +1,6 @@
 //! watcher: what an engine says, and what the poller beside it says, become one stream.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -30,14 +30,23 @@ impl Reporter {
     /// For an engine that leaves what it cannot watch to the poller.
     pub(super) fn beside_poller(this: &Arc<Self>, inbox: &Arc<Inbox>) -> Report {
         let (this, inbox) = (Arc::clone(this), Arc::clone(inbox));
-        let mut unwatched = BTreeSet::new();
+        let mut unwatched = BTreeMap::new();
         Box::new(move |mut signals| {
-            let mut watched = Vec::new();
+            let mut more = Vec::new();
             for signal in &signals {
                 let again = match signal {
-                    Signal::Unwatched { path, .. } => {
-                        unwatched.insert(path.clone());
+                    Signal::Unwatched { path, reason } => {
+                        unwatched.insert(path.clone(), reason.clone());
                         inbox.put(Word::Poll(path.clone()));
+                        continue;
+                    }
+                    // What could not be watched goes along, and the engine has nothing new to say of it.
+                    Signal::Renamed { from, to, dir: true } => {
+                        for (old, path, reason) in moved(&mut unwatched, from, to) {
+                            inbox.put(Word::Leave(old));
+                            inbox.put(Word::Poll(path.clone()));
+                            more.push(Signal::Unwatched { path, reason });
+                        }
                         continue;
                     }
                     Signal::Rescan(path) => path.clone(),
@@ -45,12 +54,12 @@ impl Reporter {
                     Signal::Lost => RelPath::root(),
                     _ => continue,
                 };
-                if unwatched.remove(&again) {
+                if unwatched.remove(&again).is_some() {
                     inbox.put(Word::Leave(again.clone()));
-                    watched.push(Signal::Watched(again));
+                    more.push(Signal::Watched(again));
                 }
             }
-            signals.append(&mut watched);
+            signals.append(&mut more);
             this.say(signals);
         })
     }
@@ -65,6 +74,25 @@ impl Reporter {
             *report = None;
         }
     }
+}
+
+/// Books paths under the names that a rename gives them: each old path, the new one, and the reason.
+fn moved(
+    unwatched: &mut BTreeMap<RelPath, String>,
+    from: &RelPath,
+    to: &RelPath,
+) -> Vec<(RelPath, RelPath, String)> {
+    let old: Vec<RelPath> = unwatched.keys().filter(|path| path.is_within(from)).cloned().collect();
+    let mut renamed = Vec::new();
+    for path in old {
+        let new = path.below(from).and_then(|rest| to.join(&rest).ok());
+        // One that is too long now takes no part in a transfer either.
+        if let (Some(reason), Some(new)) = (unwatched.remove(&path), new) {
+            renamed.push((path, new, reason));
+        }
+    }
+    unwatched.extend(renamed.iter().map(|(_, new, reason)| (new.clone(), reason.clone())));
+    renamed
 }
 
 /// What a poller is told.
@@ -134,6 +162,29 @@ mod tests {
         let (rescan, watched) = (Signal::Rescan(p("d")), Signal::Watched(p("d")));
         let want = [unwatched, Signal::Rescan(p("other")), rescan.clone(), rescan, watched];
         assert_eq!(*told.lock().expect("told"), want);
+    }
+
+    #[test]
+    fn what_cannot_be_watched_is_polled_under_its_new_name() {
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let told_by = Arc::clone(&told);
+        let reporter = Reporter::new(Box::new(move |signals| told_by.lock().expect("told").extend(signals)));
+        let inbox = Arc::new(Inbox::new().expect("inbox"));
+        let mut engine = Reporter::beside_poller(&reporter, &inbox);
+        let unwatched = |path| Signal::Unwatched { path: p(path), reason: "no watch is left".into() };
+        engine(vec![unwatched("a/d"), unwatched("ab")]);
+        inbox.take();
+        let renamed = Signal::Renamed { from: p("a"), to: p("b"), dir: true };
+        engine(vec![renamed.clone()]);
+        let words = inbox.take();
+        assert!(
+            matches!(&words[..], [Word::Leave(old), Word::Poll(new)] if *old == p("a/d") && *new == p("b/d")),
+            "{words:?}"
+        );
+        assert_eq!(told.lock().expect("told")[2..], [renamed, unwatched("b/d")]);
+        // It is known by its new name only.
+        engine(vec![Signal::Rescan(p("a/d")), Signal::Rescan(p("b/d"))]);
+        assert!(matches!(&inbox.take()[..], [Word::Leave(path)] if *path == p("b/d")));
     }
 
     #[test]

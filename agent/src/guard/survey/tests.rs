@@ -109,6 +109,21 @@ fn a_directory_that_became_a_file_is_missing_what_was_in_it() {
     assert_eq!(missing, [(p("d/x"), 1), (p("d/y"), 1)]);
 }
 
+#[test]
+fn a_survey_that_begins_at_another_mount_than_the_known_one_says_nothing_of_what_is_beneath() {
+    let ground = Ground::new(&["d/x", "d/y"]);
+    // As if another file system had been mounted there, and is no longer.
+    let item = ground.journal.item(&p("d")).expect("journal").expect("known");
+    ground.journal.take(&[Note::Seen(p("d"), Item { mounted: true, ..item })]).expect("take");
+    fs::remove_file(ground.src().join("d/x")).expect("rm");
+    let findings = Findings::of(&ground.root, &p("d"), &Rules::default(), &ground.journal).expect("survey");
+    assert!(findings.missing.is_empty());
+    assert_eq!(findings.hidden, [(p("d"), "what was mounted there is no longer")]);
+    ground.journal.take(&[Note::Seen(p("d"), item)]).expect("take");
+    let findings = Findings::of(&ground.root, &p("d"), &Rules::default(), &ground.journal).expect("survey");
+    assert_eq!(findings.missing.into_iter().collect::<Vec<_>>(), [(p("d/x"), 1)]);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, cases: 40, ..ProptestConfig::default() })]
 
