@@ -1,6 +1,6 @@
 //! One session of a watch: one stream, from its hello to its end.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -15,16 +15,16 @@ use driftless_proto::transfer::view::{Mount, View};
 use driftless_proto::wire::message::{FromReceiver, FromSender, Welcome};
 
 use super::Watch;
-use super::booking::{Booked, Booking, Then, lock};
+use super::booking::{Booked, Booking, lock};
 use super::desk::{NO_BATCH, RENAMES};
 use super::hold::{Standing, Weighed};
-use super::learn::Learner;
+use super::learn::{Learner, Matched};
 use super::recorder::Recorder;
 use super::scan::{Scan, Scanned, Work};
 use crate::connect::{ConnectError, Session};
 use crate::control::picture::Reconcile;
 use crate::guard::{Guard, Occasion, Verdict};
-use crate::journal::{Item, Journal, Mounted, Note, ServerSeen};
+use crate::journal::{Item, Journal, Mounted, ServerSeen};
 use crate::pending::Batch;
 use crate::plan::Plan;
 use crate::plan::store::Stamp;
@@ -56,6 +56,8 @@ pub(super) struct Continuity {
     pub(super) mounts: Option<Vec<Vec<u8>>>,
     /// Entries that the next comparison deletes, those that were approved aside.
     pub(super) planned: u64,
+    /// What was weighed as missing for the comparison that is to leave, by its topmost paths.
+    pub(super) missing: BTreeMap<RelPath, u64>,
     /// Plans that were approved and are not carried out yet.
     pub(super) approved: Vec<Plan>,
     /// What is missing, by inode number: it may stand under another name.
@@ -68,7 +70,7 @@ enum Next {
     Compared { well: bool, failing: usize },
     Draw(String),
     End(End),
-    Learn(Vec<RelPath>),
+    Learn(Vec<Matched>),
     Learned,
     Look { mounts_changed: bool },
     Say(Vec<String>),
@@ -232,7 +234,7 @@ pub(super) struct Trunk<'a, 'w> {
     /// What follows tasks on their way once they are acknowledged.
     booked: Booked,
     /// Which mount the source lies on.
-    mounted: Mounted,
+    pub(super) mounted: Mounted,
     /// The destination had nothing when the stream began.
     pub(super) copy_is_empty: bool,
     /// When the comparison of everything began.
@@ -320,7 +322,7 @@ impl Trunk<'_, '_> {
                     None
                 }
                 Next::Learn(dirs) => {
-                    dirs.into_iter().for_each(|dir| learner.learn(dir));
+                    dirs.into_iter().for_each(|matched| learner.learn(matched));
                     None
                 }
                 Next::Learned => {
@@ -472,20 +474,5 @@ impl Trunk<'_, '_> {
                 None => self.watch.desk.leave(|state| state.settled(id, &Ok(()))),
             }
         }
-    }
-
-    /// What follows once this is durable.
-    fn then(&self, work: &Work) -> Option<Then> {
-        Some(match work {
-            Work::Remove(path) => Then::Note(Note::Removed(path.clone())),
-            Work::Rename(from, to, _) => Then::Note(Note::Renamed(from.clone(), to.clone())),
-            Work::Compare(dir) => Then::Learn(dir.clone()),
-            Work::Put(path, ..) if path.is_root() => return None,
-            Work::Put(path, ..) => Then::Note(Note::Seen(path.clone(), self.item(path).ok()?)),
-        })
-    }
-
-    fn item(&self, path: &RelPath) -> std::io::Result<Item> {
-        Ok(Item::new(&self.root.found(path)?, self.root.inode(path)?, &self.mounted))
     }
 }

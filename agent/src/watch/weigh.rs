@@ -85,6 +85,7 @@ impl Trunk<'_, '_> {
             self.watch.brake().left(std::mem::take(&mut self.known.planned), Instant::now());
             return end;
         }
+        self.known.missing.clear();
         let pending: u64 = scanned.work.iter().map(|work| self.entries_of(work)).sum();
         // What cannot be counted is looked at.
         let known = self.journal.known().unwrap_or(u64::MAX);
@@ -100,13 +101,18 @@ impl Trunk<'_, '_> {
         None
     }
 
-    /// Entries that the copy loses by this, as far as they are known.
-    fn entries_of(&self, work: &Work) -> u64 {
+    /// Entries that the copy loses by this, as far as they are known. What a comparison would delete is remembered.
+    fn entries_of(&mut self, work: &Work) -> u64 {
         match work {
             Work::Remove(path) if self.known.approved.iter().any(|plan| plan.covers(path)) => 0,
             Work::Remove(path) => self.journal.known_within(path).unwrap_or(1),
-            Work::Compare(dir) => Findings::of(self.root, dir, &self.watch.invocation.rules, &self.journal)
-                .map_or(0, |findings| findings.entries()),
+            Work::Compare(dir) => {
+                let rules = &self.watch.invocation.rules;
+                let Ok(findings) = Findings::of(self.root, dir, rules, &self.journal) else { return 0 };
+                let entries = findings.entries();
+                self.known.missing.extend(findings.missing);
+                entries
+            }
             Work::Put(..) | Work::Rename(..) => 0,
         }
     }
