@@ -86,6 +86,7 @@ impl Drop for Learner {
 impl Trunk<'_, '_> {
     /// The inventory has followed a comparison of everything, and is on the disk.
     pub(super) fn learned(&mut self) {
+        self.known.stale = false;
         let known = self.journal.known().ok();
         self.watch.picture(|picture| picture.known_entries = known);
         if self.known.standing.held.is_none() {

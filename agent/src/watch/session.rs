@@ -25,7 +25,7 @@ use crate::connect::{ConnectError, Session};
 use crate::control::picture::Reconcile;
 use crate::guard::{Guard, Occasion, Verdict};
 use crate::journal::{Item, Journal, Mounted, ServerSeen};
-use crate::pending::Batch;
+use crate::pending::{Batch, Dirty};
 use crate::plan::Plan;
 use crate::plan::store::Stamp;
 use crate::push::{hello, place};
@@ -47,7 +47,7 @@ pub(super) struct Continuity {
     journal: Option<Arc<Journal>>,
     /// How deletions stand: the terms of the next stream.
     pub(super) standing: Standing,
-    /// What the last session could not compare is to be compared from the root.
+    /// What the last session could not compare, or the inventory not follow, is to be compared from the root.
     pub(super) stale: bool,
     /// The plans as they were when deletions were last weighed, and when that was.
     pub(super) plans_seen: Stamp,
@@ -289,7 +289,17 @@ impl Trunk<'_, '_> {
         session.stop.abort();
         // Nothing may reach the desk from this session once the next one begins.
         let _panicked = thread.join();
-        self.watch.desk.leave(|state| state.ended = None);
+        self.watch.desk.leave(|state| {
+            state.ended = None;
+            state.compared = None;
+            state.learned = false;
+            // The inventory lacks what is beneath these: they are compared again. Of the root `stale` says so.
+            for Matched { dir, .. } in std::mem::take(&mut state.learn) {
+                if !dir.is_root() {
+                    state.look_again(Dirty { path: dir, subtree: true }, Duration::ZERO);
+                }
+            }
+        });
         if let Err(error) = self.journal.sync() {
             self.watch.status.problem(&error.to_string());
         }
@@ -432,7 +442,6 @@ impl Trunk<'_, '_> {
     /// server.
     fn note_compared(&mut self, well: bool, failing: usize, seen: &ServerSeen) {
         let took = self.begun.elapsed().as_secs_f64();
-        self.known.stale = !well;
         let held = self.known.standing.held.is_some();
         self.watch.picture(|picture| {
             picture.last_reconcile =
