@@ -339,7 +339,12 @@ impl Trunk<'_, '_> {
                     self.learned();
                     None
                 }
-                Next::Look { mounts_changed } => self.look(mounts_changed),
+                Next::Look { mounts_changed } => {
+                    let end = self.look(mounts_changed);
+                    // From its end on: a slow one leaves time for batches.
+                    self.looked = Instant::now();
+                    end
+                }
                 Next::Batch(batch) => self.batch(tasks, &batch),
             };
             if let Some(end) = end {
@@ -376,14 +381,15 @@ impl Trunk<'_, '_> {
             if let Some(line) = self.watch.status.due(&state) {
                 return Next::Draw(line);
             }
+            // Before the batches: what a mount hides must not leave as deletions, and a host that is always busy must
+            // not miss a decision.
+            if state.mounts_changed || self.looked.elapsed() >= LOOK {
+                return Next::Look { mounts_changed: std::mem::take(&mut state.mounts_changed) };
+            }
             let now = Instant::now();
             let room = state.in_flight() < IN_FLIGHT;
             if let Some(batch) = room.then(|| state.pending.take(now)).flatten() {
                 return Next::Batch(batch);
-            }
-            if state.mounts_changed || self.looked.elapsed() >= LOOK {
-                self.looked = now;
-                return Next::Look { mounts_changed: std::mem::take(&mut state.mounts_changed) };
             }
             let settles = room.then(|| state.pending.next_deadline()).flatten();
             let until = [settles, Some(self.looked + LOOK)].into_iter().flatten().min();
