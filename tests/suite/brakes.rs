@@ -182,6 +182,26 @@ fn a_root_that_is_empty_at_the_next_start_and_was_rejected_fills_the_copy_again(
 }
 
 #[test]
+fn an_empty_source_without_a_journal_empties_no_copy() {
+    // With a slash the source is the destination itself, without one a name in it.
+    for (copy, slashed) in [("backup", true), ("backup/src", false)] {
+        let mut held = Held::with(&TREE);
+        held.watch.kill();
+        fs::remove_dir_all(&held.src).expect("rm -r");
+        fs::create_dir(&held.src).expect("mkdir");
+        let kept = held.world.path("modules").join(copy);
+        plant(&kept, &TREE);
+        fs::rename(held.world.path("home/state"), held.world.path("lost")).expect("the journal is lost");
+        let source = if slashed { slash(&held.src) } else { held.src.clone().into_os_string() };
+        held.watch = held.agent.watch("-a --delete", source, "backup");
+        held.says("is empty");
+        stays("the copy is whole", || KEPT.iter().all(|name| kept.join(name).exists()));
+        held.approve();
+        until("approved, it leaves", || kept.exists() && names(&kept).is_empty());
+    }
+}
+
+#[test]
 fn a_root_that_is_unmounted_deletes_nothing() {
     let world = World::new();
     let src = world.dir("src");

@@ -198,7 +198,7 @@ impl Watch<'_> {
     }
 
     /// Whether deletions may leave. Where the source is one name among others in the destination (`SRC` without a slash),
-    /// whether the destination is empty says nothing about its copy.
+    /// what else is there counts as its copy: it is held once too often rather than emptied.
     pub(super) fn verdict(
         &self,
         guard: &Guard,
@@ -206,7 +206,7 @@ impl Watch<'_> {
         copy_is_empty: bool,
         occasion: Occasion,
     ) -> Verdict {
-        let first = guard.first(journal, copy_is_empty || !self.prefix.is_root());
+        let first = guard.first(journal, copy_is_empty);
         if first == Verdict::Go { guard.check(journal, occasion) } else { first }
     }
 
