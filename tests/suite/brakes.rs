@@ -371,6 +371,24 @@ fn most_of_a_source_lost_while_nobody_watched_stays_on_the_copy_once_rejected() 
 }
 
 #[test]
+fn what_was_held_and_rejected_does_not_count_as_gone() {
+    let entries: Vec<String> = (0..20).map(|i| format!("{i}={i}")).collect();
+    let mut held = Held::with(&entries.iter().map(String::as_str).collect::<Vec<_>>());
+    held.watch.kill();
+    for name in ["0", "1", "2"] {
+        fs::remove_file(held.src.join(name)).expect("rm");
+    }
+    held.watch = held.agent.watch("-a --delete --brake=0:10%", slash(&held.src), "backup");
+    held.says("3 of 20 entries");
+    held.reject();
+    held.says("no longer held");
+    // One of twenty; with the three it would be too many.
+    fs::remove_file(held.src.join("3")).expect("rm");
+    until("it leaves", || !held.copy().join("3").exists());
+    held.copy_keeps(&["0", "1", "2"]);
+}
+
+#[test]
 fn the_brake_can_be_set_and_taken_off_and_is_for_watch_alone() {
     let world = World::new();
     let src = world.path("src");

@@ -439,7 +439,7 @@ impl Trunk<'_, '_> {
             let renamed = super::renamed::find(self.root, &self.journal, &self.watch.invocation.rules, gone);
             self.send(tasks, RENAMES, self.begun, Scanned { work: renamed, failed: Vec::new() });
         }
-        self.watch.brake().left(std::mem::take(&mut self.known.planned), self.begun);
+        self.planned_leaves();
         let work = vec![Work::Compare(RelPath::root())];
         self.send(tasks, NO_BATCH, self.begun, Scanned { work, failed: Vec::new() });
     }

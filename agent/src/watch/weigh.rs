@@ -82,7 +82,9 @@ impl Trunk<'_, '_> {
         let everything = scanned.work.iter().any(|work| matches!(work, Work::Compare(dir) if dir.is_root()));
         if everything {
             let end = self.weigh();
-            self.watch.brake().left(std::mem::take(&mut self.known.planned), Instant::now());
+            if end.is_none() {
+                self.planned_leaves();
+            }
             return end;
         }
         self.known.missing.clear();
@@ -99,6 +101,14 @@ impl Trunk<'_, '_> {
         }
         self.watch.brake().left(pending, now);
         None
+    }
+
+    /// A comparison of everything is about to be sent: what it deletes counts as gone, if it may delete at all.
+    pub(super) fn planned_leaves(&mut self) {
+        let planned = std::mem::take(&mut self.known.planned);
+        if self.known.standing.held.is_none() {
+            self.watch.brake().left(planned, Instant::now());
+        }
     }
 
     /// Entries that the copy loses by this, as far as they are known. What a comparison would delete is remembered.
