@@ -313,8 +313,8 @@ impl Trunk<'_, '_> {
 
     /// The trunk: take what has settled, look at it, ask the guard, send it.
     fn work(&mut self, tasks: &Tasks, compare: bool, seen: &ServerSeen, learner: &Learner) -> End {
-        if compare {
-            self.compare_everything(tasks);
+        if compare && let Some(end) = self.compare_everything(tasks) {
+            return end;
         }
         loop {
             let end = match self.next() {
@@ -431,17 +431,24 @@ impl Trunk<'_, '_> {
         end
     }
 
-    /// First what only has another name by now, then everything.
-    fn compare_everything(&mut self, tasks: &Tasks) {
+    /// First what only has another name by now, then everything; the end of this session where it has to be held.
+    fn compare_everything(&mut self, tasks: &Tasks) -> Option<End> {
         self.begun = Instant::now();
         let gone = std::mem::take(&mut self.known.gone);
         if !gone.is_empty() {
-            let renamed = super::renamed::find(self.root, &self.journal, &self.watch.invocation.rules, gone);
+            let rules = &self.watch.invocation.rules;
+            let renamed = super::renamed::find(self.root, &self.journal, rules, gone);
+            // It may have read for minutes: what vanished meanwhile is weighed too.
+            if let Some(end) = self.weigh() {
+                return Some(end);
+            }
+            self.known.gone.clear();
             self.send(tasks, RENAMES, self.begun, Scanned { work: renamed, failed: Vec::new() });
         }
         self.planned_leaves();
         let work = vec![Work::Compare(RelPath::root())];
         self.send(tasks, NO_BATCH, self.begun, Scanned { work, failed: Vec::new() });
+        None
     }
 
     /// Once everything was compared, and nothing was held back, the journal speaks of this root and this start of the
