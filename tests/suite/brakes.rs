@@ -184,6 +184,26 @@ fn a_root_that_is_empty_at_the_next_start_and_was_rejected_fills_the_copy_again(
 }
 
 #[test]
+fn an_empty_source_without_a_journal_empties_no_copy() {
+    // With a slash the source is the destination itself, without one a name in it.
+    for (copy, slashed) in [("backup", true), ("backup/src", false)] {
+        let mut held = Held::with(&TREE);
+        held.watch.kill();
+        fs::remove_dir_all(&held.src).expect("rm -r");
+        fs::create_dir(&held.src).expect("mkdir");
+        let kept = held.world.path("modules").join(copy);
+        plant(&kept, &TREE);
+        fs::rename(held.world.path("home/state"), held.world.path("lost")).expect("the journal is lost");
+        let source = if slashed { slash(&held.src) } else { held.src.clone().into_os_string() };
+        held.watch = held.agent.watch("-a --delete", source, "backup");
+        held.says("is empty");
+        stays("the copy is whole", || KEPT.iter().all(|name| kept.join(name).exists()));
+        held.approve();
+        until("approved, it leaves", || kept.exists() && names(&kept).is_empty());
+    }
+}
+
+#[test]
 fn a_root_that_is_unmounted_deletes_nothing() {
     let world = World::new();
     let src = world.dir("src");
@@ -350,6 +370,24 @@ fn most_of_a_source_lost_while_nobody_watched_stays_on_the_copy_once_rejected() 
     held.start_again();
     held.says("in sync");
     stays("the copy keeps them", || files(held.copy()) == 2500);
+}
+
+#[test]
+fn what_was_held_and_rejected_does_not_count_as_gone() {
+    let entries: Vec<String> = (0..20).map(|i| format!("{i}={i}")).collect();
+    let mut held = Held::with(&entries.iter().map(String::as_str).collect::<Vec<_>>());
+    held.watch.kill();
+    for name in ["0", "1", "2"] {
+        fs::remove_file(held.src.join(name)).expect("rm");
+    }
+    held.watch = held.agent.watch("-a --delete --brake=0:10%", slash(&held.src), "backup");
+    held.says("3 of 20 entries");
+    held.reject();
+    held.says("no longer held");
+    // One of twenty; with the three it would be too many.
+    fs::remove_file(held.src.join("3")).expect("rm");
+    until("it leaves", || !held.copy().join("3").exists());
+    held.copy_keeps(&["0", "1", "2"]);
 }
 
 #[test]

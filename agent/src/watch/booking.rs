@@ -10,8 +10,11 @@ use driftless_proto::model::problem::{Problem, ProblemClass};
 use driftless_proto::transfer::observer::{Observer, Sent, TaskId};
 
 use super::desk::Desk;
+use super::learn::Matched;
 use super::recorder::Recorder;
-use crate::journal::{Note, Record};
+use super::scan::Work;
+use super::session::Trunk;
+use crate::journal::{Item, Note, Record};
 use crate::report::names;
 
 /// What follows when a task has come to its end well.
@@ -20,13 +23,33 @@ pub(super) enum Then {
     /// The journal takes this.
     Note(Note),
     /// The inventory follows what stands beneath this directory.
-    Learn(RelPath),
+    Learn(Matched),
 }
 
 pub(super) type Booked = Arc<Mutex<HashMap<TaskId, Then>>>;
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Trunk<'_, '_> {
+    /// What follows once this is durable.
+    pub(super) fn then(&self, work: &Work) -> Option<Then> {
+        Some(match work {
+            Work::Remove(path) => Then::Note(Note::Removed(path.clone())),
+            Work::Rename(from, to, _) => Then::Note(Note::Renamed(from.clone(), to.clone())),
+            Work::Compare(dir) => {
+                let missing = self.known.missing.keys().filter(|path| path.is_within(dir)).cloned();
+                Then::Learn(Matched { dir: dir.clone(), missing: missing.collect() })
+            }
+            Work::Put(path, ..) if path.is_root() => return None,
+            Work::Put(path, ..) => Then::Note(Note::Seen(path.clone(), self.item(path).ok()?)),
+        })
+    }
+
+    fn item(&self, path: &RelPath) -> std::io::Result<Item> {
+        Ok(Item::new(&self.root.found(path)?, self.root.inode(path)?, &self.mounted))
+    }
 }
 
 /// See the module.
@@ -79,7 +102,7 @@ impl Observer for Booking {
                 self.recorder.note(note);
                 None
             }
-            Some(Then::Learn(dir)) => Some(dir),
+            Some(Then::Learn(matched)) => Some(matched),
             None => None,
         };
         self.desk.leave(|state| {

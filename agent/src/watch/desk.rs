@@ -10,6 +10,7 @@ use driftless_proto::model::problem::{Problem, ProblemClass};
 use driftless_proto::transfer::link::Ended;
 use driftless_proto::transfer::observer::TaskId;
 
+use super::learn::Matched;
 use crate::pending::{Batch, Dirty, Pending};
 use crate::watcher::{Signal, Why};
 
@@ -40,7 +41,7 @@ pub(super) struct State {
     /// How the comparison of everything ended, once it has.
     pub(super) compared: Option<bool>,
     /// Directories whose comparison came to its end well: the inventory is to follow.
-    pub(super) learn: Vec<RelPath>,
+    pub(super) learn: Vec<Matched>,
     /// The inventory has followed the comparison of everything.
     pub(super) learned: bool,
     /// Something was mounted or unmounted on this host.

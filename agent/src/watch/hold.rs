@@ -230,6 +230,7 @@ impl Weighing<'_, '_> {
             || self.plans.rejected.iter().any(|plan| about_root(plan) && plan.root.is_some());
         let anything = self.plans.approved.iter().any(|plan| about_root(plan) && plan.root.is_none());
         let mut findings = self.survey(known)?;
+        known.missing.clone_from(&findings.missing);
         let covered = |path: &RelPath| self.plans.approved.iter().any(|plan| plan.covers(path));
         findings.missing.retain(|path, _| !anything && !covered(path));
         if let Verdict::Hold(reason) = verdict {

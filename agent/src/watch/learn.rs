@@ -2,6 +2,7 @@
 //! what stands there, so that live changes never wait for it. What it misses because it changed meanwhile is told by its
 //! own change, or found at the next comparison.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -20,6 +21,15 @@ use crate::journal::{Item, Journal, Mounted, Note};
 /// Items of one commit.
 const ITEMS: usize = 4096;
 
+/// A directory with everything beneath it that was compared, and is equal.
+#[derive(Debug)]
+pub(super) struct Matched {
+    pub(super) dir: RelPath,
+    /// What was weighed as missing before the comparison, by its topmost paths. Only this is forgotten: what vanished
+    /// later has not been counted by the brake, and its own event or the next comparison tells of it.
+    pub(super) missing: BTreeSet<RelPath>,
+}
+
 /// What a learner works with.
 pub(super) struct Learning {
     pub(super) root: Root,
@@ -34,7 +44,7 @@ pub(super) struct Learning {
 
 /// See the module. Dropping it ends the thread, in the middle of a walk too.
 pub(super) struct Learner {
-    dirs: Option<Sender<RelPath>>,
+    dirs: Option<Sender<Matched>>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -53,11 +63,11 @@ impl Learner {
         Ok(Self { dirs: Some(dirs), stop, thread: Some(thread) })
     }
 
-    /// Everything beneath this directory was compared, and is equal.
-    pub(super) fn learn(&self, dir: RelPath) {
+    /// The inventory is to follow this.
+    pub(super) fn learn(&self, matched: Matched) {
         if let Some(dirs) = &self.dirs {
             // The thread only ends with us.
-            dirs.send(dir).ok();
+            dirs.send(matched).ok();
         }
     }
 }
@@ -76,6 +86,7 @@ impl Drop for Learner {
 impl Trunk<'_, '_> {
     /// The inventory has followed a comparison of everything, and is on the disk.
     pub(super) fn learned(&mut self) {
+        self.known.stale = false;
         let known = self.journal.known().ok();
         self.watch.picture(|picture| picture.known_entries = known);
         if self.known.standing.held.is_none() {
@@ -98,11 +109,25 @@ impl Trunk<'_, '_> {
     }
 }
 
+impl Matched {
+    /// Whether a path was weighed as missing.
+    fn covers(&self, path: &RelPath) -> bool {
+        let mut at = Some(path.clone());
+        while let Some(dir) = at {
+            if self.missing.contains(&dir) {
+                return true;
+            }
+            at = dir.parent();
+        }
+        false
+    }
+}
+
 impl Learning {
-    fn work(&self, queue: &Receiver<RelPath>, stop: &AtomicBool) {
-        while let Ok(dir) = queue.recv() {
-            match self.learn(&dir, stop) {
-                Ok(()) if dir.is_root() && !stop.load(Ordering::Relaxed) => {
+    fn work(&self, queue: &Receiver<Matched>, stop: &AtomicBool) {
+        while let Ok(matched) = queue.recv() {
+            match self.learn(&matched, stop) {
+                Ok(()) if matched.dir.is_root() && !stop.load(Ordering::Relaxed) => {
                     self.desk.leave(|state| state.learned = true);
                 }
                 Ok(()) => {}
@@ -113,7 +138,8 @@ impl Learning {
         }
     }
 
-    fn learn(&self, dir: &RelPath, stop: &AtomicBool) -> Result<(), SurveyError> {
+    fn learn(&self, matched: &Matched, stop: &AtomicBool) -> Result<(), SurveyError> {
+        let dir = &matched.dir;
         let top = RelPath::root();
         let mounted = Mounted::new(&self.root.found(&top)?, self.root.inode(&top)?);
         let mut notes = Vec::new();
@@ -145,7 +171,9 @@ impl Learning {
                         );
                     }
                 }
-                Sight::Missing(path, _) if self.forget => notes.push(Note::Removed(path)),
+                Sight::Missing(path, _) if self.forget && matched.covers(&path) => {
+                    notes.push(Note::Removed(path));
+                }
                 Sight::Missing(..) | Sight::Unreadable(..) | Sight::Hidden(..) => {}
             }
             if notes.len() >= ITEMS {
@@ -163,5 +191,49 @@ impl Learning {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::disallowed_methods, reason = "the tests make what is learned")]
+
+    use std::fs;
+
+    use driftless_proto::disk::Style;
+
+    use super::*;
+
+    #[test]
+    fn only_what_was_weighed_as_missing_is_forgotten() {
+        let home = tempfile::tempdir().expect("tempdir");
+        let source = home.path().join("source");
+        for dir in ["d", "e"] {
+            fs::create_dir_all(source.join(dir)).expect("mkdir");
+            fs::write(source.join(dir).join("f"), "x").expect("f");
+        }
+        let top = RelPath::root();
+        let learning = Learning {
+            root: Root::open(&source, Style::default()).expect("root"),
+            journal: Arc::new(Journal::open(home.path(), &source, b"m", &top).expect("journal")),
+            rules: Rules::default(),
+            forget: true,
+            desk: Arc::default(),
+            status: Arc::new(Status::new(true)),
+        };
+        let learn = |missing: &[&str]| {
+            let path = |name: &&str| top.child(name.as_bytes()).expect("path");
+            let matched = Matched { dir: top.clone(), missing: missing.iter().map(path).collect() };
+            learning.learn(&matched, &AtomicBool::new(false)).expect("learn");
+            learning.journal.known().expect("known")
+        };
+        assert_eq!(learn(&[]), 4);
+        fs::remove_dir_all(source.join("d")).expect("rm -r");
+        // It vanished while the comparison ran.
+        fs::remove_dir_all(source.join("e")).expect("rm -r");
+        assert_eq!(learn(&["d"]), 2, "the brake still has e to count");
+        let e = top.child(b"e").expect("path");
+        assert_eq!(learning.journal.known_within(&e).expect("known"), 2);
+        assert_eq!(learn(&["e"]), 0);
     }
 }

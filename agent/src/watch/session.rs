@@ -1,6 +1,6 @@
 //! One session of a watch: one stream, from its hello to its end.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -15,17 +15,17 @@ use driftless_proto::transfer::view::{Mount, View};
 use driftless_proto::wire::message::{FromReceiver, FromSender, Welcome};
 
 use super::Watch;
-use super::booking::{Booked, Booking, Then, lock};
+use super::booking::{Booked, Booking, lock};
 use super::desk::{NO_BATCH, RENAMES};
 use super::hold::{Standing, Weighed};
-use super::learn::Learner;
+use super::learn::{Learner, Matched};
 use super::recorder::Recorder;
 use super::scan::{Scan, Scanned, Work};
 use crate::connect::{ConnectError, Session};
 use crate::control::picture::Reconcile;
 use crate::guard::{Guard, Occasion, Verdict};
-use crate::journal::{Item, Journal, Mounted, Note, ServerSeen};
-use crate::pending::Batch;
+use crate::journal::{Item, Journal, Mounted, ServerSeen};
+use crate::pending::{Batch, Dirty};
 use crate::plan::Plan;
 use crate::plan::store::Stamp;
 use crate::push::{hello, place};
@@ -47,7 +47,7 @@ pub(super) struct Continuity {
     journal: Option<Arc<Journal>>,
     /// How deletions stand: the terms of the next stream.
     pub(super) standing: Standing,
-    /// What the last session could not compare is to be compared from the root.
+    /// What the last session could not compare, or the inventory not follow, is to be compared from the root.
     pub(super) stale: bool,
     /// The plans as they were when deletions were last weighed, and when that was.
     pub(super) plans_seen: Stamp,
@@ -56,6 +56,8 @@ pub(super) struct Continuity {
     pub(super) mounts: Option<Vec<Vec<u8>>>,
     /// Entries that the next comparison deletes, those that were approved aside.
     pub(super) planned: u64,
+    /// What was weighed as missing for the comparison that is to leave, by its topmost paths.
+    pub(super) missing: BTreeMap<RelPath, u64>,
     /// Plans that were approved and are not carried out yet.
     pub(super) approved: Vec<Plan>,
     /// What is missing, by inode number: it may stand under another name.
@@ -68,7 +70,7 @@ enum Next {
     Compared { well: bool, failing: usize },
     Draw(String),
     End(End),
-    Learn(Vec<RelPath>),
+    Learn(Vec<Matched>),
     Learned,
     Look { mounts_changed: bool },
     Say(Vec<String>),
@@ -196,7 +198,7 @@ impl Watch<'_> {
     }
 
     /// Whether deletions may leave. Where the source is one name among others in the destination (`SRC` without a slash),
-    /// whether the destination is empty says nothing about its copy.
+    /// what else is there counts as its copy: it is held once too often rather than emptied.
     pub(super) fn verdict(
         &self,
         guard: &Guard,
@@ -204,7 +206,7 @@ impl Watch<'_> {
         copy_is_empty: bool,
         occasion: Occasion,
     ) -> Verdict {
-        let first = guard.first(journal, copy_is_empty || !self.prefix.is_root());
+        let first = guard.first(journal, copy_is_empty);
         if first == Verdict::Go { guard.check(journal, occasion) } else { first }
     }
 
@@ -232,7 +234,7 @@ pub(super) struct Trunk<'a, 'w> {
     /// What follows tasks on their way once they are acknowledged.
     booked: Booked,
     /// Which mount the source lies on.
-    mounted: Mounted,
+    pub(super) mounted: Mounted,
     /// The destination had nothing when the stream began.
     pub(super) copy_is_empty: bool,
     /// When the comparison of everything began.
@@ -287,7 +289,17 @@ impl Trunk<'_, '_> {
         session.stop.abort();
         // Nothing may reach the desk from this session once the next one begins.
         let _panicked = thread.join();
-        self.watch.desk.leave(|state| state.ended = None);
+        self.watch.desk.leave(|state| {
+            state.ended = None;
+            state.compared = None;
+            state.learned = false;
+            // The inventory lacks what is beneath these: they are compared again. Of the root `stale` says so.
+            for Matched { dir, .. } in std::mem::take(&mut state.learn) {
+                if !dir.is_root() {
+                    state.look_again(Dirty { path: dir, subtree: true }, Duration::ZERO);
+                }
+            }
+        });
         if let Err(error) = self.journal.sync() {
             self.watch.status.problem(&error.to_string());
         }
@@ -301,8 +313,8 @@ impl Trunk<'_, '_> {
 
     /// The trunk: take what has settled, look at it, ask the guard, send it.
     fn work(&mut self, tasks: &Tasks, compare: bool, seen: &ServerSeen, learner: &Learner) -> End {
-        if compare {
-            self.compare_everything(tasks);
+        if compare && let Some(end) = self.compare_everything(tasks) {
+            return end;
         }
         loop {
             let end = match self.next() {
@@ -320,14 +332,19 @@ impl Trunk<'_, '_> {
                     None
                 }
                 Next::Learn(dirs) => {
-                    dirs.into_iter().for_each(|dir| learner.learn(dir));
+                    dirs.into_iter().for_each(|matched| learner.learn(matched));
                     None
                 }
                 Next::Learned => {
                     self.learned();
                     None
                 }
-                Next::Look { mounts_changed } => self.look(mounts_changed),
+                Next::Look { mounts_changed } => {
+                    let end = self.look(mounts_changed);
+                    // From its end on: a slow one leaves time for batches.
+                    self.looked = Instant::now();
+                    end
+                }
                 Next::Batch(batch) => self.batch(tasks, &batch),
             };
             if let Some(end) = end {
@@ -364,14 +381,15 @@ impl Trunk<'_, '_> {
             if let Some(line) = self.watch.status.due(&state) {
                 return Next::Draw(line);
             }
+            // Before the batches: what a mount hides must not leave as deletions, and a host that is always busy must
+            // not miss a decision.
+            if state.mounts_changed || self.looked.elapsed() >= LOOK {
+                return Next::Look { mounts_changed: std::mem::take(&mut state.mounts_changed) };
+            }
             let now = Instant::now();
             let room = state.in_flight() < IN_FLIGHT;
             if let Some(batch) = room.then(|| state.pending.take(now)).flatten() {
                 return Next::Batch(batch);
-            }
-            if state.mounts_changed || self.looked.elapsed() >= LOOK {
-                self.looked = now;
-                return Next::Look { mounts_changed: std::mem::take(&mut state.mounts_changed) };
             }
             let settles = room.then(|| state.pending.next_deadline()).flatten();
             let until = [settles, Some(self.looked + LOOK)].into_iter().flatten().min();
@@ -413,24 +431,30 @@ impl Trunk<'_, '_> {
         end
     }
 
-    /// First what only has another name by now, then everything.
-    fn compare_everything(&mut self, tasks: &Tasks) {
+    /// First what only has another name by now, then everything; the end of this session where it has to be held.
+    fn compare_everything(&mut self, tasks: &Tasks) -> Option<End> {
         self.begun = Instant::now();
         let gone = std::mem::take(&mut self.known.gone);
         if !gone.is_empty() {
-            let renamed = super::renamed::find(self.root, &self.journal, &self.watch.invocation.rules, gone);
+            let rules = &self.watch.invocation.rules;
+            let renamed = super::renamed::find(self.root, &self.journal, rules, gone);
+            // It may have read for minutes: what vanished meanwhile is weighed too.
+            if let Some(end) = self.weigh() {
+                return Some(end);
+            }
+            self.known.gone.clear();
             self.send(tasks, RENAMES, self.begun, Scanned { work: renamed, failed: Vec::new() });
         }
-        self.watch.brake().left(std::mem::take(&mut self.known.planned), self.begun);
+        self.planned_leaves();
         let work = vec![Work::Compare(RelPath::root())];
         self.send(tasks, NO_BATCH, self.begun, Scanned { work, failed: Vec::new() });
+        None
     }
 
     /// Once everything was compared, and nothing was held back, the journal speaks of this root and this start of the
     /// server.
     fn note_compared(&mut self, well: bool, failing: usize, seen: &ServerSeen) {
         let took = self.begun.elapsed().as_secs_f64();
-        self.known.stale = !well;
         let held = self.known.standing.held.is_some();
         self.watch.picture(|picture| {
             picture.last_reconcile =
@@ -472,20 +496,5 @@ impl Trunk<'_, '_> {
                 None => self.watch.desk.leave(|state| state.settled(id, &Ok(()))),
             }
         }
-    }
-
-    /// What follows once this is durable.
-    fn then(&self, work: &Work) -> Option<Then> {
-        Some(match work {
-            Work::Remove(path) => Then::Note(Note::Removed(path.clone())),
-            Work::Rename(from, to, _) => Then::Note(Note::Renamed(from.clone(), to.clone())),
-            Work::Compare(dir) => Then::Learn(dir.clone()),
-            Work::Put(path, ..) if path.is_root() => return None,
-            Work::Put(path, ..) => Then::Note(Note::Seen(path.clone(), self.item(path).ok()?)),
-        })
-    }
-
-    fn item(&self, path: &RelPath) -> std::io::Result<Item> {
-        Ok(Item::new(&self.root.found(path)?, self.root.inode(path)?, &self.mounted))
     }
 }

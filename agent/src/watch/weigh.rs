@@ -82,9 +82,12 @@ impl Trunk<'_, '_> {
         let everything = scanned.work.iter().any(|work| matches!(work, Work::Compare(dir) if dir.is_root()));
         if everything {
             let end = self.weigh();
-            self.watch.brake().left(std::mem::take(&mut self.known.planned), Instant::now());
+            if end.is_none() {
+                self.planned_leaves();
+            }
             return end;
         }
+        self.known.missing.clear();
         let pending: u64 = scanned.work.iter().map(|work| self.entries_of(work)).sum();
         // What cannot be counted is looked at.
         let known = self.journal.known().unwrap_or(u64::MAX);
@@ -100,17 +103,30 @@ impl Trunk<'_, '_> {
         None
     }
 
-    /// Entries that the copy loses by this, as far as they are known.
-    fn entries_of(&self, work: &Work) -> u64 {
+    /// A comparison of everything is about to be sent: what it deletes counts as gone, if it may delete at all.
+    pub(super) fn planned_leaves(&mut self) {
+        let planned = std::mem::take(&mut self.known.planned);
+        if self.known.standing.held.is_none() {
+            self.watch.brake().left(planned, Instant::now());
+        }
+    }
+
+    /// Entries that the copy loses by this, as far as they are known. What a comparison would delete is remembered.
+    fn entries_of(&mut self, work: &Work) -> u64 {
         match work {
             Work::Remove(path) if self.known.approved.iter().any(|plan| plan.covers(path)) => 0,
             Work::Remove(path) => self.journal.known_within(path).unwrap_or(1),
-            Work::Compare(dir) => Findings::of(self.root, dir, &self.watch.invocation.rules, &self.journal)
-                .map_or(0, |findings| match &findings.hidden[..] {
+            Work::Compare(dir) => {
+                let rules = &self.watch.invocation.rules;
+                let Ok(findings) = Findings::of(self.root, dir, rules, &self.journal) else { return 0 };
+                if matches!(&findings.hidden[..], [(path, _)] if path == dir) {
                     // Nothing is known of what is beneath: all of it may go.
-                    [(path, _)] if path == dir => self.journal.known_within(dir).unwrap_or(1),
-                    _ => findings.entries(),
-                }),
+                    return self.journal.known_within(dir).unwrap_or(1);
+                }
+                let entries = findings.entries();
+                self.known.missing.extend(findings.missing);
+                entries
+            }
             Work::Put(..) | Work::Rename(..) => 0,
         }
     }
