@@ -382,6 +382,7 @@ fn what_was_held_and_rejected_does_not_count_as_gone() {
     }
     held.watch = held.agent.watch("-a --delete --brake=0:10%", slash(&held.src), "backup");
     held.says("3 of 20 entries");
+    held.says("but for the deletions that are held");
     held.reject();
     held.says("no longer held");
     // One of twenty; with the three it would be too many.
