@@ -24,6 +24,7 @@ use crate::wire::message::{Content, FromSender, Inline, Put, RequestId, Seq, Wan
 const FRESH: Duration = Duration::from_secs(10);
 
 /// A small file, read.
+#[expect(clippy::large_enum_variant, reason = "it is taken apart by whoever asked for it")]
 pub(super) enum Small {
     /// All of it, and the file as it was; its stamp to compare with later, none where it changed under every reading.
     Whole { bytes: Bytes, found: Found, stamp: Option<Stamp> },
