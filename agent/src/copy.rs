@@ -52,6 +52,7 @@ fn try_run(invocation: &Invocation, console: &Arc<Console>) -> Result<Exit, Conn
         terms,
         rules: invocation.rules.clone(),
         empty: landing.empty && !options.partial,
+        early: false,
         record: false,
         missing: sources.missing,
     };
@@ -64,6 +65,7 @@ fn try_run(invocation: &Invocation, console: &Arc<Console>) -> Result<Exit, Conn
         sweep: None,
         live: false,
         expected: None,
+        comparing: None,
         partials,
         groups: None,
     };

@@ -88,6 +88,7 @@ fn config<Out, In>(
         options,
         rules: invocation.rules.clone(),
         umask: local::umask(),
+        comparing: None,
         partials,
         groups: None,
     }

@@ -268,6 +268,7 @@ impl Trunk<'_, '_> {
             options,
             rules: self.watch.rules(self.known),
             empty: session.welcome.empty,
+            early: false,
             record: true,
             missing: Vec::new(),
         };

@@ -266,6 +266,8 @@ impl Committer {
             if (Difference { time: false, ..difference }).any() {
                 self.context.made(path, &Kind::Dir, Action::Updated(difference));
             }
+        } else if !self.touched.contains_key(path) {
+            return Ok(());
         }
         // From here on this is the state that later landings of the group must leave it in.
         let before = if self.context.options.times { Some(dir.own()?) } else { None };

@@ -69,6 +69,8 @@ pub struct Config {
     /// Names that may appear at the top: a peer must not send what nobody asked for (CVE-2022-29154). `None` for
     /// all, when the content of a directory was asked for.
     pub expected: Option<HashSet<Box<[u8]>>>,
+    /// The directory that the sender compares first: it is digested and told at once.
+    pub comparing: Option<RelPath>,
     /// Where interrupted files are kept.
     pub partials: Arc<dyn Partials>,
     /// Where the groups of large files are remembered, if they are.
@@ -95,6 +97,7 @@ pub fn run(
         times: config.options.times,
     };
     let (ask, asks) = mpsc::channel();
+    let comparing = config.comparing.clone();
     let context =
         Arc::new(Context::new(config, Placement { keep, umask: 0 }, observer, Outbox::new(link.out, 0), ask));
     let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
@@ -132,8 +135,15 @@ pub fn run(
         deferred: BTreeMap::new(),
         deferred_tickets: Vec::new(),
         read_errors: false,
+        untouched: false,
     };
-    let ended = receiver.dispatch(link.inbox);
+    let ended = comparing.map_or(Ok(()), |dir| receiver.tell_digest(dir));
+    let ended = ended.and_then(|()| receiver.dispatch(link.inbox));
+    let ended = match ended {
+        // A sender that finds our digest equal to its own has nothing more to say, and waits for no answer.
+        Err(Ended::Broken(_)) if receiver.untouched => Ok(SenderTotals::default()),
+        ended => ended,
+    };
     drop(receiver);
     context.stop();
     for thread in threads {
@@ -171,6 +181,8 @@ struct Receiver {
     deferred_tickets: Vec<Ticket>,
     /// The sender could not read all of its side: nothing more is deleted.
     read_errors: bool,
+    /// The digest of what is compared first was told, and nothing was asked for or changed since.
+    untouched: bool,
 }
 
 /// A lander, as the dispatcher sees it.
@@ -259,6 +271,7 @@ impl Receiver {
     fn take(&mut self, item: FromSender) -> Result<(), Ended> {
         if !matches!(item, FromSender::Compare { .. } | FromSender::Name { .. } | FromSender::Problem(_)) {
             self.digested = None;
+            self.untouched = false;
         }
         match item {
             FromSender::Digesting(dir) => self.digesting(dir),
