@@ -63,6 +63,7 @@ impl Receiver {
         }
         match digest {
             None => {
+                self.context.set_first(!self.context.options.dry_run);
                 self.opens.insert(0, Opening { dir, all: true });
                 Ok(())
             }
@@ -158,6 +159,7 @@ impl Receiver {
         }
         let Some(comparison) = self.comparison.take() else { return Ok(()) };
         self.made.clear();
+        self.context.set_first(false);
         let ticket = Ticket::new(comparison.seq, 1);
         if let Some(problem) = comparison.failed {
             self.commit(Commit::GivenUp { problem, tickets: vec![ticket] })?;

@@ -12,6 +12,7 @@ mod changes;
 mod commit;
 mod compare;
 mod context;
+mod durable;
 mod land;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -44,6 +45,8 @@ const BATCH: usize = 32;
 /// Batches that wait for a thread. With [`BATCH`] it bounds the descriptors of files that are on their way, and with
 /// [`limits::FRAME_SOFT`] the memory of their contents; what the groups of a large file take comes on top.
 const BATCHES_QUEUED: usize = 4;
+/// Batches that wait for the committer: what lands while one group becomes durable is the next.
+const COMMITS_QUEUED: usize = 16;
 
 /// Threads that write contents. Two use both cores of a small machine; more only wait for the same disk.
 const LANDERS: usize = 2;
@@ -106,7 +109,7 @@ pub fn run(
             .spawn(work)
             .map_err(|e| Ended::fault("start a thread", e))
     };
-    let (commit, commits) = mpsc::sync_channel(BATCHES_QUEUED);
+    let (commit, commits) = mpsc::sync_channel(COMMITS_QUEUED);
     let mut threads = Vec::new();
     let mut landers = Vec::new();
     for _ in 0..LANDERS {
