@@ -86,6 +86,7 @@ fn run_with(
         terms,
         rules: rules.clone(),
         empty,
+        early: false,
         record: false,
         missing: Vec::new(),
     };
