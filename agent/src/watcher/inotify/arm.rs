@@ -20,6 +20,7 @@ use rustix::io::Errno;
 use super::InotifyEngine;
 use super::kernel;
 use super::tree::{Inode, Wd};
+use crate::broken::{Mechanism, is_broken};
 use crate::watcher::{Signal, Why, names};
 
 /// Times a task waits for the queue before the disk is believed. Each time some renames may have been queued anew;
@@ -209,6 +210,9 @@ impl InotifyEngine {
         } else if self.tree.place(wd).is_none_or(|(at, called)| at != parent || *called != *name) {
             return self.meet_elsewhere(wd, path, visit);
         } else if visit.mode == Mode::Tell {
+            return;
+        }
+        if visit.mode == Mode::Tell && is_broken(Mechanism::ScanAfterWatch) {
             return;
         }
         let arrival = if visit.arrives { self.arrival(wd) } else { visit.arrival };

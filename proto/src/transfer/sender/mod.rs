@@ -10,6 +10,7 @@ mod groups;
 mod inbound;
 mod listing;
 mod outstanding;
+mod stable;
 mod stream;
 
 use std::collections::{HashSet, VecDeque};
@@ -33,6 +34,8 @@ use crate::model::problem::{Misbehaved, Problem, ProblemClass};
 use crate::model::tree::{Owner, Seed};
 use crate::wire::message::{FromReceiver, FromSender, RequestId, Seq, WantBasis};
 use outstanding::{Outstanding, Waiting};
+#[cfg(debug_assertions)]
+pub use stable::break_reread;
 
 /// What a sender is to do its work with.
 pub struct Config {

@@ -8,6 +8,7 @@ use std::os::unix::fs::FileExt;
 
 use super::ahead;
 use super::groups::{GroupPlan, Reading};
+use super::stable::is_unchanged;
 use super::{Known, Sender};
 use crate::disk::{Dir, Found, Stamp};
 use crate::limits;
@@ -84,7 +85,7 @@ impl Sender {
                 Ok(streamed) => streamed,
                 Err(error) => return self.give_up(seq, want, &path, &error),
             };
-            let stable = Stamp::of_file(&file).is_ok_and(|stamp| stamp == found.stat);
+            let stable = is_unchanged(&file, &found.stat).unwrap_or(false);
             if stable || tries >= limits::UNSTABLE_TRIES {
                 let stamp = stable.then_some(lasting);
                 return self.end_stream(seq, &path, found, streamed, stamp);
