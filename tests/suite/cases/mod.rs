@@ -12,19 +12,22 @@ macro_rules! with_engines {
 }
 
 mod renames;
+mod restarts;
 mod roots;
 mod writers;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use driftless_tests::World;
 use driftless_tests::agent::{Agent, Running};
-use driftless_tests::oracle::slash;
+use driftless_tests::oracle::{find, slash};
 use driftless_tests::server::Server;
 use driftless_tests::trees::{equal, plant};
 use driftless_tests::wait::{until, until_ok};
 use driftless_tests::wire::{Way, Wire};
+use rustix::process::Signal;
 
 use crate::faults::SmallDisk;
 
@@ -115,6 +118,22 @@ impl Live {
         self.watch = self.agent.watch(&options, slash(&self.src), "backup");
     }
 
+    /// Holds the agent still: returns once every thread of it stands.
+    pub(crate) fn hold(&self) {
+        self.watch.signal(Signal::STOP);
+        let tasks = format!("/proc/{}/task", self.watch.pid().as_raw_nonzero());
+        until("the agent stands still", || {
+            let tasks = fs::read_dir(&tasks).expect("list").flatten();
+            let mut stats = tasks.filter_map(|task| fs::read_to_string(task.path().join("stat")).ok());
+            stats.all(|stat| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T')))
+        });
+    }
+
+    /// Lets it go on.
+    pub(crate) fn let_go(&self) {
+        self.watch.signal(Signal::CONT);
+    }
+
     /// The watches of its inotify instances, as the kernel lists them (`proc_pid_fdinfo(5)`).
     pub(crate) fn watches(&self) -> usize {
         let dir = PathBuf::from(format!("/proc/{}/fdinfo", self.watch.pid().as_raw_nonzero()));
@@ -122,4 +141,27 @@ impl Live {
         let texts = infos.filter_map(|info| fs::read_to_string(info.path()).ok());
         texts.map(|text| text.lines().filter(|line| line.starts_with("inotify wd:")).count()).sum()
     }
+}
+
+/// Compiles a C program, or what else these options make of it. `None`, after a loud skip, where there is no compiler.
+pub(crate) fn compile(world: &World, name: &str, text: &str, options: &[&str]) -> Option<PathBuf> {
+    let cc = find("cc")?;
+    let (source, out) = (world.file(&format!("{name}.c"), text), world.path(name));
+    let status = Command::new(cc).arg("-o").arg(&out).arg(source).args(options).status().expect("cc runs");
+    assert!(status.success(), "{name}.c does not compile");
+    Some(out)
+}
+
+/// What safe Rust cannot do to a file: see `provoke.c`.
+pub(crate) fn build_provoke(world: &World) -> Option<PathBuf> {
+    compile(world, "provoke", include_str!("provoke.c"), &[])
+}
+
+/// As [`build_provoke`], to be run with its arguments to its end.
+pub(crate) fn provoke(world: &World) -> Option<impl Fn(&[&str]) + use<>> {
+    let program = build_provoke(world)?;
+    Some(move |args: &[&str]| {
+        let status = Command::new(&program).args(args).status().expect("it runs");
+        assert!(status.success(), "{args:?}: {status}");
+    })
 }

@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use driftless_tests::trees::{names, plant, write_noise};
 use driftless_tests::wait::until;
 use rustix::fs::{AtFlags, CWD, RenameFlags, Timespec, Timestamps, renameat_with, utimensat};
-use rustix::process::Signal;
 
 use super::Live;
 
@@ -27,11 +26,11 @@ with_engines! {
 /// Whoever watches is held still meanwhile, so none of the new directories has a watch when they are filled.
 fn what_is_made_in_a_directory_before_it_is_watched_arrives(engine: &str) {
     let Some(mut live) = Live::new(engine, &["ready=1"]) else { return };
-    live.watch.signal(Signal::STOP);
+    live.hold();
     for i in 0..100 {
         plant(&live.src, &[&format!("{i}/a/b/c/f=leaf {i}")]);
     }
-    live.watch.signal(Signal::CONT);
+    live.let_go();
     live.arrives();
     plant(&live.src, &["7/a/b/c/g=later", "8/a/b/c/d/g=later"]);
     live.arrives();
@@ -98,12 +97,12 @@ fn ten_renames_in_a_row_send_no_content(engine: &str) {
     };
     let before = live.sent();
     // Held still, so that none of them can be told before the last.
-    live.watch.signal(Signal::STOP);
+    live.hold();
     for (i, pair) in ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k"].windows(2).enumerate() {
         fs::rename(live.at(pair[0]), live.at(pair[1])).expect("mv");
         fs::rename(live.at(&format!("file{i}")), live.at(&format!("file{}", i + 1))).expect("mv");
     }
-    live.watch.signal(Signal::CONT);
+    live.let_go();
     live.arrives();
     let sent = live.sent() - before;
     assert!(sent < MIB / 4, "{sent} bytes for renames");
@@ -119,10 +118,10 @@ fn a_rename_right_after_a_file_has_left_sends_no_content_again(engine: &str) {
         return;
     };
     let before = live.sent();
-    live.watch.signal(Signal::STOP);
+    live.hold();
     fs::rename(live.at("leaves"), live.outside("left")).expect("mv");
     fs::rename(live.at("big"), live.at("bigger")).expect("mv");
-    live.watch.signal(Signal::CONT);
+    live.let_go();
     live.arrives();
     let sent = live.sent() - before;
     assert!(sent < MIB / 4, "{sent} bytes for a rename and a removal");
@@ -157,30 +156,25 @@ fn queue_len() -> u64 {
 #[test]
 fn a_queue_that_overflows_between_the_halves_of_a_rename_loses_nothing() {
     let Some(mut live) = Live::new("inotify", &["one=1", "other=1", "0/d/e/f=1"]) else { return };
+    let src = live.src.clone();
     let touch = |name: &str| {
         let now = Timespec { tv_sec: 1_000_000_000, tv_nsec: 0 };
         let times = Timestamps { last_access: now, last_modification: now };
-        utimensat(CWD, live.src.join(name), &times, AtFlags::SYMLINK_NOFOLLOW).expect("touch");
+        utimensat(CWD, src.join(name), &times, AtFlags::SYMLINK_NOFOLLOW).expect("touch");
     };
     for round in 0..4 {
-        live.watch.signal(Signal::STOP);
+        live.hold();
         // Two in turn: equal neighbours would become one event.
         for i in 0..queue_len() - round {
             touch(if i % 2 == 0 { "one" } else { "other" });
         }
         fs::rename(live.src.join(round.to_string()), live.src.join((round + 1).to_string())).expect("mv");
-        live.watch.signal(Signal::CONT);
+        live.let_go();
         until("the overflow is made good", || {
             live.watch.log().matches("events were lost").count() as u64 == round + 1
         });
-        until("it is compared", || {
-            let log = live.watch.log();
-            log.rfind("in sync") > log.rfind("events were lost")
-        });
         plant(&live.src, &[&format!("{}/d/e/round{round}=x", round + 1)]);
         until("it is still seen", || live.copy().join(format!("{}/d/e/round{round}", round + 1)).exists());
-        assert!(live.copy().join(format!("{}/d/e/f", round + 1)).exists());
-        assert!(!live.copy().join(round.to_string()).exists());
+        live.arrives();
     }
-    live.arrives();
 }

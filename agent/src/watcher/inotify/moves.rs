@@ -51,6 +51,10 @@ impl Moves {
     pub(super) fn arrive(&mut self, cookie: u32) -> Option<Departed> {
         let oldest = || self.order.iter().map(|(cookie, _)| *cookie).find(|one| self.departed.contains_key(one));
         let cookie = if is_broken(Mechanism::Cookies) { oldest()? } else { cookie };
+        self.take(cookie)
+    }
+
+    fn take(&mut self, cookie: u32) -> Option<Departed> {
         self.departed.remove(&cookie).map(|(departed, _)| departed)
     }
 
@@ -68,7 +72,7 @@ impl Moves {
             self.order.pop_front();
             // A cookie that was paired and used again since has a later time.
             if self.departed.get(&cookie).is_some_and(|(_, since)| *since == at) {
-                expired.extend(self.arrive(cookie));
+                expired.extend(self.take(cookie));
             }
         }
         expired
