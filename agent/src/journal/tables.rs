@@ -42,6 +42,7 @@ impl<'a> Tables<'a> {
                 born: None,
                 size: record.entry.size(),
                 mtime: record.entry.mtime,
+                ctime: None,
             };
             self.inventory.insert(key.value(), &*inventory::encode(&item))?;
         }

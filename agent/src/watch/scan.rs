@@ -61,6 +61,13 @@ impl Work {
         })
     }
 
+    /// Where it is done.
+    fn path(&self) -> &RelPath {
+        match self {
+            Self::Compare(path) | Self::Put(path, ..) | Self::Remove(path) | Self::Rename(_, path, _) => path,
+        }
+    }
+
     /// What is to be looked at again if this fails.
     pub(super) fn retry(&self) -> Vec<Dirty> {
         let (path, subtree) = match self {
@@ -105,12 +112,14 @@ impl Scan<'_> {
             }
             parents.extend([rename.from.parent(), rename.to.parent()].into_iter().flatten());
         }
+        let mut linked = Vec::new();
         for dirty in batch.dirty.iter().chain(&instead) {
-            if let Err(error) = self.look_at(dirty, &mut scanned.work) {
+            if let Err(error) = self.look_at(dirty, &mut scanned.work, &mut linked) {
                 scanned.failed.push((dirty.clone(), error));
             }
             parents.extend(dirty.path.parent());
         }
+        self.look_for_names(&linked, &mut scanned.work);
         let is_covered = |dir: &RelPath| batch.dirty.iter().any(|d| d.subtree && dir.is_within(&d.path));
         parents.retain(|dir| !is_covered(dir) && self.standing.apart(dir).is_none());
         // One that is gone by now has a mark of its own.
@@ -119,7 +128,13 @@ impl Scan<'_> {
         scanned
     }
 
-    fn look_at(&self, dirty: &Dirty, work: &mut Vec<Work>) -> io::Result<()> {
+    /// Looks at one path. A file with several names is noted, with its inode number.
+    fn look_at(
+        &self,
+        dirty: &Dirty,
+        work: &mut Vec<Work>,
+        linked: &mut Vec<(RelPath, u64)>,
+    ) -> io::Result<()> {
         let path = &dirty.path;
         if self.standing.apart(path).is_some() {
             return Ok(());
@@ -144,10 +159,36 @@ impl Scan<'_> {
                     self.look_for_doubles(path, work);
                 }
             }
-            Kind::File { .. } => work.push(self.file(path)),
+            Kind::File { .. } => {
+                if found.stat.nlink > 1 {
+                    linked.push((path.clone(), found.stat.ino));
+                }
+                work.push(self.file(path));
+            }
             _ => work.push(Work::Put(path.clone(), None, Read::Anyway)),
         }
         Ok(())
+    }
+
+    /// Brings the other names of these files across too: no event tells of them. What the journal does not know yet, the
+    /// comparison under way will meet.
+    fn look_for_names(&self, linked: &[(RelPath, u64)], work: &mut Vec<Work>) {
+        if linked.is_empty() {
+            return;
+        }
+        let inodes: HashSet<u64> = linked.iter().map(|(_, ino)| *ino).collect();
+        let met: HashSet<RelPath> = work.iter().map(|work| work.path().clone()).collect();
+        for path in self.journal.names_of(linked).unwrap_or_default() {
+            let apart = met.contains(&path) || self.standing.apart(&path).is_some();
+            if apart || self.rules.hides(&path, false) {
+                continue;
+            }
+            // On another file system the number is another file's: that costs a comparison.
+            let found = self.root.found(&path).ok().filter(|found| found.entry.is_file());
+            if found.is_some_and(|found| inodes.contains(&found.stat.ino)) {
+                work.push(self.file(&path));
+            }
+        }
     }
 
     fn file(&self, path: &RelPath) -> Work {

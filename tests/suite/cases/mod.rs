@@ -11,6 +11,8 @@ macro_rules! with_engines {
     };
 }
 
+mod list;
+mod load;
 mod renames;
 mod restarts;
 mod roots;

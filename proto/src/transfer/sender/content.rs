@@ -196,7 +196,7 @@ impl Sender {
             return self.offer(id, path, found.entry, digest);
         }
         let seq = self.begin(Waiting::task(id));
-        let planned = Planned { known, plan, stamp: found.stat };
+        let planned = Planned { known, plan, stamp: found.stat, restless: !stable };
         self.stream(seq, 0, path, &dir, &name, Plan::Groups(Box::new(planned)))
     }
 
