@@ -67,7 +67,8 @@ impl Item {
     /// Whether a file that is known as this and found as that may have been written without a trace in size and mtime.
     #[must_use]
     pub fn hides_a_change(&self, found: &Found) -> bool {
-        let same = (self.ino, self.size, self.mtime) == (found.stat.ino, found.entry.size(), found.entry.mtime);
+        let same =
+            (self.ino, self.size, self.mtime) == (found.stat.ino, found.entry.size(), found.entry.mtime);
         same && found.entry.is_file() && self.ctime.is_some_and(|ctime| ctime != found.stat.ctime)
     }
 
@@ -109,7 +110,8 @@ impl Mounted {
 }
 
 pub(super) fn encode(item: &Item) -> Vec<u8> {
-    let mut out = vec![VERSION, u8::from(item.dir) | u8::from(item.mounted) << 1 | u8::from(item.ctime.is_some()) << 2];
+    let mut out =
+        vec![VERSION, u8::from(item.dir) | u8::from(item.mounted) << 1 | u8::from(item.ctime.is_some()) << 2];
     out.extend(item.ino.to_le_bytes());
     out.extend(item.size.to_le_bytes());
     row::put_time(&mut out, item.mtime);

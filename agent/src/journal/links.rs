@@ -28,7 +28,9 @@ impl Links {
             return;
         }
         match note {
-            Note::Seen(path, item) if self.by_inode.contains_key(&item.ino) => self.add(path.clone(), item.ino),
+            Note::Seen(path, item) if self.by_inode.contains_key(&item.ino) => {
+                self.add(path.clone(), item.ino)
+            }
             Note::Renamed(from, to) => {
                 let within = self.by_path.range::<RelPath, _>((Bound::Included(from), Bound::Unbounded));
                 let within = within.take_while(|(path, _)| path.is_within(from));
@@ -40,6 +42,7 @@ impl Links {
                     }
                 }
             }
+            Note::Exchanged(..) => *self = Self::default(),
             // One that is gone is found to be gone by whoever looks.
             _ => {}
         }

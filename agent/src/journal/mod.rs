@@ -95,6 +95,8 @@ pub enum Note {
     Removed(RelPath),
     /// What stood at the first path stands at the second.
     Renamed(RelPath, RelPath),
+    /// What stood at each of the two paths stands at the other.
+    Exchanged(RelPath, RelPath),
 }
 
 /// Which server, and which of its lives, the rows speak of.
@@ -160,7 +162,8 @@ impl Journal {
             Ok(Err(DatabaseError::DatabaseAlreadyOpen)) => return Err(JournalError::Busy(path.into())),
             Ok(opened) => opened.map_err(|error| at(path, error))?,
         };
-        let journal = Self { path: path.into(), db, synced: Mutex::new(Instant::now()), links: Mutex::default() };
+        let journal =
+            Self { path: path.into(), db, synced: Mutex::new(Instant::now()), links: Mutex::default() };
         journal.check_format()?;
         Ok(journal)
     }

@@ -119,6 +119,11 @@ fn the_inventory_follows_what_is_removed_and_renamed() {
     assert_eq!(journal.item(&p("e")).expect("item"), Some(seen[0].1));
     assert_eq!(journal.item(&p("d/x")).expect("item"), None);
     assert_eq!(journal.known().expect("count"), 3);
+    journal.take(&[Note::Seen(p("e/z"), item(6, false)), Note::Exchanged(p("e"), p("d0"))]).expect("take");
+    let (e, d0) = (journal.item(&p("e")).expect("item"), journal.item(&p("d0")).expect("item"));
+    assert_eq!((e, d0), (Some(seen[4].1), Some(seen[0].1)));
+    assert_eq!(journal.item(&p("d0/z")).expect("item"), Some(item(6, false)));
+    assert_eq!(journal.known_within(&p("e")).expect("count"), 1);
 }
 
 #[test]
@@ -268,6 +273,13 @@ fn the_names_of_one_file_are_found_and_follow_renames() {
     // One that was met is remembered before the inventory has it.
     assert_eq!(names("e", 7), ["b/y", "d/x", "e", "z"]);
     journal.take(&[Note::Seen(p("e"), item(8, false))]).expect("take");
-    assert_eq!(names("b/y", 7), ["b/y", "d/x", "e", "z"], "it is another file's by now, and whoever looks sees that");
-    assert_eq!(names("c", 8), ["c"; 1].map(str::to_owned).into_iter().chain(["e".to_owned()]).collect::<Vec<_>>());
+    assert_eq!(
+        names("b/y", 7),
+        ["b/y", "d/x", "e", "z"],
+        "it is another file's by now, and whoever looks sees that"
+    );
+    assert_eq!(
+        names("c", 8),
+        ["c"; 1].map(str::to_owned).into_iter().chain(["e".to_owned()]).collect::<Vec<_>>()
+    );
 }

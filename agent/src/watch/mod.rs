@@ -5,6 +5,7 @@
 
 mod booking;
 mod desk;
+mod exchanged;
 mod hold;
 mod learn;
 mod recorder;

@@ -26,6 +26,8 @@ pub(super) enum Work {
     Remove(RelPath),
     /// Repeat a rename; with what is to be looked at if it cannot be repeated.
     Rename(RelPath, RelPath, Vec<Dirty>),
+    /// Have what stands at two paths change places.
+    Exchange(RelPath, RelPath),
 }
 
 /// What came of looking at a batch.
@@ -58,13 +60,15 @@ impl Work {
             Self::Put(path, known, read) => Task::Put(id, place(&path)?, known, read),
             Self::Remove(path) => Task::Remove(id, place(&path)?),
             Self::Rename(from, to, _) => Task::Rename(id, place(&from)?, place(&to)?),
+            Self::Exchange(one, other) => Task::Exchange(id, place(&one)?, place(&other)?),
         })
     }
 
     /// Where it is done.
     fn path(&self) -> &RelPath {
         match self {
-            Self::Compare(path) | Self::Put(path, ..) | Self::Remove(path) | Self::Rename(_, path, _) => path,
+            Self::Compare(path) | Self::Put(path, ..) | Self::Remove(path) => path,
+            Self::Rename(_, path, _) | Self::Exchange(path, _) => path,
         }
     }
 
@@ -74,6 +78,9 @@ impl Work {
             Self::Compare(dir) => (dir, true),
             Self::Put(path, ..) | Self::Remove(path) => (path, false),
             Self::Rename(_, _, instead) => return instead.clone(),
+            Self::Exchange(one, other) => {
+                return [one, other].map(|path| Dirty { path: path.clone(), subtree: true }).into();
+            }
         };
         vec![Dirty { path: path.clone(), subtree }]
     }
@@ -102,7 +109,12 @@ impl Scan<'_> {
         let mut scanned = Scanned::default();
         let mut parents = BTreeSet::new();
         let mut instead = Vec::new();
+        let exchanged = self.exchanged(batch);
+        let is_half = |one: &RelPath, other: &RelPath| exchanged.iter().any(|(a, b)| a == one && b == other);
         for (index, rename) in batch.renames.iter().enumerate() {
+            if is_half(&rename.from, &rename.to) || is_half(&rename.to, &rename.from) {
+                continue;
+            }
             // Where nothing may be removed on the server, its old name stays, and the new one gets a copy.
             if self.delete && self.standing.holds_fast(rename) {
                 instead.extend(batch.instead_of(index));
@@ -112,6 +124,8 @@ impl Scan<'_> {
             }
             parents.extend([rename.from.parent(), rename.to.parent()].into_iter().flatten());
         }
+        let exchanges = exchanged.iter().map(|(one, other)| Work::Exchange(one.clone(), other.clone()));
+        scanned.work.extend(exchanges);
         let mut linked = Vec::new();
         for dirty in batch.dirty.iter().chain(&instead) {
             if let Err(error) = self.look_at(dirty, &mut scanned.work, &mut linked) {
@@ -120,12 +134,42 @@ impl Scan<'_> {
             parents.extend(dirty.path.parent());
         }
         self.look_for_names(&linked, &mut scanned.work);
+        self.know_by_their_partners(&exchanged, &mut scanned.work);
         let is_covered = |dir: &RelPath| batch.dirty.iter().any(|d| d.subtree && dir.is_within(&d.path));
         parents.retain(|dir| !is_covered(dir) && self.standing.apart(dir).is_none());
         // One that is gone by now has a mark of its own.
         parents.retain(|dir| self.root.found(dir).is_ok_and(|found| found.entry.is_dir()));
         scanned.work.extend(parents.into_iter().rev().map(|dir| Work::Put(dir, None, Read::Anyway)));
         scanned
+    }
+
+    /// What changed places in this batch and may do so on the server.
+    fn exchanged(&self, batch: &Batch) -> Vec<(RelPath, RelPath)> {
+        if !self.delete {
+            return Vec::new();
+        }
+        let mut pairs = super::exchanged::find(self.root, self.journal, &batch.dirty);
+        let fixed = |path: &RelPath| {
+            let is_dir = self.root.found(path).is_ok_and(|found| found.entry.is_dir());
+            self.standing.is_apart_within(path)
+                || self.standing.apart(path).is_some()
+                || self.rules.hides(path, is_dir)
+        };
+        pairs.retain(|(one, other)| !fixed(one) && !fixed(other));
+        pairs
+    }
+
+    /// What the server will hold at two names that change places is what the journal has of the other one.
+    fn know_by_their_partners(&self, exchanged: &[(RelPath, RelPath)], work: &mut [Work]) {
+        for (one, other) in exchanged {
+            for put in work.iter_mut() {
+                match put {
+                    Work::Put(path, known, _) if path == one => *known = self.known(other),
+                    Work::Put(path, known, _) if path == other => *known = self.known(one),
+                    _ => {}
+                }
+            }
+        }
     }
 
     /// Looks at one path. A file with several names is noted, with its inode number.

@@ -67,6 +67,8 @@ pub enum Task {
     Remove(TaskId, RelPath),
     /// What stood at the first path stands at the second now.
     Rename(TaskId, RelPath, RelPath),
+    /// What stood at each of the two paths stands at the other now.
+    Exchange(TaskId, RelPath, RelPath),
     /// End the stream once everything outstanding is acknowledged.
     Finish,
 }
@@ -325,7 +327,11 @@ impl Sender {
             }
             Task::Rename(id, from, to) => {
                 let seq = self.begin(Waiting::task(id));
-                self.out.push(FromSender::Rename { seq, from, to })
+                self.out.push(FromSender::Rename { seq, from, to, exchange: false })
+            }
+            Task::Exchange(id, from, to) => {
+                let seq = self.begin(Waiting::task(id));
+                self.out.push(FromSender::Rename { seq, from, to, exchange: true })
             }
             Task::Finish => {
                 self.finishing = true;
