@@ -49,7 +49,8 @@ impl Moves {
 
     /// The first half that belongs to this second one.
     pub(super) fn arrive(&mut self, cookie: u32) -> Option<Departed> {
-        let oldest = || self.order.iter().map(|(cookie, _)| *cookie).find(|one| self.departed.contains_key(one));
+        let oldest =
+            || self.order.iter().map(|(cookie, _)| *cookie).find(|one| self.departed.contains_key(one));
         let cookie = if is_broken(Mechanism::Cookies) { oldest()? } else { cookie };
         self.take(cookie)
     }
