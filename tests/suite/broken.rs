@@ -51,8 +51,16 @@ fn halves_of_renames_that_are_paired_by_their_order() {
 
 #[test]
 fn an_overflow_that_is_overlooked() {
-    turns_red("overflow", "engines::with_inotify::a_burst_beyond_every_queue_is_made_good", "in vain: it arrives: ");
-    turns_red("overflow", "engines::with_fanotify::a_burst_beyond_every_queue_is_made_good", "in vain: it arrives: ");
+    turns_red(
+        "overflow",
+        "engines::with_inotify::a_burst_beyond_every_queue_is_made_good",
+        "in vain: it arrives: ",
+    );
+    turns_red(
+        "overflow",
+        "engines::with_fanotify::a_burst_beyond_every_queue_is_made_good",
+        "in vain: it arrives: ",
+    );
 }
 
 #[test]
@@ -78,7 +86,8 @@ fn no_release_has_the_switch() {
     let source = fs::read_to_string(workspace().join("agent/src/broken.rs")).expect("read");
     let (before, switch) = source.split_once("#[cfg(debug_assertions)]\nmod switch {").expect("one module");
     assert!(switch.split("\n}\n").next().expect("its text").contains("DRIFTLESS_BROKEN"));
-    let code = |text: &str| text.lines().any(|line| !line.starts_with("//") && line.contains("DRIFTLESS_BROKEN"));
+    let code =
+        |text: &str| text.lines().any(|line| !line.starts_with("//") && line.contains("DRIFTLESS_BROKEN"));
     assert!(!code(before) && source.matches("var_os").count() == 1);
     let reread = fs::read_to_string(workspace().join("proto/src/transfer/sender/stable.rs")).expect("read");
     for item in ["static BROKEN", "pub fn break_reread", "if BROKEN.load"] {

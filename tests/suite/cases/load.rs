@@ -28,7 +28,7 @@ with_engines! {
         a_path_longer_than_any_is_named_and_the_rest_arrives;
     events:
         overflows_without_end_are_answered_ever_later
-        a_busy_name_costs_no_more_among_ten_thousand;
+        a_busy_name_costs_no_more_among_thousands;
 }
 
 #[track_caller]
@@ -87,7 +87,8 @@ fn a_path_longer_than_any_is_named_and_the_rest_arrives(engine: &str) {
     live.says("too long");
     plant(&live.src, &["deep/f=changed", "later=2"]);
     until("the rest arrives", || {
-        live.copy().join("later").exists() && fs::read(live.copy().join("deep/f")).is_ok_and(|is| is == b"changed")
+        live.copy().join("later").exists()
+            && fs::read(live.copy().join("deep/f")).is_ok_and(|is| is == b"changed")
     });
     live.watch.runs();
     // Nor does the next start stumble.
@@ -97,12 +98,12 @@ fn a_path_longer_than_any_is_named_and_the_rest_arrives(engine: &str) {
     live.watch.runs();
 }
 
-/// Case 41, with 3,000 files in 1,000 directories. The wire stands still in the middle of the first comparison.
+/// Case 41, with 1,000 files in 1,000 directories. The wire stands still in the middle of the first comparison.
 #[test]
 fn what_changes_during_the_first_comparison_arrives_with_it() {
     let world = World::new();
     let src = world.dir("src");
-    for i in 0..3000 {
+    for i in 0..1000 {
         plant(&src, &[&format!("{}/d/f{i}=content {i}", i % 500)]);
     }
     let server = world.backup();
@@ -129,11 +130,11 @@ fn ticks(live: &Live) -> u64 {
     fields.skip(11).take(2).map(|ticks| ticks.parse::<u64>().expect("a number")).sum()
 }
 
-/// Case 42, with 10,000 names instead of a million.
-fn a_busy_name_costs_no_more_among_ten_thousand(engine: &str) {
+/// Case 42, with 3,000 names instead of a million.
+fn a_busy_name_costs_no_more_among_thousands(engine: &str) {
     let Some(live) = Live::over(engine, |src| {
         plant(src, &["few/0=x", "many/0=x"]);
-        (1..10_000).for_each(|i| fs::write(src.join(format!("many/{i}")), "").expect("write"));
+        (1..3000).for_each(|i| fs::write(src.join(format!("many/{i}")), "").expect("write"));
     }) else {
         return;
     };
@@ -177,7 +178,8 @@ fn an_agent_killed_anywhere_loses_nothing_and_deletes_nothing() {
                 let when = format!("inject=pwrite64,fdatasync:signal=KILL:when={}", 2 * (place - 11));
                 let trace = ["-f", "-qq", "-o", "/dev/null", "-e", "trace=pwrite64,fdatasync", "-e", &when];
                 let within: Vec<&str> = [strace.to_str().expect("UTF-8")].into_iter().chain(trace).collect();
-                live.watch = live.agent.clone().within(&within).watch("-a --delete", slash(&live.src), "backup");
+                live.watch =
+                    live.agent.clone().within(&within).watch("-a --delete", slash(&live.src), "backup");
             }
             change(&live.src, place);
             if place < 12 {
@@ -202,7 +204,8 @@ fn change(src: &Path, round: u64) {
     for i in 0..20 {
         write_noise(&src.join(format!("d/{i}")), 4 << 10, 100 * round + i);
     }
-    let (from, to) = (format!("moves{}", if round == 0 { String::new() } else { round.to_string() }), round + 1);
+    let (from, to) =
+        (format!("moves{}", if round == 0 { String::new() } else { round.to_string() }), round + 1);
     fs::rename(src.join(from), src.join(format!("moves{to}"))).expect("mv");
     fs::remove_file(src.join(format!("d/{}", round % 20))).expect("rm");
     plant(src, &[&format!("new/{round}/f=x")]);
@@ -280,7 +283,7 @@ fn sources_that_overlap_are_each_followed() {
     let elsewhere = world.agent(&server).option("--state-dir", world.path("elsewhere"));
     let mut third = elsewhere.watch("-a --delete", slash(&src), "backup/inner");
     until("it is refused", || third.ended().is_some());
-    assert!(third.log().contains("backup"), "{}", third.log());
+    assert!(third.log().contains("another watch with --delete already covers this path"), "{}", third.log());
     until_ok("both still follow", both);
     outer.runs();
     inner.runs();

@@ -122,7 +122,8 @@ fn what_a_new_rule_excludes_stays_on_the_copy_and_what_it_no_longer_does_arrives
     plant(&live.src, &["cache/g=changed", "cache/more=4", "h=changed"]);
     until("the rest flows", || fs::read(live.copy().join("h")).is_ok_and(|is| is == b"changed"));
     stays("what is excluded stays as it was", || {
-        fs::read(live.copy().join("cache/g")).is_ok_and(|is| is == b"2") && !live.copy().join("cache/more").exists()
+        fs::read(live.copy().join("cache/g")).is_ok_and(|is| is == b"2")
+            && !live.copy().join("cache/more").exists()
     });
     live.start_with("");
     live.arrives();

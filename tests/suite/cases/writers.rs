@@ -70,9 +70,9 @@ fn what_is_written_through_one_name_arrives_under_the_others(engine: &str) {
     };
     append("h2/y", "through y");
     until("both are right", || {
-        ["h1/x", "h2/y"].iter().all(|name| {
-            fs::read(live.copy().join(name)).is_ok_and(|content| content == b"beforethrough y")
-        })
+        ["h1/x", "h2/y"]
+            .iter()
+            .all(|name| fs::read(live.copy().join(name)).is_ok_and(|content| content == b"beforethrough y"))
     });
     fs::rename(live.at("h1"), live.at("h3")).expect("mv");
     live.rests();
@@ -215,7 +215,8 @@ fn a_file_that_shares_its_blocks_with_another_arrives() {
     let shared = std::panic::catch_unwind(|| {
         write_noise(&src.join("one"), MIB, 1);
         let server = world.backup();
-        let mut watch = world.agent(&server).watch("-a --delete", driftless_tests::oracle::slash(&src), "backup");
+        let mut watch =
+            world.agent(&server).watch("-a --delete", driftless_tests::oracle::slash(&src), "backup");
         let equal = || driftless_tests::trees::equal(&src, server.module("backup"));
         driftless_tests::wait::until_ok("it is live", equal);
         plant(&src, &["other=to be replaced"]);
