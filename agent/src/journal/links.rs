@@ -29,7 +29,7 @@ impl Links {
         }
         match note {
             Note::Seen(path, item) if self.by_inode.contains_key(&item.ino) => {
-                self.add(path.clone(), item.ino)
+                self.add(path.clone(), item.ino);
             }
             Note::Renamed(from, to) => {
                 let within = self.by_path.range::<RelPath, _>((Bound::Included(from), Bound::Unbounded));

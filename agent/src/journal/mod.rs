@@ -5,6 +5,7 @@
 //!
 //! Touches: its own file. Never: the source, the network.
 
+mod exchanges;
 mod inventory;
 mod links;
 mod row;
@@ -29,6 +30,7 @@ use redb::{Database, DatabaseError, Durability, ReadableDatabase, ReadableTable,
 use redb::{ReadOnlyTable, TableDefinition, WriteTransaction};
 use rustix::fs::{CWD, Mode, OFlags};
 
+use exchanges::Doubts;
 pub use inventory::{Inventory, Item, Mounted};
 use links::Links;
 use tables::Tables;
@@ -116,6 +118,7 @@ pub struct Journal {
     /// When a commit last reached the disk.
     synced: Mutex<Instant>,
     links: Mutex<Links>,
+    doubts: Mutex<Doubts>,
 }
 
 impl Journal {
@@ -162,8 +165,13 @@ impl Journal {
             Ok(Err(DatabaseError::DatabaseAlreadyOpen)) => return Err(JournalError::Busy(path.into())),
             Ok(opened) => opened.map_err(|error| at(path, error))?,
         };
-        let journal =
-            Self { path: path.into(), db, synced: Mutex::new(Instant::now()), links: Mutex::default() };
+        let journal = Self {
+            path: path.into(),
+            db,
+            synced: Mutex::new(Instant::now()),
+            links: Mutex::default(),
+            doubts: Mutex::default(),
+        };
         journal.check_format()?;
         Ok(journal)
     }
@@ -213,6 +221,8 @@ impl Journal {
         self.change(|tables| notes.iter().try_for_each(|note| tables.take(note)))?;
         let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
         notes.iter().for_each(|note| links.follow(note));
+        let mut doubts = self.doubts.lock().unwrap_or_else(PoisonError::into_inner);
+        notes.iter().for_each(|note| doubts.follow(note));
         Ok(())
     }
 

@@ -110,12 +110,11 @@ fn rename(table: &mut WriteTable<'_>, from: &RelPath, to: &RelPath) -> Result<()
     Ok(())
 }
 
+/// A key and its value.
+type Taken = (Vec<u8>, Vec<u8>);
+
 /// Takes a path and everything beneath it out of a table. The keys are those beneath `to`.
-fn taken(
-    table: &mut WriteTable<'_>,
-    from: &RelPath,
-    to: &RelPath,
-) -> Result<Vec<(Vec<u8>, Vec<u8>)>, redb::Error> {
+fn taken(table: &mut WriteTable<'_>, from: &RelPath, to: &RelPath) -> Result<Vec<Taken>, redb::Error> {
     let mut moved = Vec::new();
     let mut take = |key: &[u8], value: &[u8]| {
         moved.push(([to.as_bytes(), &key[from.as_bytes().len()..]].concat(), value.to_vec()));

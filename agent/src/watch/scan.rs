@@ -134,7 +134,7 @@ impl Scan<'_> {
             parents.extend(dirty.path.parent());
         }
         self.look_for_names(&linked, &mut scanned.work);
-        self.know_by_their_partners(&exchanged, &mut scanned.work);
+        self.begin(&exchanged, &mut scanned.work);
         let is_covered = |dir: &RelPath| batch.dirty.iter().any(|d| d.subtree && dir.is_within(&d.path));
         parents.retain(|dir| !is_covered(dir) && self.standing.apart(dir).is_none());
         // One that is gone by now has a mark of its own.
@@ -155,18 +155,30 @@ impl Scan<'_> {
                 || self.standing.apart(path).is_some()
                 || self.rules.hides(path, is_dir)
         };
-        pairs.retain(|(one, other)| !fixed(one) && !fixed(other));
-        pairs
+        pairs.retain(|(one, other)| !fixed(one) && !fixed(other) && self.journal.may_exchange(one, other));
+        let near = |a: &RelPath, b: &RelPath| a.is_within(b) || b.is_within(a);
+        let mut apart: Vec<(RelPath, RelPath)> = Vec::new();
+        for (one, other) in pairs {
+            if !apart
+                .iter()
+                .any(|(a, b)| near(a, &one) || near(a, &other) || near(b, &one) || near(b, &other))
+            {
+                apart.push((one, other));
+            }
+        }
+        apart
     }
 
-    /// What the server will hold at two names that change places is what the journal has of the other one.
-    fn know_by_their_partners(&self, exchanged: &[(RelPath, RelPath)], work: &mut [Work]) {
+    /// These exchanges are about to be sent. Nobody knows yet whether they will be carried out, so what follows them must
+    /// be right either way: the two names are proved by digests.
+    fn begin(&self, exchanged: &[(RelPath, RelPath)], work: &mut [Work]) {
         for (one, other) in exchanged {
+            self.journal.begin_exchange(one, other);
             for put in work.iter_mut() {
-                match put {
-                    Work::Put(path, known, _) if path == one => *known = self.known(other),
-                    Work::Put(path, known, _) if path == other => *known = self.known(one),
-                    _ => {}
+                if let Work::Put(path, known, _) = put
+                    && (path == one || path == other)
+                {
+                    *known = None;
                 }
             }
         }
@@ -243,6 +255,7 @@ impl Scan<'_> {
     /// Looks for files that another one took the place of: the comparison that follows sees size and time, and two
     /// files written in the same instant may share both. The journal knows which one the server has.
     fn look_for_doubles(&self, dir: &RelPath, work: &mut Vec<Work>) {
+        let in_doubt = self.journal.is_in_doubt(dir);
         let mut dirs = vec![dir.clone()];
         while let Some(dir) = dirs.pop() {
             // What cannot be read, the comparison reports.
@@ -255,7 +268,7 @@ impl Scan<'_> {
                 }
                 if is_dir {
                     dirs.push(path);
-                } else if found.entry.is_file() && self.is_double(&path, &found.stat) {
+                } else if found.entry.is_file() && (in_doubt || self.is_double(&path, &found.stat)) {
                     work.push(self.file(&path));
                 }
             }
@@ -279,6 +292,9 @@ impl Scan<'_> {
 
     /// What the journal says the server holds. A row that cannot be read costs sending more, nothing else.
     fn known(&self, path: &RelPath) -> Option<Known> {
+        if self.journal.is_in_doubt(path) {
+            return None;
+        }
         let record = self.journal.get(path).ok()??;
         Some(Known {
             stamp: record.stamp,

@@ -72,6 +72,7 @@ const CASES: [Case; 55] = [
     ], "polling finds no renames and sends the content again"),
     case(6, "an exchange", &[
         Each("cases::renames", "what_is_exchanged_changes_places"),
+        Events("cases::renames", "what_is_exchanged_again_and_again_ends_where_it_ends"),
         Each("engines", "chained_and_crossed_renames_come_out_right"),
         Unit(INOTIFY, "an_exchange_of_directories_is_two_renames_and_nothing_is_compared"),
     ], "polling may see one half before the other, and send content again"),

@@ -172,7 +172,7 @@ fn an_agent_killed_anywhere_loses_nothing_and_deletes_nothing() {
         for place in 0..20_u64 {
             if place < 12 {
                 // The first of them is before anything of this round has left.
-                live.wire.stall_after(Way::Up, place * 4 << 10);
+                live.wire.stall_after(Way::Up, (place * 4) << 10);
             } else {
                 live.watch.kill();
                 let when = format!("inject=pwrite64,fdatasync:signal=KILL:when={}", 2 * (place - 11));

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use driftless_tests::trees::{names, plant, write_noise};
+use driftless_tests::trees::{Noise, names, plant, set_mtime, write_noise};
 use driftless_tests::wait::until;
 use rustix::fs::{AtFlags, CWD, RenameFlags, Timespec, Timestamps, renameat_with, utimensat};
 
@@ -20,7 +20,8 @@ with_engines! {
         what_is_exchanged_changes_places;
     events:
         ten_renames_in_a_row_send_no_content
-        a_rename_right_after_a_file_has_left_sends_no_content_again;
+        a_rename_right_after_a_file_has_left_sends_no_content_again
+        what_is_exchanged_again_and_again_ends_where_it_ends;
 }
 
 /// Whoever watches is held still meanwhile, so none of the new directories has a watch when they are filled.
@@ -147,6 +148,34 @@ fn what_is_exchanged_changes_places(engine: &str) {
     let sent = live.sent() - before;
     assert!(engine == "poll" || sent < MIB / 4, "{sent} bytes for two exchanges");
     plant(&live.src, &["p/right/later=3", "q/later=4"]);
+    live.arrives();
+}
+
+/// Sizes and times are those of the other, so nothing but the contents tells which is where.
+fn what_is_exchanged_again_and_again_ends_where_it_ends(engine: &str) {
+    let Some(mut live) = Live::over(engine, |src| {
+        plant(src, &["p/in=1", "q/in=2", "x=left", "y=rght", "p/deep/f=a", "q/deep/f=b"]);
+        for name in ["p/in", "q/in", "x", "y", "p/deep/f", "q/deep/f"] {
+            set_mtime(&src.join(name), 1_000_000_000, 0);
+        }
+    }) else {
+        return;
+    };
+    let mut noise = Noise::new(1);
+    for i in 0..60 {
+        let (one, other) =
+            [("x", "y"), ("p", "q"), ("p/in", "q/in"), ("p/deep", "q/deep")][noise.below(4) as usize];
+        renameat_with(CWD, live.at(one), CWD, live.at(other), RenameFlags::EXCHANGE).expect("exchange");
+        std::thread::sleep(std::time::Duration::from_millis(noise.below(8)));
+        if i % 20 == 7 {
+            // In the middle of whatever is on its way.
+            live.wire.cut();
+            live.wire.mend();
+        }
+        if i % 15 == 0 {
+            live.arrives();
+        }
+    }
     live.arrives();
 }
 
