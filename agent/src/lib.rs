@@ -8,6 +8,7 @@
 //! * [`password`], [`state`]: what the agent knows between runs.
 //! * [`plan`], [`control`]: what the operator decides about a watch, and what a watch tells.
 
+mod broken;
 pub mod cli;
 pub mod connect;
 pub mod console;

@@ -21,6 +21,8 @@ use crate::{copy, events, list, pull, push, stats, watch};
 /// Runs it to its end, and says everything there is to say.
 #[must_use]
 pub fn run(invocation: Invocation) -> Exit {
+    #[cfg(debug_assertions)]
+    crate::broken::arm();
     crate::local::umask();
     raise_descriptor_limit();
     let console = Arc::new(Console::new(&invocation));

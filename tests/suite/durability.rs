@@ -98,7 +98,7 @@ fn calls(trace: &str) -> Vec<Call> {
 }
 
 /// A folder on a file system with a journal of its own; `None`, after a loud skip, where there is none at hand.
-fn real_disk() -> Option<PathBuf> {
+pub(crate) fn real_disk() -> Option<PathBuf> {
     const EXT: i64 = 0xEF53;
     const XFS: i64 = 0x5846_5342;
     const BTRFS: i64 = 0x9123_683E;

@@ -5,6 +5,7 @@
 
 mod booking;
 mod desk;
+mod exchanged;
 mod hold;
 mod learn;
 mod recorder;
@@ -150,18 +151,18 @@ impl<'a> Watch<'a> {
         loop {
             let root = match Root::open(&self.source, Style::default()) {
                 Ok(root) => root,
-                Err(error) if first => {
+                Err(error) if first && error.kind() != std::io::ErrorKind::NotFound => {
                     self.status.problem(&format!("{}: {error}", self.source.display()));
                     return Exit::Partial;
                 }
                 Err(error) => {
                     if !std::mem::replace(&mut told, true) {
                         let why = format!("{}: {error}", self.source.display());
-                        let plan = self.hold_gone(&why);
-                        self.status.problem(&format!(
-                            "{why}; waiting for it to come back{}",
-                            hold::hint(plan.as_deref())
-                        ));
+                        // One that was not there yet, a disk that is mounted later, has nothing to be held.
+                        let plan = if first { None } else { self.hold_gone(&why) };
+                        let come = if first { "come" } else { "come back" };
+                        let hint = hold::hint(plan.as_deref());
+                        self.status.problem(&format!("{why}; waiting for it to {come}{hint}"));
                     }
                     if self.rest(LOOK_FOR_ROOT) {
                         return Exit::Ok;

@@ -600,6 +600,9 @@ pub struct Rename {
     pub from: ::prost::bytes::Bytes,
     #[prost(bytes = "bytes", tag = "3")]
     pub to: ::prost::bytes::Bytes,
+    /// What stood at `to` stands at `from`. False when absent.
+    #[prost(bool, tag = "4")]
+    pub exchange: bool,
 }
 /// One path could not be read. It says nothing about whether the path is there.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -111,8 +111,8 @@ pub enum FromSender {
     Offer { seq: Seq, path: RelPath, entry: Entry, digest: Option<Digest> },
     /// Nothing stands here now.
     Remove { seq: Seq, path: RelPath },
-    /// What stood at one path stands at another now.
-    Rename { seq: Seq, from: RelPath, to: RelPath },
+    /// What stood at one path stands at another now; with `exchange`, and the other way round.
+    Rename { seq: Seq, from: RelPath, to: RelPath, exchange: bool },
     /// One path could not be read.
     Problem(Problem),
     /// Nothing more will come.

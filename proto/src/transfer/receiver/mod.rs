@@ -299,7 +299,7 @@ impl Receiver {
             FromSender::NeedSums(want) => Ok(self.context.needs_sums(want)?),
             FromSender::Offer { seq, path, entry, digest } => self.offer(seq, path, entry, digest),
             FromSender::Remove { seq, path } => self.remove(seq, path),
-            FromSender::Rename { seq, from, to } => self.rename(seq, from, to),
+            FromSender::Rename { seq, from, to, exchange } => self.rename(seq, from, to, exchange),
             FromSender::Problem(problem) => {
                 self.read_errors |= problem.class != ProblemClass::Vanished;
                 self.context.observer.problem(&problem);

@@ -11,6 +11,7 @@ mod groups;
 mod inbound;
 mod listing;
 mod outstanding;
+mod stable;
 mod stream;
 
 use std::collections::{HashSet, VecDeque};
@@ -35,6 +36,8 @@ use crate::model::tree::{Owner, Seed};
 use crate::wire::message::{FromReceiver, FromSender, RequestId, Seq, WantBasis};
 use early::{Early, Told};
 use outstanding::{Outstanding, Waiting};
+#[cfg(debug_assertions)]
+pub use stable::break_reread;
 
 /// What a sender is to do its work with.
 pub struct Config {
@@ -69,6 +72,8 @@ pub enum Task {
     Remove(TaskId, RelPath),
     /// What stood at the first path stands at the second now.
     Rename(TaskId, RelPath, RelPath),
+    /// What stood at each of the two paths stands at the other now.
+    Exchange(TaskId, RelPath, RelPath),
     /// End the stream once everything outstanding is acknowledged.
     Finish,
 }
@@ -341,7 +346,11 @@ impl Sender {
             }
             Task::Rename(id, from, to) => {
                 let seq = self.begin(Waiting::task(id));
-                self.out.push(FromSender::Rename { seq, from, to })
+                self.out.push(FromSender::Rename { seq, from, to, exchange: false })
+            }
+            Task::Exchange(id, from, to) => {
+                let seq = self.begin(Waiting::task(id));
+                self.out.push(FromSender::Rename { seq, from, to, exchange: true })
             }
             Task::Finish => {
                 self.finishing = true;
