@@ -3,10 +3,13 @@
 //! The trunk of one session reads as the algorithm: take what has settled, look at it, ask the guard, send it, book
 //! what is acknowledged. Around it: reconnect with back-off, and start over when the root went away and came back.
 
+mod apart;
 mod booking;
 mod desk;
 mod hold;
 mod learn;
+mod opening;
+mod reconcile;
 mod recorder;
 mod renamed;
 mod scan;
