@@ -45,6 +45,8 @@ pub(crate) struct Picture {
     pub(crate) held: Option<HeldNow>,
     /// Paths that are left alone, and why.
     pub(crate) apart: Vec<(String, &'static str)>,
+    /// Files that changed under every reading: the copy has them as they were read last.
+    pub(crate) unstable: Vec<String>,
     /// The last problem of a path, its path first, and when it was.
     pub(crate) last_problem: Option<(String, SystemTime)>,
     pub(crate) last_reconcile: Option<Reconcile>,
@@ -66,6 +68,7 @@ impl Picture {
             "oldest_change_seconds": self.oldest_change,
             "held": self.held.as_ref().map(|held| json!({"reason": held.reason, "plan": held.plan})),
             "left_alone": self.apart.iter().map(|(path, why)| json!({"path": path, "why": why})).collect::<Vec<_>>(),
+            "unstable": self.unstable,
             "last_problem": self.last_problem.as_ref().map(|(text, at)| json!({"text": text, "seconds_ago": ago(*at)})),
             "last_reconcile": self.last_reconcile.map(|last| {
                 json!({"seconds_ago": ago(last.at), "took_seconds": last.seconds, "well": last.well})

@@ -74,6 +74,9 @@ fn shown(watch: &Value) -> String {
         let (path, why) = (apart["path"].as_str().unwrap_or("?"), apart["why"].as_str().unwrap_or("?"));
         line(format!("left alone: {path}: {why}"));
     }
+    for path in listed("unstable").iter().take(SHOWN) {
+        line(format!("unstable: {}: it changed under every reading", path.as_str().unwrap_or("?")));
+    }
     let problem = &watch["last_problem"];
     if let Some(text) = problem["text"].as_str() {
         line(format!("last problem, {:.0} s ago: {text}", number(&problem["seconds_ago"])));

@@ -6,6 +6,7 @@
 //!
 //! Pure: the time is passed in. Touches: nothing. Never: disk, network, clocks, locks.
 
+mod pace;
 mod renames;
 #[cfg(test)]
 mod tests;
@@ -17,6 +18,8 @@ use std::time::{Duration, Instant};
 use driftless_proto::model::path::RelPath;
 
 use crate::watcher::{Signal, Why};
+pub use pace::{PAUSE_FIRST, PAUSE_MAX, SHARE};
+use pace::{Pace, Wait};
 use renames::Held;
 
 /// A name that is new waits this long after its close for a rename, so that a program that writes a temporary
@@ -34,7 +37,8 @@ pub const QUIET: Duration = Duration::from_millis(200);
 /// of a save, then ends as one change.
 pub const GONE: Duration = Duration::from_millis(50);
 
-/// No mark waits longer than this in all, however busy its file is: bounded staleness.
+/// No mark waits longer than this in all, however busy its file is: bounded staleness. A file that costs much to send
+/// pauses beyond it, see [`SHARE`].
 pub const STALE_MAX: Duration = Duration::from_secs(1);
 
 /// Marks held at once. More become one mark, "everything below the root": a path costs about 150 bytes here, and
@@ -142,6 +146,7 @@ pub struct Pending {
     /// What failed, and when it is to be looked at again.
     later: BTreeMap<RelPath, Later>,
     held: Held,
+    pace: Pace,
     wake: Option<Instant>,
     next_id: u64,
 }
@@ -199,7 +204,14 @@ impl Pending {
             return None;
         }
         self.promote(now);
-        let overdue = self.marks.values().any(|mark| mark.due <= now && mark.first + STALE_MAX <= now);
+        let pace = &self.pace;
+        let wait = |path: &RelPath, mark: &Mark| {
+            let wait = if mark.subtree { None } else { pace.wait(path, now) };
+            wait.filter(|_| mark.due <= now)
+        };
+        let overdue = self.marks.iter().any(|(path, mark)| {
+            mark.due <= now && mark.first + STALE_MAX <= now && wait(path, mark).is_none()
+        });
         let (renames, since_renames) = self.held.release(now, overdue);
         let blocked = self.held.names();
         let mut dirty = Vec::new();
@@ -207,12 +219,15 @@ impl Pending {
         let mut wake = self.held.due().into_iter().chain(self.later.values().map(|later| later.due)).min();
         let mut subtrees = 0;
         self.marks.retain(|path, mark| {
-            let waits = mark.due > now || renames::concern(&blocked, path, mark.subtree);
+            let paced = wait(path, mark);
+            let waits = mark.due > now || paced.is_some() || renames::concern(&blocked, path, mark.subtree);
             if waits {
-                // A mark that is due but blocked is looked at again when the rename is released.
-                if mark.due > now {
-                    wake = Some(wake.map_or(mark.due, |wake| wake.min(mark.due)));
-                }
+                // A mark that is due but blocked is looked at again when the rename is released, or the ack comes.
+                let due = match paced {
+                    Some(Wait::Until(until)) => Some(until),
+                    _ => (mark.due > now).then_some(mark.due),
+                };
+                wake = wake.into_iter().chain(due).min();
                 subtrees += usize::from(mark.subtree);
             } else {
                 since = since.min(mark.first);
@@ -234,6 +249,30 @@ impl Pending {
     /// The batch is acked or needs no more work.
     pub fn done(&mut self, batch: u64) {
         self.held.batch_done(batch);
+    }
+
+    /// The content of a file is on its way: it is not taken again before [`Pending::arrived`].
+    pub fn sent(&mut self, path: RelPath, now: Instant) {
+        self.pace.sent(path, now);
+    }
+
+    /// What was told to [`Pending::sent`] has come to its end, `well` or not. A file that is written without end pauses.
+    pub fn arrived(&mut self, path: &RelPath, well: bool, now: Instant) {
+        if let Some(again) = self.pace.ended(path, well, now)
+            && let Some(mark) = self.marks.get(path)
+        {
+            let due = mark.due.max(again);
+            self.wake_at(due);
+        }
+    }
+
+    /// Nothing is on its way any more: the stream is gone.
+    pub fn abandon(&mut self) {
+        self.pace.abandon();
+        // Whatever waited for an ack.
+        if let Some(due) = self.marks.values().map(|mark| mark.due).min() {
+            self.wake_at(due);
+        }
     }
 
     /// These paths of a batch failed: they are marked again, due after `delay` or when something new happens to

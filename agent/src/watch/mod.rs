@@ -270,6 +270,7 @@ impl<'a> Watch<'a> {
             now.pending = state.pending.len();
             now.in_flight = state.in_flight();
             now.oldest_change = state.oldest_pending().map(|since| since.elapsed().as_secs_f64());
+            now.unstable = state.unstable.iter().map(ToString::to_string).collect();
             now.last_problem.clone_from(&state.last_problem);
             now.polled = state.unwatched.iter().map(|(path, why)| (path.to_string(), why.clone())).collect();
             drop(state);

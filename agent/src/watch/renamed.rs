@@ -12,7 +12,6 @@ use driftless_proto::disk::{Dir, Found, Root};
 use driftless_proto::model::digest::Digest;
 use driftless_proto::model::filter::Rules;
 use driftless_proto::model::path::RelPath;
-use driftless_proto::transfer::sender::Read;
 
 use super::scan::Work;
 use crate::guard::survey::{Sight, survey};
@@ -138,7 +137,7 @@ impl Finder<'_> {
             }
             for dir in above.into_iter().rev() {
                 if made.insert(dir.clone()) {
-                    work.push(Work::Put(dir, None, Read::Anyway));
+                    work.push(Work::Put(dir));
                 }
             }
             let instead = [&from, &to].map(|path| Dirty { path: path.clone(), subtree: is_dir });

@@ -5,7 +5,7 @@ use std::io;
 
 use driftless_proto::disk::walk::{self, Listed};
 use driftless_proto::disk::{Root, Stamp};
-use driftless_proto::model::entry::Kind;
+use driftless_proto::model::entry::{Entry, Kind, Time};
 use driftless_proto::model::filter::Rules;
 use driftless_proto::model::path::RelPath;
 use driftless_proto::transfer::observer::TaskId;
@@ -20,8 +20,19 @@ use crate::pending::{Batch, Dirty};
 pub(super) enum Work {
     /// Compare a directory with everything beneath it.
     Compare(RelPath),
-    /// Bring one path across.
-    Put(RelPath, Option<Known>, Read),
+    /// Bring one file across, as it was found.
+    File {
+        /// Where.
+        path: RelPath,
+        /// What the journal says the server holds.
+        known: Option<Known>,
+        /// What to do if it changes meanwhile.
+        read: Read,
+        /// Its size in bytes and its time.
+        found: (u64, Time),
+    },
+    /// Bring one path across that is no file.
+    Put(RelPath),
     /// Nothing stands there.
     Remove(RelPath),
     /// Repeat a rename; with what is to be looked at if it cannot be repeated.
@@ -55,17 +66,23 @@ impl Work {
         let place = |path: &RelPath| prefix.join(path).ok();
         Some(match self {
             Self::Compare(dir) => Task::Compare(id, place(&dir)?),
-            Self::Put(path, known, read) => Task::Put(id, place(&path)?, known, read),
+            Self::File { path, known, read, .. } => Task::Put(id, place(&path)?, known, read),
+            Self::Put(path) => Task::Put(id, place(&path)?, None, Read::Anyway),
             Self::Remove(path) => Task::Remove(id, place(&path)?),
             Self::Rename(from, to, _) => Task::Rename(id, place(&from)?, place(&to)?),
         })
+    }
+
+    /// The file whose content this sends.
+    pub(super) fn file(&self) -> Option<&RelPath> {
+        if let Self::File { path, .. } = self { Some(path) } else { None }
     }
 
     /// What is to be looked at again if this fails.
     pub(super) fn retry(&self) -> Vec<Dirty> {
         let (path, subtree) = match self {
             Self::Compare(dir) => (dir, true),
-            Self::Put(path, ..) | Self::Remove(path) => (path, false),
+            Self::File { path, .. } | Self::Put(path) | Self::Remove(path) => (path, false),
             Self::Rename(_, _, instead) => return instead.clone(),
         };
         vec![Dirty { path: path.clone(), subtree }]
@@ -115,7 +132,7 @@ impl Scan<'_> {
         parents.retain(|dir| !is_covered(dir) && self.standing.apart(dir).is_none());
         // One that is gone by now has a mark of its own.
         parents.retain(|dir| self.root.found(dir).is_ok_and(|found| found.entry.is_dir()));
-        scanned.work.extend(parents.into_iter().rev().map(|dir| Work::Put(dir, None, Read::Anyway)));
+        scanned.work.extend(parents.into_iter().rev().map(|dir| Work::Put(dir)));
         scanned
     }
 
@@ -144,15 +161,16 @@ impl Scan<'_> {
                     self.look_for_doubles(path, work);
                 }
             }
-            Kind::File { .. } => work.push(self.file(path)),
-            _ => work.push(Work::Put(path.clone(), None, Read::Anyway)),
+            Kind::File { .. } => work.push(self.file(path, &found.entry)),
+            _ => work.push(Work::Put(path.clone())),
         }
         Ok(())
     }
 
-    fn file(&self, path: &RelPath) -> Work {
+    fn file(&self, path: &RelPath, entry: &Entry) -> Work {
         let read = if self.restless.contains(path) { Read::Anyway } else { Read::Rested };
-        Work::Put(path.clone(), self.known(path), read)
+        let found = (entry.size(), entry.mtime);
+        Work::File { path: path.clone(), known: self.known(path), read, found }
     }
 
     /// Looks for files that another one took the place of: the comparison that follows sees size and time, and two
@@ -171,7 +189,7 @@ impl Scan<'_> {
                 if is_dir {
                     dirs.push(path);
                 } else if found.entry.is_file() && self.is_double(&path, &found.stat) {
-                    work.push(self.file(&path));
+                    work.push(self.file(&path, &found.entry));
                 }
             }
         }

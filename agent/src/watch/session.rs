@@ -18,7 +18,7 @@ use super::booking::{Booked, Booking, lock};
 use super::hold::{Standing, Weighed};
 use super::learn::{Learner, Matched};
 use super::recorder::Recorder;
-use super::scan::{Scan, Scanned, Work};
+use super::scan::{Scan, Scanned};
 use crate::connect::{ConnectError, Session};
 use crate::guard::{Guard, Occasion, Verdict};
 use crate::journal::{Item, Journal, Mounted, ServerSeen};
@@ -375,7 +375,7 @@ impl Trunk<'_, '_> {
                     state.words.push(text);
                 }
             }
-            state.begin(batch, since, scanned.work.iter().map(Work::retry))
+            state.begin(batch, since, scanned.work.iter().map(|work| (work.retry(), work.file().cloned())))
         };
         for (id, work) in ids.into_iter().zip(scanned.work) {
             if let Some(then) = self.then(&work) {

@@ -302,8 +302,9 @@ impl Sender {
         self.totals.matched_bytes += size - literal;
         self.observer.file_advanced(size);
         self.observer.file_done();
-        if let Some(stamp) = stamp {
-            self.record(seq, path, &found.entry, stamp, digest, Vec::new());
+        match stamp {
+            Some(stamp) => self.record(seq, path, &found.entry, stamp, digest, Vec::new()),
+            None => self.observer.unstable(path),
         }
         let path = if want == 0 { path.clone() } else { RelPath::root() };
         self.out.push(FromSender::Put(Put { seq, want, path, entry: found.entry, content }))

@@ -107,8 +107,9 @@ impl Sender {
     ) -> Result<(), Ended> {
         self.observer.file_done();
         found.entry.kind = Kind::File { size: streamed.size };
-        if let Some(stamp) = stamp {
-            self.record(seq, path, &found.entry, stamp, streamed.digest, streamed.groups);
+        match stamp {
+            Some(stamp) => self.record(seq, path, &found.entry, stamp, streamed.digest, streamed.groups),
+            None => self.observer.unstable(path),
         }
         let (digest, entry) = (streamed.digest, found.entry);
         self.out.push(FromSender::PutEnd { seq, digest, entry, unstable: stamp.is_none() })
