@@ -53,6 +53,7 @@ fn try_run(invocation: &Invocation, console: &Arc<Console>) -> Result<Exit, Conn
         rules: invocation.rules.clone(),
         empty: landing.empty && !options.partial,
         record: false,
+        withhold: None,
         missing: sources.missing,
     };
     let receiver = receiver::Config {

@@ -47,6 +47,7 @@ fn try_run(invocation: &Invocation, console: &Arc<Console>, handle: &Handle) -> 
         rules: invocation.rules.clone(),
         empty: session.welcome.empty,
         record: false,
+        withhold: None,
         missing: sources.missing,
     };
     guard(handle, &session, invocation.timeout);

@@ -59,6 +59,7 @@ pub(crate) fn run(
         rules: hello.rules,
         empty: hello.empty,
         record: false,
+        withhold: None,
         missing: sources.missing,
     };
     let observer = Arc::new(Logged { logs: Arc::clone(&service.logs), module: Arc::clone(&module) });

@@ -19,6 +19,7 @@ mod plans;
 mod push_pull;
 mod refusals;
 mod restoring;
+mod rewrites;
 mod settling;
 mod status;
 mod strangers;

@@ -28,7 +28,7 @@ fn a_file_that_never_rests_arrives_all_the_same_and_is_marked_until_it_rests() {
                 if stop.load(Ordering::Relaxed) {
                     break;
                 }
-                file.seek(SeekFrom::Start(round % 8 << 20)).expect("seek");
+                file.seek(SeekFrom::Start((round % 8) << 20)).expect("seek");
                 file.write_all(&round.to_le_bytes()).expect("write");
             }
         });

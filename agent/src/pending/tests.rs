@@ -158,7 +158,7 @@ fn a_file_that_never_rests_takes_a_tenth_of_the_time() {
 fn a_file_that_has_rested_is_sent_at_once_again() {
     let start = Instant::now();
     let mut pending = Pending::new();
-    let mut send = |pending: &mut Pending, at: u64, takes: u64| {
+    let send = |pending: &mut Pending, at: u64, takes: u64| {
         let batch = pending.take(start + ms(at)).unwrap_or_else(|| panic!("nothing is due at {at}"));
         pending.sent(p("f"), start + ms(at));
         pending.done(batch.id);

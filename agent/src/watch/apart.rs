@@ -15,7 +15,7 @@ impl Weighing<'_, '_> {
     /// Surveys the source, leaving alone what the copy is to keep, and notes what else is to be left alone.
     pub(super) fn survey(&mut self, known: &Continuity) -> Result<Findings, String> {
         let mut lifted = Vec::new();
-        for plan in self.plans.rejected.iter().filter(|plan| plan.kind != Kind::Mount) {
+        for plan in self.plans.rejected.iter().filter(|plan| plan.kind.is_of_deletions()) {
             // It names nothing because nothing was known, or too much to be named: the copy keeps everything.
             if plan.root.is_some() && plan.paths.is_empty() || plan.covers(&RelPath::root()) {
                 return Err(format!(
@@ -53,12 +53,18 @@ impl Weighing<'_, '_> {
         Ok(findings)
     }
 
-    fn look(&self) -> Result<Findings, String> {
+    pub(super) fn look(&self) -> Result<Findings, String> {
         // Paths of the source, so without the prefix.
         let rules = apart_rules(self.next.apart.keys(), &self.watch.invocation.rules, &RelPath::root());
         let rules = rules.unwrap_or_else(|_| self.watch.invocation.rules.clone());
-        Findings::of(self.root, &RelPath::root(), &rules, self.journal)
-            .map_err(|error| format!("{} cannot be looked through: {error}", self.watch.source.display()))
+        Findings::of(
+            self.root,
+            &RelPath::root(),
+            &rules,
+            self.journal,
+            self.watch.rewrites().is_on() || !self.rewrites.is_empty(),
+        )
+        .map_err(|error| format!("{} cannot be looked through: {error}", self.watch.source.display()))
     }
 
     /// Paths of rejected plans that stand in the source again are no longer kept. Of a directory what it still lacks

@@ -14,6 +14,7 @@ use driftless_proto::model::path::RelPath;
 use super::Watch;
 use super::session::Continuity;
 pub(super) use super::standing::{Apart, Held, Standing};
+use super::withheld::Decisions;
 use crate::control::picture::HeldNow;
 use crate::guard::{self, Guard, Occasion, Verdict, mounts};
 use crate::journal::Journal;
@@ -51,6 +52,8 @@ pub(super) struct Weighing<'a, 'w> {
     standing: Vec<String>,
     pub(super) next: Standing,
     pub(super) rearm: bool,
+    /// What was decided about rewrites.
+    pub(super) rewrites: Decisions,
     /// What the operator had decided when the plans were read.
     decisions: Vec<(String, State)>,
 }
@@ -65,14 +68,16 @@ impl Watch<'_> {
         copy_is_empty: bool,
         known: &mut Continuity,
     ) -> Weighed {
-        if !self.invocation.options.delete {
+        if !self.invocation.options.delete && !self.weighs_rewrites() {
             return Weighed::AsBefore;
         }
         if let Some(why) = guard.lost() {
             return Weighed::RootGone(why);
         }
         let read = self.plans.stamp();
-        known.weighed = Some(Instant::now());
+        let begun = Instant::now();
+        known.weighed = Some(begun);
+        known.more_held = false;
         known.mounts = mounts::beneath(root).ok();
         let verdict = self.verdict(guard, journal, copy_is_empty, Occasion::Reconcile);
         let mut weighing = Weighing {
@@ -83,6 +88,7 @@ impl Watch<'_> {
             standing: Vec::new(),
             next: Standing::default(),
             rearm: false,
+            rewrites: Decisions::default(),
             decisions: Vec::new(),
         };
         let decided = self.decided().map(|plans| {
@@ -93,19 +99,26 @@ impl Watch<'_> {
         if decided.is_err() {
             // What is left alone stays so.
             weighing.next.apart.clone_from(&known.standing.apart);
+            weighing.rewrites.unknown = true;
+        } else {
+            weighing.take_rewrites();
         }
         if let Err(why) = decided.and_then(|()| weighing.run(guard, verdict, known)) {
             // What cannot be found out holds.
-            weighing.next.held = Some(Held { reason: why, plan: None, about_root: false });
+            let held = Held { reason: why, plan: None, about_root: false };
+            weighing.next.rewrites = self.rewrites().is_on().then(|| held.clone());
+            weighing.next.held = self.invocation.options.delete.then_some(held);
             weighing.standing.extend(weighing.plans.held.iter().map(|plan| plan.id.clone()));
         }
         weighing.drop_void();
-        let Weighing { next, rearm, decisions, .. } = weighing;
+        let Weighing { next, rearm, decisions, rewrites, .. } = weighing;
         known.plans_seen = self.seen_since(read, &decisions);
-        let changed = !next.same_terms(&known.standing);
+        let changed = !next.same_terms(&known.standing) || rewrites.is_news_to(&known.rewrites);
+        known.rewrites = rewrites;
         self.tell(&known.standing, &next);
         known.stale |= changed;
         known.standing = next;
+        known.weighing = begun.elapsed();
         match (rearm, changed) {
             (true, _) => Weighed::Rearm,
             (_, true) => Weighed::Changed,
@@ -152,6 +165,17 @@ impl Watch<'_> {
             (Some(_), None) => self.status.log("deletions are no longer held"),
             _ => {}
         }
+        match (&before.rewrites, &now.rewrites) {
+            (was, Some(held)) if was.as_ref() != Some(held) => {
+                self.status.problem(&format!(
+                    "rewrites are held: {}{}",
+                    held.reason,
+                    hint(held.plan.as_deref())
+                ));
+            }
+            (Some(_), None) => self.status.log("rewrites are no longer held"),
+            _ => {}
+        }
         let mut lifted: Vec<&RelPath> =
             before.apart.keys().filter(|path| !now.apart.contains_key(*path)).collect();
         lifted.truncate(10);
@@ -161,6 +185,7 @@ impl Watch<'_> {
         self.picture(|picture| {
             let held = |held: &Held| HeldNow { reason: held.reason.clone(), plan: held.plan.clone() };
             picture.held = now.held.as_ref().map(held);
+            picture.held_rewrites = now.rewrites.as_ref().map(held);
             picture.apart = now.apart.iter().map(|(path, why)| (path.to_string(), why.words())).collect();
         });
     }
@@ -197,7 +222,10 @@ impl Watch<'_> {
     /// Everything that was approved before the last comparison has been carried out: those plans are done with.
     pub(super) fn carried_out(&self, approved: Vec<Plan>) {
         for plan in approved {
-            self.brake().forget();
+            match plan.kind {
+                Kind::Rewrites => self.rewrites().forget(),
+                _ => self.brake().forget(),
+            }
             match self.plans.drop_plan(&plan.id, Some(State::Approved)) {
                 Ok(_) => self.status.log(&format!("plan {} was carried out", plan.id)),
                 Err(error) => self.status.problem(&error.to_string()),
@@ -226,7 +254,12 @@ impl Weighing<'_, '_> {
         let agreed = self.plans.approved.iter().any(about_root)
             || self.plans.rejected.iter().any(|plan| about_root(plan) && plan.root.is_some());
         let anything = self.plans.approved.iter().any(|plan| about_root(plan) && plan.root.is_none());
+        if !self.watch.invocation.options.delete {
+            let findings = self.look()?;
+            return self.weigh_rewrites(findings.rewritten, known);
+        }
         let mut findings = self.survey(known)?;
+        self.weigh_rewrites(std::mem::take(&mut findings.rewritten), known)?;
         known.missing.clone_from(&findings.missing);
         let covered = |path: &RelPath| self.plans.approved.iter().any(|plan| plan.covers(path));
         findings.missing.retain(|path, _| !anything && !covered(path));

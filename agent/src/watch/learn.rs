@@ -15,6 +15,7 @@ use driftless_proto::model::path::RelPath;
 use super::desk::Desk;
 use super::session::Trunk;
 use super::status::Status;
+use super::withheld::Withheld;
 use crate::guard::survey::{Sight, SurveyError, survey};
 use crate::journal::{Item, Journal, Mounted, Note};
 
@@ -38,6 +39,8 @@ pub(super) struct Learning {
     pub(super) rules: Rules,
     /// What is missing is gone from the copy too.
     pub(super) forget: bool,
+    /// What did not leave is still known as it was.
+    pub(super) withheld: Option<Arc<Withheld>>,
     pub(super) desk: Arc<Desk>,
     pub(super) status: Arc<Status>,
 }
@@ -84,11 +87,16 @@ impl Drop for Learner {
 }
 
 impl Trunk<'_, '_> {
-    /// The inventory has followed a comparison of everything, and is on the disk.
+    /// The inventory has followed a comparison of everything, and is on the disk: from here on the journal speaks of this
+    /// start of the server. Before, an agent that is killed leaves a part of the inventory, and must not believe it.
     pub(super) fn learned(&mut self) {
+        if let (true, Some(seen)) = (self.known.standing.held.is_none(), &self.known.seen) {
+            self.watch.note(self.journal.set_server_seen(seen).map_err(std::io::Error::other));
+        }
         self.known.stale = false;
         let known = self.journal.known().ok();
         self.watch.picture(|picture| picture.known_entries = known);
+        self.watch.carried_out(std::mem::take(&mut self.known.rewrites.approved));
         if self.known.standing.held.is_none() {
             self.watch.carried_out(std::mem::take(&mut self.known.approved));
         }
@@ -103,6 +111,7 @@ impl Trunk<'_, '_> {
             journal: Arc::clone(&self.journal),
             rules: rules.unwrap_or_else(|_| self.watch.invocation.rules.clone()),
             forget: self.watch.invocation.options.delete && self.known.standing.held.is_none(),
+            withheld: self.withheld.clone(),
             desk: Arc::clone(&self.watch.desk),
             status: Arc::clone(&self.watch.status),
         })
@@ -164,7 +173,10 @@ impl Learning {
                     let changed = (was.ino, was.size, was.mtime)
                         != (found.stat.ino, found.entry.size(), found.entry.mtime)
                         || was.dir != found.entry.is_dir();
-                    if changed || was.born.is_none() {
+                    let now = (found.entry.size(), found.entry.mtime);
+                    let withheld = found.entry.is_file()
+                        && self.withheld.as_ref().is_some_and(|withheld| withheld.holds(path, now));
+                    if !withheld && (changed || was.kept || was.born.is_none()) {
                         let item = Item::of(dir, path.name(), found, &mounted).ok();
                         notes.extend(
                             item.filter(|item| item != was).map(|item| Note::Seen(path.clone(), item)),
@@ -218,6 +230,7 @@ mod tests {
             journal: Arc::new(Journal::open(home.path(), &source, b"m", &top).expect("journal")),
             rules: Rules::default(),
             forget: true,
+            withheld: None,
             desk: Arc::default(),
             status: Arc::new(Status::new(true)),
         };

@@ -9,7 +9,6 @@ use super::desk::{NO_BATCH, RENAMES};
 use super::scan::{Scanned, Work};
 use super::session::{End, Trunk};
 use crate::control::picture::Reconcile;
-use crate::journal::ServerSeen;
 
 impl Trunk<'_, '_> {
     /// First what only has another name by now, then everything; the end of this session where it has to be held.
@@ -24,17 +23,17 @@ impl Trunk<'_, '_> {
                 return Some(end);
             }
             self.known.gone.clear();
-            self.send(tasks, RENAMES, self.begun, Scanned { work: renamed, failed: Vec::new() });
+            self.follow_renames(&renamed);
+            self.send(tasks, RENAMES, self.begun, Scanned { work: renamed, ..Scanned::default() });
         }
         self.planned_leaves();
         let work = vec![Work::Compare(RelPath::root())];
-        self.send(tasks, NO_BATCH, self.begun, Scanned { work, failed: Vec::new() });
+        self.send(tasks, NO_BATCH, self.begun, Scanned { work, ..Scanned::default() });
         None
     }
 
-    /// Once everything was compared, and nothing was held back, the journal speaks of this root and this start of the
-    /// server.
-    pub(super) fn note_compared(&mut self, well: bool, failing: usize, seen: &ServerSeen) {
+    /// Once everything was compared, and nothing was held back, the journal speaks of this root.
+    pub(super) fn note_compared(&mut self, well: bool, failing: usize) {
         let took = self.begun.elapsed().as_secs_f64();
         let held = self.known.standing.held.is_some();
         self.watch.picture(|picture| {
@@ -43,9 +42,12 @@ impl Trunk<'_, '_> {
         });
         if well && !held {
             self.watch.note(self.guard.adopt(&self.journal));
-            self.watch.note(self.journal.set_server_seen(seen).map_err(std::io::Error::other));
         }
+        let rewrites = self.known.standing.rewrites.is_some();
         let text = match (well && failing == 0, held) {
+            (true, false) if rewrites => {
+                format!("compared in {took:.2} s but for the rewrites that are held, watching")
+            }
             (true, false) => format!("in sync after {took:.2} s, watching"),
             (true, true) => format!("compared in {took:.2} s but for the deletions that are held, watching"),
             (false, _) => {

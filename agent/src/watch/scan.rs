@@ -46,6 +46,8 @@ pub(super) struct Scanned {
     pub(super) work: Vec<Work>,
     /// Paths that could not be looked at, and why: they are looked at again.
     pub(super) failed: Vec<(Dirty, io::Error)>,
+    /// Something is gone and stays on the server.
+    pub(super) held_back: bool,
 }
 
 impl Scanned {
@@ -123,7 +125,7 @@ impl Scan<'_> {
             parents.extend([rename.from.parent(), rename.to.parent()].into_iter().flatten());
         }
         for dirty in batch.dirty.iter().chain(&instead) {
-            if let Err(error) = self.look_at(dirty, &mut scanned.work) {
+            if let Err(error) = self.look_at(dirty, &mut scanned) {
                 scanned.failed.push((dirty.clone(), error));
             }
             parents.extend(dirty.path.parent());
@@ -132,11 +134,12 @@ impl Scan<'_> {
         parents.retain(|dir| !is_covered(dir) && self.standing.apart(dir).is_none());
         // One that is gone by now has a mark of its own.
         parents.retain(|dir| self.root.found(dir).is_ok_and(|found| found.entry.is_dir()));
-        scanned.work.extend(parents.into_iter().rev().map(|dir| Work::Put(dir)));
+        scanned.work.extend(parents.into_iter().rev().map(Work::Put));
         scanned
     }
 
-    fn look_at(&self, dirty: &Dirty, work: &mut Vec<Work>) -> io::Result<()> {
+    fn look_at(&self, dirty: &Dirty, scanned: &mut Scanned) -> io::Result<()> {
+        let work = &mut scanned.work;
         let path = &dirty.path;
         if self.standing.apart(path).is_some() {
             return Ok(());
@@ -144,8 +147,10 @@ impl Scan<'_> {
         let found = match self.root.found(path) {
             Ok(found) => found,
             Err(error) if self.is_absent(path, &error) => {
-                if self.delete && !self.rules.hides(path, false) {
-                    work.push(Work::Remove(path.clone()));
+                match self.rules.hides(path, false) {
+                    true => {}
+                    false if self.delete => work.push(Work::Remove(path.clone())),
+                    false => scanned.held_back = true,
                 }
                 return Ok(());
             }

@@ -19,6 +19,7 @@ use super::hold::{Standing, Weighed};
 use super::learn::{Learner, Matched};
 use super::recorder::Recorder;
 use super::scan::{Scan, Scanned};
+use super::withheld::{Decisions, Withheld};
 use crate::connect::{ConnectError, Session};
 use crate::guard::{Guard, Occasion, Verdict};
 use crate::journal::{Item, Journal, Mounted, ServerSeen};
@@ -47,14 +48,22 @@ pub(super) struct Continuity {
     /// The plans as they were when deletions were last weighed, and when that was.
     pub(super) plans_seen: Stamp,
     pub(super) weighed: Option<Instant>,
+    /// How long that took.
+    pub(super) weighing: Duration,
+    /// More has been held back since.
+    pub(super) more_held: bool,
     /// The mounts in the source as they were then.
     pub(super) mounts: Option<Vec<Vec<u8>>>,
     /// Entries that the next comparison deletes, those that were approved aside.
     pub(super) planned: u64,
     /// What was weighed as missing for the comparison that is to leave, by its topmost paths.
     pub(super) missing: BTreeMap<RelPath, u64>,
-    /// Plans that were approved and are not carried out yet.
+    /// Plans that were approved and are not carried out yet; not those of rewrites.
     pub(super) approved: Vec<Plan>,
+    /// What was decided about rewrites.
+    pub(super) rewrites: Decisions,
+    /// Files that the next comparison rewrites, if it may.
+    pub(super) rewritten: Vec<RelPath>,
     /// What is missing, by inode number: it may stand under another name.
     pub(super) gone: HashMap<u64, (RelPath, Item)>,
 }
@@ -126,7 +135,7 @@ impl Watch<'_> {
             self.note(guard.adopt(&journal));
         }
         let compare = compare || known.stale;
-        known.seen = Some(seen.clone());
+        known.seen = Some(seen);
         known.stale = compare;
         self.picture(|picture| picture.connected = Some(self.server.address()));
         self.status.log(&format!(
@@ -143,6 +152,7 @@ impl Watch<'_> {
             watch: self,
             root,
             guard,
+            withheld: self.withheld(&journal, known),
             journal,
             known,
             booked: Arc::default(),
@@ -152,7 +162,7 @@ impl Watch<'_> {
             looked: Instant::now(),
             root_looked: Instant::now(),
         };
-        let end = work.run(session, compare, &seen);
+        let end = work.run(session, compare);
         self.picture(|picture| picture.connected = None);
         end
     }
@@ -165,6 +175,8 @@ pub(super) struct Trunk<'a, 'w> {
     pub(super) guard: Guard,
     pub(super) journal: Arc<Journal>,
     pub(super) known: &'a mut Continuity,
+    /// What is asked before a content leaves; `None` where nothing could be withheld.
+    pub(super) withheld: Option<Arc<Withheld>>,
     /// What follows tasks on their way once they are acknowledged.
     pub(super) booked: Booked,
     /// Which mount the source lies on.
@@ -180,7 +192,7 @@ pub(super) struct Trunk<'a, 'w> {
 }
 
 impl Trunk<'_, '_> {
-    fn run(&mut self, session: Session<FromSender, FromReceiver>, compare: bool, seen: &ServerSeen) -> End {
+    fn run(&mut self, session: Session<FromSender, FromReceiver>, compare: bool) -> End {
         let recorder = match Recorder::start(Arc::clone(&self.journal), Arc::clone(&self.watch.status)) {
             Ok(recorder) => recorder,
             Err(error) => return End::Ended(Ended::fault("start a thread", error)),
@@ -203,6 +215,7 @@ impl Trunk<'_, '_> {
             rules: self.watch.rules(self.known),
             empty: session.welcome.empty,
             record: true,
+            withhold: self.withheld.clone().map(|withheld| withheld.asked(self.watch.prefix.clone())),
             missing: Vec::new(),
         };
         let desk = Arc::clone(&self.watch.desk);
@@ -216,7 +229,7 @@ impl Trunk<'_, '_> {
             Err(error) => return End::Ended(Ended::fault("start a thread", error)),
         };
         let end = match self.learner() {
-            Ok(learner) => self.work(&tasks, compare, seen, &learner),
+            Ok(learner) => self.work(&tasks, compare, &learner),
             Err(error) => End::Ended(Ended::fault("start a thread", error)),
         };
         tasks.stop();
@@ -246,7 +259,7 @@ impl Trunk<'_, '_> {
     }
 
     /// The trunk: take what has settled, look at it, ask the guard, send it.
-    fn work(&mut self, tasks: &Tasks, compare: bool, seen: &ServerSeen, learner: &Learner) -> End {
+    fn work(&mut self, tasks: &Tasks, compare: bool, learner: &Learner) -> End {
         if compare && let Some(end) = self.compare_everything(tasks) {
             return end;
         }
@@ -262,7 +275,7 @@ impl Trunk<'_, '_> {
                     None
                 }
                 Next::Compared { well, failing } => {
-                    self.note_compared(well, failing, seen);
+                    self.note_compared(well, failing);
                     None
                 }
                 Next::Learn(dirs) => {
@@ -347,11 +360,23 @@ impl Trunk<'_, '_> {
             standing: &self.known.standing,
             restless: self.watch.desk.lock().restless(batch),
         };
-        let scanned = scan.look(batch);
+        let mut scanned = scan.look(batch);
+        // What a mount made meanwhile hides must not count as gone.
+        if delete
+            && scanned.deletes()
+            && self.watch.mounts_moved()
+            && let Some(end) = self.look(true)
+        {
+            return Some(self.put_back(batch, end));
+        }
         if delete
             && scanned.deletes()
             && let Some(end) = self.brake(&scanned)
         {
+            return Some(self.put_back(batch, end));
+        }
+        self.known.more_held |= scanned.held_back && self.watch.invocation.options.delete;
+        if let Some(end) = self.hold_rewrites(&mut scanned) {
             return Some(self.put_back(batch, end));
         }
         self.send(tasks, batch.id, batch.since, scanned);

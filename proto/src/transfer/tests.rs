@@ -86,6 +86,7 @@ fn run_with(
         rules: rules.clone(),
         empty,
         record: false,
+        withhold: None,
         missing: Vec::new(),
     };
     let receiving = std::thread::spawn(move || receiver::run(receiver, theirs, Arc::new(Silent)));
