@@ -11,7 +11,7 @@ mod renames;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::time::{Duration, Instant};
 
@@ -41,9 +41,13 @@ pub const GONE: Duration = Duration::from_millis(50);
 /// pauses beyond it, see [`SHARE`].
 pub const STALE_MAX: Duration = Duration::from_secs(1);
 
-/// Marks held at once. More become one mark, "everything below the root": a path costs about 150 bytes here, and
-/// comparing the trees by digest then costs less than looking at each path.
+/// Marks held at once, of what waits and of what failed: a path costs about 150 bytes here, and a host may be without its
+/// server for days. With more, each directory that is a crowd of them becomes one mark, "everything beneath"; if that does
+/// not halve them, the root does: comparing trees by digest then costs less than looking at each path.
 pub const MARKS_MAX: usize = 200_000;
+
+/// Marks in one directory that are a crowd.
+pub const CROWD: usize = 1000;
 
 /// Renames held at once, and remembered for the batches in flight. So many only gather while nothing is taken; the
 /// trees are then compared as a whole, since each rename is at best a saving.
@@ -193,8 +197,33 @@ impl Pending {
             Signal::Lost => self.lost(now),
             Signal::RootGone(_) | Signal::Unwatched { .. } | Signal::Watched(_) => {}
         }
-        if self.marks.len() > MARKS_MAX || self.held.len() > RENAMES_MAX {
-            self.lost(now);
+        self.bound(now);
+    }
+
+    /// Keeps to [`MARKS_MAX`] and [`RENAMES_MAX`].
+    fn bound(&mut self, now: Instant) {
+        if self.held.len() > RENAMES_MAX {
+            return self.lost(now);
+        }
+        if self.marks.len() > MARKS_MAX {
+            let mut crowds: HashMap<RelPath, usize> = HashMap::new();
+            for dir in self.marks.keys().filter_map(RelPath::parent) {
+                *crowds.entry(dir).or_default() += 1;
+            }
+            for (dir, marks) in crowds {
+                if marks >= CROWD && !dir.is_root() {
+                    self.cover(dir, Mark::new(now));
+                }
+            }
+            if self.marks.len() > MARKS_MAX / 2 {
+                self.lost(now);
+            }
+        }
+        if self.later.len() > MARKS_MAX {
+            // Never at once: what failed would fail again, and again.
+            let due = self.later.values().map(|later| later.due).max().unwrap_or(now);
+            self.later.clear();
+            self.later.insert(RelPath::root(), Later { due, subtree: true });
         }
     }
 
@@ -286,6 +315,7 @@ impl Pending {
             };
             self.look_again(dirty, delay, now);
         }
+        self.bound(now);
         self.done(batch);
     }
 
@@ -301,6 +331,9 @@ impl Pending {
         later.due = due;
         later.subtree |= subtree;
         self.wake_at(due);
+        if self.later.len() > MARKS_MAX {
+            self.bound(now);
+        }
     }
 
     fn mark(&mut self, path: RelPath, subtree: bool, now: Instant) {

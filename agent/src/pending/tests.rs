@@ -349,11 +349,39 @@ fn a_new_signal_brings_a_retry_forward() {
 #[test]
 fn too_many_marks_become_one() {
     let now = Instant::now();
+    // In no directory a crowd.
     let mut pending = Pending::new();
     for i in 0..=MARKS_MAX {
-        pending.note(dirty(&format!("d/{i}"), Why::Closed), now);
+        pending.note(dirty(&format!("{}/{i}", i % (MARKS_MAX / (CROWD / 2))), Why::Closed), now);
     }
     let batch = pending.take(now).expect("settled");
+    assert_eq!(batch.dirty, [Dirty { path: RelPath::root(), subtree: true }]);
+}
+
+#[test]
+fn a_crowd_of_marks_becomes_its_directory() {
+    let start = Instant::now();
+    let mut pending = Pending::new();
+    pending.note(dirty("e/f", Why::Gone), start);
+    for i in 0..MARKS_MAX {
+        // One file that never rests, for days.
+        pending.note(dirty("log", Why::Touched), start);
+        pending.note(dirty(&format!("d{}/cache/{i}", i % 2), Why::Closed), start);
+    }
+    assert!(pending.len() <= 4, "{}", pending.len());
+    assert_eq!(pending.oldest(), Some(start));
+    let batch = pending.take(start + ms(1000)).expect("settled");
+    let dirty: Vec<String> =
+        batch.dirty.iter().map(|d| format!("{}{}", d.path, if d.subtree { "/" } else { "" })).collect();
+    assert_eq!(dirty, ["d0/cache/", "d1/cache/", "e/f", "log"]);
+    // What failed is bounded too, and waits on.
+    let delay = ms(5000);
+    for i in 0..=MARKS_MAX {
+        pending.look_again(Dirty { path: p(&format!("x/{i}")), subtree: false }, delay, start);
+    }
+    assert_eq!(pending.len(), 1);
+    assert!(pending.take(start + ms(4999)).is_none());
+    let batch = pending.take(start + delay).expect("again");
     assert_eq!(batch.dirty, [Dirty { path: RelPath::root(), subtree: true }]);
 }
 

@@ -11,7 +11,7 @@ use driftless_proto::transfer::link::Ended;
 use driftless_proto::transfer::observer::TaskId;
 
 use super::learn::Matched;
-use crate::pending::{Batch, Dirty, Pending};
+use crate::pending::{Batch, Dirty, MARKS_MAX, Pending};
 use crate::watcher::{Signal, Why};
 
 /// See the module.
@@ -260,6 +260,10 @@ impl State {
 
     /// Books a failure; returns whether it is the first in a row.
     fn book(&mut self, path: &RelPath, class: ProblemClass) -> bool {
+        if self.failures.len() >= MARKS_MAX && !self.failures.contains_key(path) {
+            // So many are not told one by one, and are compared as a whole.
+            return false;
+        }
         let failures = self.failures.entry(path.clone()).or_insert(Failures { count: 0, class });
         if failures.class != class {
             *failures = Failures { count: 0, class };
