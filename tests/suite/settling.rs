@@ -106,7 +106,7 @@ fn saves_end_as_one_change(what: &str, save: impl Fn(&Path, usize)) {
         // What comes later has been told later.
         plant(&held.src, &[&format!("last={round}+")]);
         held.arrives();
-        until("the last change is told", || seen.names().last().is_some_and(|name| name == "last"));
+        until("the last change is told", || seen.names()[before..].iter().any(|name| name == "last"));
         let names = seen.names().split_off(before);
         clean += usize::from(names == ["text", "last"]);
     }

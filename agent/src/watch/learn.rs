@@ -17,7 +17,7 @@ use super::session::Trunk;
 use super::status::Status;
 use super::withheld::Withheld;
 use crate::guard::survey::{Sight, SurveyError, survey};
-use crate::journal::{Item, Journal, Mounted, Note};
+use crate::journal::{Item, Journal, JournalError, Mounted, Note};
 
 /// Items of one commit.
 const ITEMS: usize = 4096;
@@ -189,20 +189,33 @@ impl Learning {
                 Sight::Missing(..) | Sight::Unreadable(..) | Sight::Hidden(..) => {}
             }
             if notes.len() >= ITEMS {
-                failed = self.journal.take(&std::mem::take(&mut notes)).err();
+                failed = self.take(std::mem::take(&mut notes)).err();
             }
         })?;
         if let Some(error) = failed {
             return Err(error.into());
         }
         if !stop.load(Ordering::Relaxed) {
-            self.journal.take(&notes)?;
+            self.take(notes)?;
             // A plan is only done with once nothing of it could come back.
             if dir.is_root() {
                 self.journal.sync()?;
             }
         }
         Ok(())
+    }
+}
+
+impl Learning {
+    /// Takes notes but those of what is withheld: it may have come to a name that was new when it was seen.
+    fn take(&self, mut notes: Vec<Note>) -> Result<(), JournalError> {
+        if let Some(withheld) = &self.withheld {
+            notes.retain(|note| match note {
+                Note::Seen(path, item) if !item.dir => !withheld.holds(path, (item.size, item.mtime)),
+                _ => true,
+            });
+        }
+        self.journal.take(&notes)
     }
 }
 

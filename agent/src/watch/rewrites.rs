@@ -118,13 +118,13 @@ impl Trunk<'_, '_> {
     /// be held. What is taken out is found again by the comparison that follows a decision.
     pub(super) fn hold_rewrites(&mut self, scanned: &mut Scanned) -> Option<End> {
         let withheld = Arc::clone(self.withheld.as_ref()?);
-        self.follow_renames(&scanned.work);
         let all = scanned.work.len();
-        scanned.work.retain(|work| match work {
-            Work::File { path, found, .. } => !withheld.holds(path, *found),
-            Work::Rename(_, to, _) => !withheld.holds_rename(to),
-            _ => true,
-        });
+        scanned.work.retain(|work| !matches!(work, Work::Rename(_, to, _) if withheld.holds_rename(to)));
+        // Only those that leave.
+        self.follow_renames(&scanned.work);
+        scanned
+            .work
+            .retain(|work| !matches!(work, Work::File { path, found, .. } if withheld.holds(path, *found)));
         self.known.more_held |= self.known.standing.rewrites.is_some() && scanned.work.len() < all;
         if self.known.standing.rewrites.is_some() || !self.watch.rewrites().is_on() {
             return None;

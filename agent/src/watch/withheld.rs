@@ -101,19 +101,21 @@ impl Withheld {
         renamed.insert(to.clone(), from.clone());
     }
 
-    /// The file that the copy is known to hold.
+    /// The file that the copy is known to hold. The oldest name of what was renamed goes first: under the newer ones the
+    /// inventory may have what was found there meanwhile.
     fn item(&self, path: &RelPath) -> Option<Item> {
         let known = |path: &RelPath| self.journal.item(path).ok().flatten();
-        let item = known(path).or_else(|| known(&self.old_name(path)?));
+        let item = self.old_names(path).iter().rev().chain([path]).find_map(known);
         item.filter(|item| !item.dir)
     }
 
-    fn old_name(&self, path: &RelPath) -> Option<RelPath> {
+    /// The names that what stands at a path had, the latest first.
+    fn old_names(&self, path: &RelPath) -> Vec<RelPath> {
         let renamed = self.renamed.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut old = None;
+        let mut names: Vec<RelPath> = Vec::new();
         // Each rename of a chain is followed once; they can be no more than there are.
-        for _ in 0..renamed.len() {
-            let now = old.as_ref().unwrap_or(path);
+        while names.len() < renamed.len() {
+            let now = names.last().unwrap_or(path);
             let mut above = Some(now.clone());
             let before = loop {
                 let Some(dir) = above else { break None };
@@ -122,12 +124,10 @@ impl Withheld {
                 }
                 above = dir.parent();
             };
-            if before.is_none() {
-                break;
-            }
-            old = before;
+            let Some(before) = before else { break };
+            names.push(before);
         }
-        old
+        names
     }
 }
 
@@ -193,6 +193,13 @@ mod tests {
         withheld.renamed(&p("e/g"), &p("e/h"));
         assert!(withheld.holds(&p("e/h"), now) && !withheld.holds(&p("e/h"), then));
         assert!(withheld.is_rewrite(&p("e/h"), now));
+        // Whatever was found under the new name before: the old one goes first.
+        let found = Item { mtime: now.1, ..item(false, false) };
+        journal.take(&[Note::Seen(p("e/h"), found)]).expect("take");
+        assert!(withheld.holds(&p("e/h"), now));
+        // Until it has.
+        journal.take(&[Note::Renamed(p("d"), p("e")), Note::Renamed(p("e/g"), p("e/h"))]).expect("take");
+        assert!(withheld.holds(&p("e/h"), now) && !withheld.holds(&p("e/h"), then));
         assert!(withheld.holds_rename(&p("f")) && !withheld.holds_rename(&p("new")));
         assert!(
             !with(true, &["f"], &[]).holds_rename(&p("f")) && !with(false, &[], &[]).holds_rename(&p("f"))
