@@ -21,6 +21,8 @@ mod plans;
 mod push_pull;
 mod refusals;
 mod restoring;
+mod rewrites;
+mod settling;
 mod status;
 mod strangers;
 mod tutorial;

@@ -73,6 +73,8 @@ pub struct Invocation {
     pub engine: Choice,
     /// `--brake`, of a watch; `None` for `off`.
     pub brake: Option<Limit>,
+    /// `--rewrite-brake`, of a watch; `None` for `off`.
+    pub rewrite_brake: Option<Limit>,
 }
 
 /// What was asked for.
@@ -157,6 +159,9 @@ struct Connection {
     /// Hold deletions of a watch beyond N entries and P percent of the copy; off for none [default: 1000:50%]
     #[arg(long, value_name = "N:P%|off", value_parser = limit, allow_hyphen_values = true)]
     brake: Option<Typed>,
+    /// Hold new contents of a watch beyond N files that the copy has and P percent of it [default: off]
+    #[arg(long, value_name = "N:P%|off", value_parser = limit, allow_hyphen_values = true)]
+    rewrite_brake: Option<Typed>,
 }
 
 /// What was typed for a brake.
@@ -328,6 +333,9 @@ fn invocation(name: &str, matches: &ArgMatches) -> Result<Invocation, Usage> {
     if command != Command::Watch && connection.brake.is_some() {
         return Err(bad("--brake is for watch only; every other command obeys --delete as it is"));
     }
+    if command != Command::Watch && connection.rewrite_brake.is_some() {
+        return Err(bad("--rewrite-brake is for watch only; every other command sends what differs"));
+    }
     if command == Command::Watch && !options.recursive {
         return Err(bad("watch needs --recursive (-r), as in -a"));
     }
@@ -360,6 +368,10 @@ fn invocation(name: &str, matches: &ArgMatches) -> Result<Invocation, Usage> {
             None => Some(brake::DELETIONS),
             Some(Typed::Limit(limit)) => Some(limit),
             Some(Typed::Off) => None,
+        },
+        rewrite_brake: match connection.rewrite_brake {
+            Some(Typed::Limit(limit)) => Some(limit),
+            None | Some(Typed::Off) => None,
         },
         trust: trust(connection)?,
         engine: engine.map(|(_, choice)| *choice).unwrap_or_default(),

@@ -48,7 +48,7 @@ fn an_engine_is_known_by_its_name_and_auto_where_none_is_given() {
 
 #[test]
 fn bad_usage_is_one_line_with_exit_code_1() {
-    let table: [(&[&str], &str); 41] = [
+    let table: [(&[&str], &str); 43] = [
         (&[], "subcommand"),
         (&["fly"], "fly"),
         (&["push"], "operands are missing"),
@@ -90,6 +90,8 @@ fn bad_usage_is_one_line_with_exit_code_1() {
         (&["push", "--verbose=3", "a", "h::m"], "--verbose"),
         (&["push", "-a", "--brake=off", "a", "h::m"], "--brake is for watch only"),
         (&["watch", "-a", "--brake=5", "a", "h::m"], "expected N:P%"),
+        (&["sync", "-a", "--rewrite-brake=1:2%", "a", "b"], "--rewrite-brake is for watch only"),
+        (&["watch", "-a", "--rewrite-brake=5", "a", "h::m"], "expected N:P%"),
     ];
     for (args, want) in table {
         let usage = line(args).expect_err(&args.join(" "));

@@ -43,8 +43,12 @@ pub(crate) struct Picture {
     /// How long ago the oldest change that is not durable was heard of, in seconds.
     pub(crate) oldest_change: Option<f64>,
     pub(crate) held: Option<HeldNow>,
+    /// New contents of files that the copy has are held.
+    pub(crate) held_rewrites: Option<HeldNow>,
     /// Paths that are left alone, and why.
     pub(crate) apart: Vec<(String, &'static str)>,
+    /// Files that changed under every reading: the copy has them as they were read last.
+    pub(crate) unstable: Vec<String>,
     /// The last problem of a path, its path first, and when it was.
     pub(crate) last_problem: Option<(String, SystemTime)>,
     pub(crate) last_reconcile: Option<Reconcile>,
@@ -54,6 +58,7 @@ impl Picture {
     /// For `status --json`. Members are only ever added.
     pub(crate) fn json(&self) -> Value {
         let ago = |at: SystemTime| at.elapsed().unwrap_or_default().as_secs_f64();
+        let held = |held: &HeldNow| json!({"reason": held.reason, "plan": held.plan});
         json!({
             "source": self.source,
             "destination": self.destination,
@@ -64,8 +69,10 @@ impl Picture {
             "pending": self.pending,
             "in_flight": self.in_flight,
             "oldest_change_seconds": self.oldest_change,
-            "held": self.held.as_ref().map(|held| json!({"reason": held.reason, "plan": held.plan})),
+            "held": self.held.as_ref().map(held),
+            "held_rewrites": self.held_rewrites.as_ref().map(held),
             "left_alone": self.apart.iter().map(|(path, why)| json!({"path": path, "why": why})).collect::<Vec<_>>(),
+            "unstable": self.unstable,
             "last_problem": self.last_problem.as_ref().map(|(text, at)| json!({"text": text, "seconds_ago": ago(*at)})),
             "last_reconcile": self.last_reconcile.map(|last| {
                 json!({"seconds_ago": ago(last.at), "took_seconds": last.seconds, "well": last.well})

@@ -65,14 +65,19 @@ fn shown(watch: &Value) -> String {
         let (ago, took) = (number(&last["seconds_ago"]), number(&last["took_seconds"]));
         line(format!("compared {ago:.0} s ago, in {took:.2} s{well}"));
     }
-    let held = &watch["held"];
-    if let Some(reason) = held["reason"].as_str() {
-        let plan = held["plan"].as_str().map_or(String::new(), |id| format!(" (driftless plan show {id})"));
-        line(format!("deletions are held: {reason}{plan}"));
+    for (what, held) in [("deletions", &watch["held"]), ("rewrites", &watch["held_rewrites"])] {
+        if let Some(reason) = held["reason"].as_str() {
+            let plan =
+                held["plan"].as_str().map_or(String::new(), |id| format!(" (driftless plan show {id})"));
+            line(format!("{what} are held: {reason}{plan}"));
+        }
     }
     for apart in listed("left_alone").iter().take(SHOWN) {
         let (path, why) = (apart["path"].as_str().unwrap_or("?"), apart["why"].as_str().unwrap_or("?"));
         line(format!("left alone: {path}: {why}"));
+    }
+    for path in listed("unstable").iter().take(SHOWN) {
+        line(format!("unstable: {}: it changed under every reading", path.as_str().unwrap_or("?")));
     }
     let problem = &watch["last_problem"];
     if let Some(text) = problem["text"].as_str() {

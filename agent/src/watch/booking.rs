@@ -43,8 +43,10 @@ impl Trunk<'_, '_> {
                 let missing = self.known.missing.keys().filter(|path| path.is_within(dir)).cloned();
                 Then::Learn(Matched { dir: dir.clone(), missing: missing.collect() })
             }
-            Work::Put(path, ..) if path.is_root() => return None,
-            Work::Put(path, ..) => Then::Note(Note::Seen(path.clone(), self.item(path).ok()?)),
+            Work::Put(path) if path.is_root() => return None,
+            Work::File { path, .. } | Work::Put(path) => {
+                Then::Note(Note::Seen(path.clone(), self.item(path).ok()?))
+            }
         })
     }
 
@@ -62,6 +64,16 @@ pub(super) struct Booking {
     pub(super) names: bool,
     pub(super) prefix: RelPath,
     pub(super) booked: Booked,
+}
+
+impl Booking {
+    /// What stands at a path is no longer of an unstable reading.
+    fn rested(&self, path: &RelPath) {
+        let mut state = self.desk.lock();
+        if !state.unstable.is_empty() {
+            state.unstable.retain(|unstable| !unstable.is_within(path));
+        }
+    }
 }
 
 impl Observer for Booking {
@@ -87,9 +99,19 @@ impl Observer for Booking {
         }
     }
 
+    fn unstable(&self, path: &RelPath) {
+        let Some(path) = path.below(&self.prefix) else { return };
+        if self.desk.lock().is_unstable(&path) {
+            self.status.problem(&format!(
+                "{path}: it changed under every reading; sent as it was read last, unstable, until it rests"
+            ));
+        }
+    }
+
     fn recorded(&self, sent: Vec<Sent>) {
         for sent in sent {
             let Some(path) = sent.path.below(&self.prefix) else { continue };
+            self.rested(&path);
             let (stamp, entry, digest) = (sent.stamp, sent.entry, Some(sent.digest));
             let record = Record { stamp, entry, digest, groups: sent.groups };
             self.recorder.note(Note::Recorded(path, record));
@@ -100,6 +122,9 @@ impl Observer for Booking {
         let booked = lock(&self.booked).remove(&task);
         let learn = match booked.filter(|_| outcome.is_ok()) {
             Some(Then::Note(note)) => {
+                if let Note::Removed(path) | Note::Renamed(path, _) = &note {
+                    self.rested(path);
+                }
                 self.recorder.note(note);
                 None
             }

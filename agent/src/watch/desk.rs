@@ -11,7 +11,7 @@ use driftless_proto::transfer::link::Ended;
 use driftless_proto::transfer::observer::TaskId;
 
 use super::learn::Matched;
-use crate::pending::{Batch, Dirty, Pending};
+use crate::pending::{Batch, Dirty, MARKS_MAX, Pending};
 use crate::watcher::{Signal, Why};
 
 /// See the module.
@@ -28,7 +28,7 @@ pub(super) struct State {
     pub(super) pending: Pending,
     /// Batches whose tasks are on their way.
     pub(super) batches: HashMap<u64, InFlight>,
-    tasks: HashMap<TaskId, (u64, Vec<Dirty>)>,
+    tasks: HashMap<TaskId, Tasked>,
     last_task: TaskId,
     /// Why the sender ended, once it has.
     pub(super) ended: Option<Ended>,
@@ -48,6 +48,8 @@ pub(super) struct State {
     pub(super) mounts_changed: bool,
     /// The last problem of a path, and when it was.
     pub(super) last_problem: Option<(String, SystemTime)>,
+    /// Files whose content changed under every reading and was sent as it was; at most [`UNSTABLE`].
+    pub(super) unstable: BTreeSet<RelPath>,
     /// The operator wants to stop.
     pub(super) stop: bool,
     /// When something was last acknowledged.
@@ -68,6 +70,15 @@ pub(super) const NO_BATCH: u64 = u64::MAX;
 
 /// Stands for the renames that happened while nobody watched.
 pub(super) const RENAMES: u64 = u64::MAX - 1;
+
+/// A task on its way.
+struct Tasked {
+    batch: u64,
+    /// What to look at again if it fails.
+    retry: Vec<Dirty>,
+    /// The file whose content it sends.
+    file: Option<RelPath>,
+}
 
 /// A batch on its way.
 pub(super) struct InFlight {
@@ -91,6 +102,9 @@ const NAMED: usize = 8;
 
 /// Readings of a file that changed under each of them, after which it is sent as it is.
 const RESTLESS: u32 = 5;
+
+/// Unstable files that are remembered.
+const UNSTABLE: usize = 1000;
 
 impl Desk {
     /// Locks the desk. A panic elsewhere leaves nothing on it half-written.
@@ -172,17 +186,22 @@ fn words_on(unwatched: &[(RelPath, String)]) -> Vec<String> {
 }
 
 impl State {
-    /// Books the tasks of a batch: one for each of these, in order. Returns their numbers.
+    /// Books the tasks of a batch: one for each of these, in order, with what to look at again if it fails and the file
+    /// that it sends. Returns their numbers.
     pub(super) fn begin(
         &mut self,
         batch: u64,
         since: Instant,
-        work: impl Iterator<Item = Vec<Dirty>>,
+        work: impl Iterator<Item = (Vec<Dirty>, Option<RelPath>)>,
     ) -> Vec<TaskId> {
         let mut ids = Vec::new();
-        for retry in work {
+        let now = Instant::now();
+        for (retry, file) in work {
             self.last_task += 1;
-            self.tasks.insert(self.last_task, (batch, retry));
+            if let Some(path) = &file {
+                self.pending.sent(path.clone(), now);
+            }
+            self.tasks.insert(self.last_task, Tasked { batch, retry, file });
             ids.push(self.last_task);
         }
         if ids.is_empty() {
@@ -195,7 +214,10 @@ impl State {
 
     /// Books the end of a task; the batch's failed paths are pending again once all of it has ended.
     pub(super) fn settled(&mut self, task: TaskId, outcome: &Result<(), Problem>) {
-        let Some((batch, retry)) = self.tasks.remove(&task) else { return };
+        let Some(Tasked { batch, retry, file }) = self.tasks.remove(&task) else { return };
+        if let Some(path) = file {
+            self.pending.arrived(&path, outcome.is_ok(), Instant::now());
+        }
         if batch == NO_BATCH {
             self.compared = Some(outcome.is_ok());
         }
@@ -238,6 +260,10 @@ impl State {
 
     /// Books a failure; returns whether it is the first in a row.
     fn book(&mut self, path: &RelPath, class: ProblemClass) -> bool {
+        if self.failures.len() >= MARKS_MAX && !self.failures.contains_key(path) {
+            // So many are not told one by one, and are compared as a whole.
+            return false;
+        }
         let failures = self.failures.entry(path.clone()).or_insert(Failures { count: 0, class });
         if failures.class != class {
             *failures = Failures { count: 0, class };
@@ -246,10 +272,16 @@ impl State {
         failures.count == 1
     }
 
-    /// The paths of a batch that changed under too many readings.
+    /// A file was sent as it was read, though it changed meanwhile. Returns whether that is news.
+    pub(super) fn is_unstable(&mut self, path: &RelPath) -> bool {
+        self.unstable.len() < UNSTABLE && self.unstable.insert(path.clone())
+    }
+
+    /// The paths of a batch that changed under too many readings; one that is known for it is not read as often again.
     pub(super) fn restless(&self, batch: &Batch) -> HashSet<RelPath> {
         let restless = |path: &RelPath| {
-            self.failures.get(path).is_some_and(|f| f.class == ProblemClass::Unstable && f.count >= RESTLESS)
+            let failures = self.failures.get(path).filter(|f| f.class == ProblemClass::Unstable);
+            failures.is_some_and(|f| f.count >= RESTLESS || self.unstable.contains(path))
         };
         batch.dirty.iter().map(|dirty| &dirty.path).filter(|path| restless(path)).cloned().collect()
     }
@@ -285,9 +317,10 @@ impl State {
         for (batch, flight) in self.batches.drain() {
             lost.entry(batch).or_default().extend(flight.failed);
         }
-        for (_, (batch, retry)) in self.tasks.drain() {
+        for (_, Tasked { batch, retry, .. }) in self.tasks.drain() {
             lost.entry(batch).or_default().extend(retry);
         }
+        self.pending.abandon();
         let mut batches: Vec<_> = lost.into_iter().collect();
         batches.sort_by_key(|(batch, _)| *batch);
         for (batch, paths) in batches {

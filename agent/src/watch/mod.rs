@@ -3,18 +3,23 @@
 //! The trunk of one session reads as the algorithm: take what has settled, look at it, ask the guard, send it, book
 //! what is acknowledged. Around it: reconnect with back-off, and start over when the root went away and came back.
 
+mod apart;
 mod booking;
 mod desk;
 mod exchanged;
 mod hold;
 mod learn;
+mod opening;
+mod reconcile;
 mod recorder;
 mod renamed;
+mod rewrites;
 mod scan;
 mod session;
 mod standing;
 mod status;
 mod weigh;
+mod withheld;
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -35,7 +40,8 @@ use crate::control::Control;
 use crate::control::picture::Picture;
 use crate::exit::Exit;
 use crate::guard::brake::Brake;
-use crate::guard::mounts::Mounts;
+use crate::guard::mounts::{self, Mounts};
+use crate::guard::rewrites::Rewrites;
 use crate::plan::{Store, Watched};
 use crate::push::place;
 use crate::run::{remote, server, signalled};
@@ -67,6 +73,9 @@ struct Watch<'a> {
     /// Names this watch in plans and to `driftless status`.
     watched: Watched,
     brake: Mutex<Brake>,
+    rewrites: Mutex<Rewrites>,
+    /// Asked before deletions leave; `None` where there is no table of mounts.
+    mounts_peek: Option<mounts::Peek>,
     picture: Arc<Mutex<Picture>>,
     last_epoch: u64,
     /// The server has let us in once: a refusal from then on may pass.
@@ -134,6 +143,8 @@ impl<'a> Watch<'a> {
             plans,
             watched,
             brake: Mutex::new(Brake::new(invocation.brake)),
+            rewrites: Mutex::new(Rewrites::new(invocation.rewrite_brake)),
+            mounts_peek: mounts::Peek::new().ok(),
             picture: Arc::new(Mutex::new(picture)),
             last_epoch: 0,
             was_connected: false,
@@ -259,6 +270,11 @@ impl<'a> Watch<'a> {
         mounts.map_err(|error| self.status.problem(&format!("mounts are not watched: {error}"))).ok()
     }
 
+    /// Whether something was mounted or unmounted on this host since this was last asked.
+    fn mounts_moved(&self) -> bool {
+        self.mounts_peek.as_ref().is_some_and(mounts::Peek::changed)
+    }
+
     /// Answers `driftless status`.
     fn control(&self) -> Option<Control> {
         let (desk, picture) = (Arc::clone(&self.desk), Arc::clone(&self.picture));
@@ -268,6 +284,7 @@ impl<'a> Watch<'a> {
             now.pending = state.pending.len();
             now.in_flight = state.in_flight();
             now.oldest_change = state.oldest_pending().map(|since| since.elapsed().as_secs_f64());
+            now.unstable = state.unstable.iter().map(ToString::to_string).collect();
             now.last_problem.clone_from(&state.last_problem);
             now.polled = state.unwatched.iter().map(|(path, why)| (path.to_string(), why.clone())).collect();
             drop(state);
@@ -284,6 +301,10 @@ impl<'a> Watch<'a> {
 
     fn brake(&self) -> MutexGuard<'_, Brake> {
         self.brake.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn rewrites(&self) -> MutexGuard<'_, Rewrites> {
+        self.rewrites.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits so long, unless the operator stops us or the root goes: returns whether to stop.

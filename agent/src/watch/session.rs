@@ -2,40 +2,36 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use driftless_proto::disk::Root;
-use driftless_proto::model::filter::Rules;
 use driftless_proto::model::options::Terms;
 use driftless_proto::model::path::RelPath;
 use driftless_proto::model::problem::ProblemClass;
 use driftless_proto::transfer::link::Ended;
 use driftless_proto::transfer::sender::{self, Config, Tasks};
 use driftless_proto::transfer::view::{Mount, View};
-use driftless_proto::wire::message::{FromReceiver, FromSender, Welcome};
+use driftless_proto::wire::message::{FromReceiver, FromSender};
 
 use super::Watch;
 use super::booking::{Booked, Booking, lock};
-use super::desk::{NO_BATCH, RENAMES};
 use super::hold::{Standing, Weighed};
 use super::learn::{Learner, Matched};
 use super::recorder::Recorder;
-use super::scan::{Scan, Scanned, Work};
+use super::scan::{Scan, Scanned};
+use super::withheld::{Decisions, Withheld};
 use crate::connect::{ConnectError, Session};
-use crate::control::picture::Reconcile;
 use crate::guard::{Guard, Occasion, Verdict};
 use crate::journal::{Item, Journal, Mounted, ServerSeen};
 use crate::pending::{Batch, Dirty};
 use crate::plan::Plan;
 use crate::plan::store::Stamp;
-use crate::push::{hello, place};
-use crate::run::{open, remote};
 
 /// Tasks on their way at once; beyond it settled changes wait where they are merged.
 const IN_FLIGHT: usize = 4096;
 
 /// How often a connection that is being made looks whether it is still wanted.
-const STOP_LOOK: Duration = Duration::from_millis(50);
+pub(super) const STOP_LOOK: Duration = Duration::from_millis(50);
 
 /// How often the operator's decisions are looked for.
 const LOOK: Duration = Duration::from_millis(500);
@@ -43,8 +39,8 @@ const LOOK: Duration = Duration::from_millis(500);
 /// What one session leaves to the next.
 #[derive(Default)]
 pub(super) struct Continuity {
-    seen: Option<ServerSeen>,
-    journal: Option<Arc<Journal>>,
+    pub(super) seen: Option<ServerSeen>,
+    pub(super) journal: Option<Arc<Journal>>,
     /// How deletions stand: the terms of the next stream.
     pub(super) standing: Standing,
     /// What the last session could not compare, or the inventory not follow, is to be compared from the root.
@@ -52,14 +48,22 @@ pub(super) struct Continuity {
     /// The plans as they were when deletions were last weighed, and when that was.
     pub(super) plans_seen: Stamp,
     pub(super) weighed: Option<Instant>,
+    /// How long that took.
+    pub(super) weighing: Duration,
+    /// More has been held back since.
+    pub(super) more_held: bool,
     /// The mounts in the source as they were then.
     pub(super) mounts: Option<Vec<Vec<u8>>>,
     /// Entries that the next comparison deletes, those that were approved aside.
     pub(super) planned: u64,
     /// What was weighed as missing for the comparison that is to leave, by its topmost paths.
     pub(super) missing: BTreeMap<RelPath, u64>,
-    /// Plans that were approved and are not carried out yet.
+    /// Plans that were approved and are not carried out yet; not those of rewrites.
     pub(super) approved: Vec<Plan>,
+    /// What was decided about rewrites.
+    pub(super) rewrites: Decisions,
+    /// Files that the next comparison rewrites, if it may.
+    pub(super) rewritten: Vec<RelPath>,
     /// What is missing, by inode number: it may stand under another name.
     pub(super) gone: HashMap<u64, (RelPath, Item)>,
 }
@@ -131,7 +135,7 @@ impl Watch<'_> {
             self.note(guard.adopt(&journal));
         }
         let compare = compare || known.stale;
-        known.seen = Some(seen.clone());
+        known.seen = Some(seen);
         known.stale = compare;
         self.picture(|picture| picture.connected = Some(self.server.address()));
         self.status.log(&format!(
@@ -148,6 +152,7 @@ impl Watch<'_> {
             watch: self,
             root,
             guard,
+            withheld: self.withheld(&journal, known),
             journal,
             known,
             booked: Arc::default(),
@@ -157,70 +162,9 @@ impl Watch<'_> {
             looked: Instant::now(),
             root_looked: Instant::now(),
         };
-        let end = work.run(session, compare, &seen);
+        let end = work.run(session, compare);
         self.picture(|picture| picture.connected = None);
         end
-    }
-
-    fn open(&mut self, known: &Continuity) -> Result<Session<FromSender, FromReceiver>, ConnectError> {
-        let destination = place(remote(self.invocation.dest.as_ref())?);
-        let mut hello = hello(self.invocation, vec![destination], None)?;
-        hello.epoch = self.next_epoch();
-        hello.watch = true;
-        hello.options.delete &= known.standing.held.is_none();
-        hello.rules = self.rules(known);
-        let desk = &self.desk;
-        let stopped = async {
-            while !desk.lock().stop {
-                tokio::time::sleep(STOP_LOOK).await;
-            }
-        };
-        self.handle.block_on(async {
-            tokio::select! {
-                opened = open::<FromSender>(&self.server, hello) => opened,
-                () = stopped => Err(Ended::Stopped.into()),
-            }
-        })
-    }
-
-    fn journal(&self, welcome: &Welcome, known: &mut Continuity) -> Result<Arc<Journal>, ConnectError> {
-        let same = known.seen.as_ref().is_some_and(|seen| seen.module_id == welcome.module_id);
-        if let (true, Some(journal)) = (same, &known.journal) {
-            return Ok(Arc::clone(journal));
-        }
-        known.journal = None;
-        let destination = place(remote(self.invocation.dest.as_ref())?);
-        let journal = Journal::open(self.state.path(), &self.source, &welcome.module_id, &destination.path)
-            .map_err(|error| ConnectError::TrustFile(error.to_string()))?;
-        let journal = Arc::new(journal);
-        known.journal = Some(Arc::clone(&journal));
-        Ok(journal)
-    }
-
-    /// Whether deletions may leave. Where the source is one name among others in the destination (`SRC` without a slash),
-    /// what else is there counts as its copy: it is held once too often rather than emptied.
-    pub(super) fn verdict(
-        &self,
-        guard: &Guard,
-        journal: &Journal,
-        copy_is_empty: bool,
-        occasion: Occasion,
-    ) -> Verdict {
-        let first = guard.first(journal, copy_is_empty);
-        if first == Verdict::Go { guard.check(journal, occasion) } else { first }
-    }
-
-    /// A journal that cannot be written costs safety, so it is said; the copy goes on.
-    pub(super) fn note(&self, noted: std::io::Result<()>) {
-        if let Err(error) = noted {
-            self.status.problem(&format!("journal: {error}"));
-        }
-    }
-
-    /// The operator's rules, and those for what is left alone. There were not too many when this standing was made.
-    fn rules(&self, known: &Continuity) -> Rules {
-        let own = &self.invocation.rules;
-        known.standing.rules(own, &self.prefix).unwrap_or_else(|_| own.clone())
     }
 }
 
@@ -231,14 +175,16 @@ pub(super) struct Trunk<'a, 'w> {
     pub(super) guard: Guard,
     pub(super) journal: Arc<Journal>,
     pub(super) known: &'a mut Continuity,
+    /// What is asked before a content leaves; `None` where nothing could be withheld.
+    pub(super) withheld: Option<Arc<Withheld>>,
     /// What follows tasks on their way once they are acknowledged.
-    booked: Booked,
+    pub(super) booked: Booked,
     /// Which mount the source lies on.
     pub(super) mounted: Mounted,
     /// The destination had nothing when the stream began.
     pub(super) copy_is_empty: bool,
     /// When the comparison of everything began.
-    begun: Instant,
+    pub(super) begun: Instant,
     /// When the operator's decisions were last looked for.
     looked: Instant,
     /// When it was last looked whether the root is still the source.
@@ -246,7 +192,7 @@ pub(super) struct Trunk<'a, 'w> {
 }
 
 impl Trunk<'_, '_> {
-    fn run(&mut self, session: Session<FromSender, FromReceiver>, compare: bool, seen: &ServerSeen) -> End {
+    fn run(&mut self, session: Session<FromSender, FromReceiver>, compare: bool) -> End {
         let recorder = match Recorder::start(Arc::clone(&self.journal), Arc::clone(&self.watch.status)) {
             Ok(recorder) => recorder,
             Err(error) => return End::Ended(Ended::fault("start a thread", error)),
@@ -270,6 +216,7 @@ impl Trunk<'_, '_> {
             empty: session.welcome.empty,
             early: false,
             record: true,
+            withhold: self.withheld.clone().map(|withheld| withheld.asked(self.watch.prefix.clone())),
             missing: Vec::new(),
         };
         let desk = Arc::clone(&self.watch.desk);
@@ -283,7 +230,7 @@ impl Trunk<'_, '_> {
             Err(error) => return End::Ended(Ended::fault("start a thread", error)),
         };
         let end = match self.learner() {
-            Ok(learner) => self.work(&tasks, compare, seen, &learner),
+            Ok(learner) => self.work(&tasks, compare, &learner),
             Err(error) => End::Ended(Ended::fault("start a thread", error)),
         };
         tasks.stop();
@@ -313,7 +260,7 @@ impl Trunk<'_, '_> {
     }
 
     /// The trunk: take what has settled, look at it, ask the guard, send it.
-    fn work(&mut self, tasks: &Tasks, compare: bool, seen: &ServerSeen, learner: &Learner) -> End {
+    fn work(&mut self, tasks: &Tasks, compare: bool, learner: &Learner) -> End {
         if compare && let Some(end) = self.compare_everything(tasks) {
             return end;
         }
@@ -329,7 +276,7 @@ impl Trunk<'_, '_> {
                     None
                 }
                 Next::Compared { well, failing } => {
-                    self.note_compared(well, failing, seen);
+                    self.note_compared(well, failing);
                     None
                 }
                 Next::Learn(dirs) => {
@@ -414,11 +361,23 @@ impl Trunk<'_, '_> {
             standing: &self.known.standing,
             restless: self.watch.desk.lock().restless(batch),
         };
-        let scanned = scan.look(batch);
+        let mut scanned = scan.look(batch);
+        // What a mount made meanwhile hides must not count as gone.
+        if delete
+            && scanned.deletes()
+            && self.watch.mounts_moved()
+            && let Some(end) = self.look(true)
+        {
+            return Some(self.put_back(batch, end));
+        }
         if delete
             && scanned.deletes()
             && let Some(end) = self.brake(&scanned)
         {
+            return Some(self.put_back(batch, end));
+        }
+        self.known.more_held |= scanned.held_back && self.watch.invocation.options.delete;
+        if let Some(end) = self.hold_rewrites(&mut scanned) {
             return Some(self.put_back(batch, end));
         }
         self.send(tasks, batch.id, batch.since, scanned);
@@ -432,51 +391,8 @@ impl Trunk<'_, '_> {
         end
     }
 
-    /// First what only has another name by now, then everything; the end of this session where it has to be held.
-    fn compare_everything(&mut self, tasks: &Tasks) -> Option<End> {
-        self.begun = Instant::now();
-        let gone = std::mem::take(&mut self.known.gone);
-        if !gone.is_empty() {
-            let rules = &self.watch.invocation.rules;
-            let renamed = super::renamed::find(self.root, &self.journal, rules, gone);
-            // It may have read for minutes: what vanished meanwhile is weighed too.
-            if let Some(end) = self.weigh() {
-                return Some(end);
-            }
-            self.known.gone.clear();
-            self.send(tasks, RENAMES, self.begun, Scanned { work: renamed, failed: Vec::new() });
-        }
-        self.planned_leaves();
-        let work = vec![Work::Compare(RelPath::root())];
-        self.send(tasks, NO_BATCH, self.begun, Scanned { work, failed: Vec::new() });
-        None
-    }
-
-    /// Once everything was compared, and nothing was held back, the journal speaks of this root and this start of the
-    /// server.
-    fn note_compared(&mut self, well: bool, failing: usize, seen: &ServerSeen) {
-        let took = self.begun.elapsed().as_secs_f64();
-        let held = self.known.standing.held.is_some();
-        self.watch.picture(|picture| {
-            picture.last_reconcile =
-                Some(Reconcile { at: SystemTime::now(), seconds: took, well: well && failing == 0 });
-        });
-        if well && !held {
-            self.watch.note(self.guard.adopt(&self.journal));
-            self.watch.note(self.journal.set_server_seen(seen).map_err(std::io::Error::other));
-        }
-        let text = match (well && failing == 0, held) {
-            (true, false) => format!("in sync after {took:.2} s, watching"),
-            (true, true) => format!("compared in {took:.2} s but for the deletions that are held, watching"),
-            (false, _) => {
-                format!("compared in {took:.2} s; {failing} paths failed and are tried again, watching")
-            }
-        };
-        self.watch.status.log(&text);
-    }
-
     /// Books a batch and hands it to the sender.
-    fn send(&mut self, tasks: &Tasks, batch: u64, since: Instant, scanned: Scanned) {
+    pub(super) fn send(&mut self, tasks: &Tasks, batch: u64, since: Instant, scanned: Scanned) {
         let ids = {
             let mut state = self.watch.desk.lock();
             for (dirty, error) in scanned.failed {
@@ -485,7 +401,7 @@ impl Trunk<'_, '_> {
                     state.words.push(text);
                 }
             }
-            state.begin(batch, since, scanned.work.iter().map(Work::retry))
+            state.begin(batch, since, scanned.work.iter().map(|work| (work.retry(), work.file().cloned())))
         };
         for (id, work) in ids.into_iter().zip(scanned.work) {
             if let Some(then) = self.then(&work) {

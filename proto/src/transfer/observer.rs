@@ -56,6 +56,12 @@ pub trait Observer: Send + Sync {
         let _unused = problem;
     }
 
+    /// A file changed under every reading, and its content is sent as it was read last: it may be of no moment in which
+    /// the file ever was.
+    fn unstable(&self, path: &RelPath) {
+        let _unused = path;
+    }
+
     /// These contents are durable at the receiver.
     fn recorded(&self, sent: Vec<Sent>) {
         let _unused = sent;

@@ -56,10 +56,16 @@ pub struct Config {
     pub early: bool,
     /// Keep what the journal needs of each content sent.
     pub record: bool,
+    /// Asked before the content of a file leaves that the receiver may have otherwise: whether it stays here. The
+    /// receiver then keeps what it has.
+    pub withhold: Option<Withhold>,
     /// Sources that were missing from the start, told already on this side: they count, and nothing is deleted on
     /// their account.
     pub missing: Vec<Problem>,
 }
+
+/// Whether a content is withheld, by its path in the transfer and the entry that stands there.
+pub type Withhold = Arc<dyn Fn(&RelPath, &Entry) -> bool + Send + Sync>;
 
 /// Work from the sender's own side.
 #[derive(Debug)]

@@ -117,6 +117,9 @@ impl Sender {
         let unstable = Stamp { ctime: Time::default(), ..found.stat };
         let sent = Stamp { size: streamed.size, ..stamp.unwrap_or(unstable) };
         self.record(seq, path, &found.entry, sent, streamed.digest, streamed.groups);
+        if stamp.is_none() {
+            self.observer.unstable(path);
+        }
         let (digest, entry) = (streamed.digest, found.entry);
         self.out.push(FromSender::PutEnd { seq, digest, entry, unstable: stamp.is_none() })
     }
