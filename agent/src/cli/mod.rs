@@ -4,6 +4,7 @@ pub mod operand;
 pub mod operate;
 pub mod options;
 pub mod refused;
+pub mod span;
 
 use std::ffi::OsString;
 use std::path::PathBuf;

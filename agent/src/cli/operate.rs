@@ -1,11 +1,13 @@
-//! What is typed about watches that run, or ran: `driftless plan` and `driftless status`. They take no source and no
+//! What is typed about watches that run, or ran: `driftless plan`, `status`, `wait`. They take no source and no
 //! destination, and no server is asked.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use super::Usage;
+use super::span::span;
 use crate::exit::Exit;
 use crate::plan::{Act, is_id};
 
@@ -25,7 +27,33 @@ pub enum What {
     Plan(Act),
     /// Ask every watch how it is; as JSON if so.
     Status(bool),
+    /// Wait until what was written before is durable.
+    Wait {
+        /// Beneath this path; `None` for everything that is watched.
+        path: Option<PathBuf>,
+        /// No longer than this.
+        limit: Option<Duration>,
+        /// Print the answers as JSON.
+        json: bool,
+    },
 }
+
+/// What the options of `wait` do not say.
+const WAIT_HELP: &str = "\
+It returns once everything that was written beneath PATH before the call is durable on every destination of every
+watch that keeps PATH, deletions and renames included. While a server is away it waits. Stores through mmap give no
+event before the next comparison and are not waited for.
+
+Exit codes:
+  0   durable, on every destination
+  1   bad usage
+  3   no watch keeps PATH: it lies in no source, or is excluded
+  10  no watch is running
+  11  the state folder cannot be used
+  12  a watch ended before it was done
+  23  paths fail again and again; standard error names them, everything else is durable
+  25  deletions are held (driftless plan list), everything else is durable
+  30  --timeout was over first";
 
 /// Adds the commands.
 pub(super) fn add(top: Command) -> Command {
@@ -47,12 +75,31 @@ pub(super) fn add(top: Command) -> Command {
         .subcommand(
             act("reject", "Let the copy keep what a plan holds, until the source has it again").arg(id()),
         );
-    let json = Arg::new("json").long("json").action(ArgAction::SetTrue).help("As JSON, one array");
     let status = Command::new("status")
         .about("Show how the watches of this host are; exit code 10 when none is running")
-        .arg(json)
+        .arg(json())
         .arg(state_dir());
-    top.subcommand(plan).subcommand(status)
+    top.subcommand(plan).subcommand(status).subcommand(wait().arg(json()).arg(state_dir()))
+}
+
+fn json() -> Arg {
+    Arg::new("json").long("json").action(ArgAction::SetTrue).help("As JSON, one array")
+}
+
+fn wait() -> Command {
+    let path = Arg::new("path").value_name("PATH").value_parser(clap::value_parser!(PathBuf));
+    let all = Arg::new("all").long("all").action(ArgAction::SetTrue).help("Everything that is watched");
+    let timeout = Arg::new("timeout")
+        .long("timeout")
+        .value_name("TIME")
+        .value_parser(span)
+        .help("Wait no longer than this: 30, 30s, 5m, 2h [default: for ever]");
+    Command::new("wait")
+        .about("Return once everything that was written before is durable on every destination")
+        .arg(path.help("Only beneath this file or directory of a watched source").required_unless_present("all"))
+        .arg(all.conflicts_with("path"))
+        .arg(timeout)
+        .after_help(WAIT_HELP)
 }
 
 /// Reads one of them; `None` for any other command.
@@ -61,6 +108,14 @@ pub(super) fn read(name: &str, matches: &ArgMatches) -> Option<Result<Operate, U
     match name {
         "status" => {
             let what = What::Status(matches.get_flag("json"));
+            Some(Ok(Operate { what, state_dir: state_dir(matches) }))
+        }
+        "wait" => {
+            let what = What::Wait {
+                path: matches.get_one("path").cloned(),
+                limit: matches.get_one("timeout").copied(),
+                json: matches.get_flag("json"),
+            };
             Some(Ok(Operate { what, state_dir: state_dir(matches) }))
         }
         "plan" => {

@@ -2,6 +2,7 @@
 
 use std::time::SystemTime;
 
+use driftless_proto::model::path::RelPath;
 use serde_json::{Value, json};
 
 /// How the last comparison of everything went.
@@ -38,13 +39,17 @@ pub(crate) struct Picture {
     pub(crate) known_entries: Option<u64>,
     /// Changes that wait to settle.
     pub(crate) pending: usize,
+    /// Everything has been compared since the source is watched.
+    pub(crate) compared: bool,
+    /// Commands that wait until what was written before them is durable.
+    pub(crate) waiting: usize,
     /// Changes that were sent and are not durable yet.
     pub(crate) in_flight: usize,
     /// How long ago the oldest change that is not durable was heard of, in seconds.
     pub(crate) oldest_change: Option<f64>,
     pub(crate) held: Option<HeldNow>,
     /// Paths that are left alone, and why.
-    pub(crate) apart: Vec<(String, &'static str)>,
+    pub(crate) apart: Vec<(RelPath, &'static str)>,
     /// The last problem of a path, its path first, and when it was.
     pub(crate) last_problem: Option<(String, SystemTime)>,
     pub(crate) last_reconcile: Option<Reconcile>,
@@ -63,9 +68,11 @@ impl Picture {
             "known_entries": self.known_entries,
             "pending": self.pending,
             "in_flight": self.in_flight,
+            "compared": self.compared,
+            "waiting": self.waiting,
             "oldest_change_seconds": self.oldest_change,
             "held": self.held.as_ref().map(|held| json!({"reason": held.reason, "plan": held.plan})),
-            "left_alone": self.apart.iter().map(|(path, why)| json!({"path": path, "why": why})).collect::<Vec<_>>(),
+            "left_alone": self.apart.iter().map(|(path, why)| json!({"path": path.to_string(), "why": why})).collect::<Vec<_>>(),
             "last_problem": self.last_problem.as_ref().map(|(text, at)| json!({"text": text, "seconds_ago": ago(*at)})),
             "last_reconcile": self.last_reconcile.map(|last| {
                 json!({"seconds_ago": ago(last.at), "took_seconds": last.seconds, "well": last.well})

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use driftless_proto::model::change::Change;
 use driftless_proto::model::path::RelPath;
@@ -78,7 +78,9 @@ impl Observer for Booking {
         let path = problem.path.below(&self.prefix).unwrap_or_else(RelPath::root);
         let mut first = true;
         self.desk.leave(|state| {
-            first = state.failed(path, problem.class);
+            // Nobody can tell which of the tasks on their way it belongs to.
+            let since = state.oldest().unwrap_or_else(Instant::now);
+            first = state.failed(path, problem.class, problem.to_string(), since);
             state.last_problem = Some((problem.to_string(), SystemTime::now()));
         });
         if first {

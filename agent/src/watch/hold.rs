@@ -164,7 +164,7 @@ impl Watch<'_> {
         self.picture(|picture| {
             let held = |held: &Held| HeldNow { reason: held.reason.clone(), plan: held.plan.clone() };
             picture.held = now.held.as_ref().map(held);
-            picture.apart = now.apart.iter().map(|(path, why)| (path.to_string(), why.words())).collect();
+            picture.apart = now.apart.iter().map(|(path, why)| (path.clone(), why.words())).collect();
         });
     }
 

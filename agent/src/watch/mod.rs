@@ -3,6 +3,7 @@
 //! The trunk of one session reads as the algorithm: take what has settled, look at it, ask the guard, send it, book
 //! what is acknowledged. Around it: reconnect with back-off, and start over when the root went away and came back.
 
+mod answers;
 mod booking;
 mod desk;
 mod hold;
@@ -13,6 +14,7 @@ mod scan;
 mod session;
 mod standing;
 mod status;
+mod waits;
 mod weigh;
 
 use std::os::unix::ffi::OsStrExt;
@@ -30,7 +32,6 @@ use crate::cli::Invocation;
 use crate::cli::operand::{Local, Place};
 use crate::connect::{ConnectError, Server};
 use crate::console::Console;
-use crate::control::Control;
 use crate::control::picture::Picture;
 use crate::exit::Exit;
 use crate::guard::brake::Brake;
@@ -40,6 +41,7 @@ use crate::push::place;
 use crate::run::{remote, server, signalled};
 use crate::state::StateDir;
 use crate::watcher::Watcher;
+use answers::Opened;
 use desk::Desk;
 use status::Status;
 
@@ -67,6 +69,8 @@ struct Watch<'a> {
     watched: Watched,
     brake: Mutex<Brake>,
     picture: Arc<Mutex<Picture>>,
+    /// What is open, for whoever asks.
+    opened: Arc<Mutex<Opened>>,
     last_epoch: u64,
     /// The server has let us in once: a refusal from then on may pass.
     was_connected: bool,
@@ -134,6 +138,7 @@ impl<'a> Watch<'a> {
             watched,
             brake: Mutex::new(Brake::new(invocation.brake)),
             picture: Arc::new(Mutex::new(picture)),
+            opened: Arc::default(),
             last_epoch: 0,
             was_connected: false,
         })
@@ -193,6 +198,7 @@ impl<'a> Watch<'a> {
             state.root_gone = None;
             state.pending = crate::pending::Pending::new();
             state.unwatched.clear();
+            state.waits.root_gone();
         });
         let desk = Arc::clone(&self.desk);
         let rules = Arc::new(self.invocation.rules.clone());
@@ -205,6 +211,7 @@ impl<'a> Watch<'a> {
                     self.status.problem(&format!("{}: {note}", self.source.display()));
                 }
                 self.picture(|picture| picture.engine = watcher.engine());
+                self.desk.leave(|state| state.waits.watched(watcher.asked()));
                 watcher
             }
             // A watch that has run stays one: what is in the way now may pass.
@@ -214,6 +221,7 @@ impl<'a> Watch<'a> {
                 return RootEnd::Failed(Exit::File);
             }
         };
+        let _opened = self.opened(root);
         let _mounts = self.mounts();
         let mut known = session::Continuity::default();
         let mut back_off = BACK_OFF.0;
@@ -256,24 +264,6 @@ impl<'a> Watch<'a> {
         let watch = || Mounts::watch(move || desk.leave(|state| state.mounts_changed = true));
         let mounts = self.invocation.options.delete.then(watch)?;
         mounts.map_err(|error| self.status.problem(&format!("mounts are not watched: {error}"))).ok()
-    }
-
-    /// Answers `driftless status`.
-    fn control(&self) -> Option<Control> {
-        let (desk, picture) = (Arc::clone(&self.desk), Arc::clone(&self.picture));
-        let status = move || {
-            let mut now = picture.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            let state = desk.lock();
-            now.pending = state.pending.len();
-            now.in_flight = state.in_flight();
-            now.oldest_change = state.oldest_pending().map(|since| since.elapsed().as_secs_f64());
-            now.last_problem.clone_from(&state.last_problem);
-            now.polled = state.unwatched.iter().map(|(path, why)| (path.to_string(), why.clone())).collect();
-            drop(state);
-            now.json()
-        };
-        let control = Control::start(self.state.path(), &self.watched, Box::new(status));
-        control.map_err(|error| self.status.problem(&format!("no status can be asked for: {error}"))).ok()
     }
 
     /// Changes what is told to `driftless status`.

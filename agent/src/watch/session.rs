@@ -1,7 +1,7 @@
 //! One session of a watch: one stream, from its hello to its end.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use driftless_proto::disk::Root;
@@ -133,12 +133,7 @@ impl Watch<'_> {
         let compare = compare || known.stale;
         known.seen = Some(seen.clone());
         known.stale = compare;
-        self.picture(|picture| picture.connected = Some(self.server.address()));
-        self.status.log(&format!(
-            "connected to {}{}",
-            self.server.address(),
-            if compare { ", comparing" } else { "" }
-        ));
+        self.connected(compare);
         let top = RelPath::root();
         let mounted = match root.found(&top).and_then(|found| Ok(Mounted::new(&found, root.inode(&top)?))) {
             Ok(mounted) => mounted,
@@ -158,7 +153,7 @@ impl Watch<'_> {
             root_looked: Instant::now(),
         };
         let end = work.run(session, compare, &seen);
-        self.picture(|picture| picture.connected = None);
+        self.disconnected();
         end
     }
 
@@ -193,6 +188,7 @@ impl Watch<'_> {
         let journal = Journal::open(self.state.path(), &self.source, &welcome.module_id, &destination.path)
             .map_err(|error| ConnectError::TrustFile(error.to_string()))?;
         let journal = Arc::new(journal);
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner).journal = Arc::downgrade(&journal);
         known.journal = Some(Arc::clone(&journal));
         Ok(journal)
     }
@@ -296,7 +292,8 @@ impl Trunk<'_, '_> {
             // The inventory lacks what is beneath these: they are compared again. Of the root `stale` says so.
             for Matched { dir, .. } in std::mem::take(&mut state.learn) {
                 if !dir.is_root() {
-                    state.look_again(Dirty { path: dir, subtree: true }, Duration::ZERO);
+                    let now = Instant::now();
+                    state.look_again(Dirty { path: dir, subtree: true }, now, Duration::ZERO);
                 }
             }
         });
@@ -480,7 +477,7 @@ impl Trunk<'_, '_> {
             let mut state = self.watch.desk.lock();
             for (dirty, error) in scanned.failed {
                 let text = format!("{}: {error}", dirty.path);
-                if state.failed(dirty.path, ProblemClass::Path) {
+                if state.failed(dirty.path, ProblemClass::Path, text.clone(), since) {
                     state.words.push(text);
                 }
             }

@@ -1,0 +1,3 @@
+//! Seeing how far behind the copy is: waiting for it, asking about a path, being asked by a monitor.
+
+mod waiting;
