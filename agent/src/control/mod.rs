@@ -7,6 +7,8 @@
 //!
 //! Touches: its socket. Never: the source, the network.
 
+mod check;
+mod explain;
 pub(crate) mod picture;
 mod status;
 pub mod target;
@@ -27,6 +29,8 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use serde_json::{Value, json};
 
+pub use check::{MAX_AGE, run as check};
+pub use explain::run as explain;
 pub use status::run as status;
 pub use wait::run as wait;
 
@@ -48,6 +52,8 @@ const ANSWERED_MAX: usize = 256;
 /// What a watch can be asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Request {
+    /// `explain TARGET`: everything about one path.
+    Explain(Target),
     /// `status`: the picture.
     Status,
     /// `wait MILLISECONDS TARGET`, 0 for no limit: an answer once everything written before is durable.
@@ -58,6 +64,7 @@ impl Request {
     fn parse(line: &str) -> Option<Self> {
         let mut words = line.split_whitespace();
         let request = match words.next()? {
+            "explain" => Self::Explain(Target::parse(&mut words)?),
             "status" => Self::Status,
             "wait" => {
                 let limit = words.next()?.parse().ok()?;
@@ -71,6 +78,9 @@ impl Request {
 
 /// What a watch answers. Called from several threads.
 pub(crate) trait Answers: Send + Sync {
+    /// What is known of a path.
+    fn explain(&self, target: &Target) -> Value;
+
     /// The picture. Must not take long: whoever asks next waits.
     fn status(&self) -> Value;
 
@@ -207,6 +217,7 @@ impl Desk {
         let work = move || {
             let gone = || closed.load(Ordering::Relaxed) || has_gone(&stream);
             let answer = match &request {
+                Request::Explain(target) => answers.explain(target),
                 Request::Status => answers.status(),
                 Request::Wait(target, limit) => {
                     answers.wait(target, limit.map(|limit| Instant::now() + limit), &gone)

@@ -72,6 +72,12 @@ impl Pending {
         self.marks.iter().any(marked) || self.held.since(by).any(renamed)
     }
 
+    /// Every path that is marked or put off, and whether everything beneath it is meant.
+    pub fn paths(&self) -> impl Iterator<Item = (&RelPath, bool)> {
+        let marks = self.marks.iter().map(|(path, mark)| (path, mark.subtree));
+        marks.chain(self.later.iter().map(|(path, later)| (path, later.subtree)))
+    }
+
     /// The batches that are neither done nor failed, and how old the oldest change in each is.
     pub fn taken(&self) -> impl Iterator<Item = (u64, Instant)> {
         self.taken.iter().map(|(id, since)| (*id, *since))

@@ -13,16 +13,18 @@ use driftless_proto::model::filter::Rules;
 use driftless_proto::model::path::RelPath;
 use serde_json::{Value, json};
 
-use super::Watch;
-use super::desk::Desk;
+use super::{Watch, explain};
+use super::desk::{Desk, Failures};
+use super::queued::{self, Sizes};
 use super::standing::Apart;
 use super::waits::Waited;
-use crate::control::picture::Picture;
+use crate::control::picture::{Failing, Picture};
 use crate::control::target::{Lies, Target};
 use crate::control::{Answers, Control};
 use crate::journal::Journal;
 use crate::pending::Scope;
 use crate::plan::Watched;
+use crate::watcher::Asked;
 
 /// How often it is looked whether whoever waits is still there.
 const LOOK: Duration = Duration::from_millis(250);
@@ -58,6 +60,7 @@ pub(super) struct Answering {
     pub(super) watched: Watched,
     pub(super) source: PathBuf,
     pub(super) rules: Rules,
+    pub(super) sizes: Sizes,
 }
 
 impl Watch<'_> {
@@ -70,6 +73,7 @@ impl Watch<'_> {
             watched: self.watched.clone(),
             source: self.source.clone(),
             rules: self.invocation.rules.clone(),
+            sizes: Sizes::default(),
         };
         let control = Control::start(self.state.path(), &self.watched, Arc::new(answering));
         control.map_err(|error| self.status.problem(&format!("no status can be asked for: {error}"))).ok()
@@ -106,15 +110,41 @@ impl Answers for Answering {
     fn status(&self) -> Value {
         let mut now = lock(&self.picture).clone();
         let state = self.desk.lock();
+        let ago = |since: Instant| since.elapsed().as_secs_f64();
         now.pending = state.pending.len();
         now.in_flight = state.in_flight();
-        now.compared = state.waits.is_compared();
         now.waiting = state.waits.len();
-        now.oldest_change = state.oldest_pending().map(|since| since.elapsed().as_secs_f64());
+        now.sourceless = state.waits.sourceless.map(ago);
+        now.offline = state.waits.offline.map(ago);
+        now.uncompared = state.waits.uncompared.map(ago);
+        now.oldest_change = state.oldest_pending().map(ago);
+        now.last_ack = state.last_ack.map(ago);
+        now.acked = state.acked;
+        let directories = |asked: &Option<Arc<Asked>>| asked.as_ref().map_or(0, |asked| asked.directories());
+        now.directories = (directories(&state.waits.asked), directories(&state.waits.polled));
+        now.overflows = state.overflows;
+        now.failing = state.failing();
+        let errors = state.failures.iter().take(NAMED);
+        now.errors = errors.map(|(path, failures)| failures.shown(path)).collect();
         now.last_problem.clone_from(&state.last_problem);
         now.polled = state.unwatched.iter().map(|(path, why)| (path.to_string(), why.clone())).collect();
+        let (files, whole) = queued::files(&state);
         drop(state);
+        let root = lock(&self.opened).root.clone();
+        now.queued = root.and_then(|root| self.sizes.of(root, files, whole));
         now.json()
+    }
+
+    fn explain(&self, target: &Target) -> Value {
+        let path = match self.place(target) {
+            Ok(path) => path,
+            Err(answer) => return answer,
+        };
+        let (root, journal) = {
+            let opened = lock(&self.opened);
+            (opened.root.clone(), opened.journal.upgrade())
+        };
+        explain::explain(self, &path, root.as_ref(), journal.as_deref())
     }
 
     fn wait(&self, target: &Target, until: Option<Instant>, gone: &dyn Fn() -> bool) -> Value {
@@ -228,12 +258,18 @@ impl Answering {
         answer
     }
 
-    fn answer(&self, outcome: &str) -> Value {
+    pub(super) fn answer(&self, outcome: &str) -> Value {
         json!({
             "source": self.watched.source,
             "destination": self.watched.destination,
             "outcome": outcome,
         })
+    }
+}
+
+impl Failures {
+    fn shown(&self, path: &RelPath) -> Failing {
+        Failing { path: path.to_string(), text: self.text.clone(), count: self.count, at: self.at }
     }
 }
 

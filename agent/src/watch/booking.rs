@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime};
 
 use driftless_proto::model::change::Change;
+use driftless_proto::model::entry::Time;
 use driftless_proto::model::path::RelPath;
 use driftless_proto::model::problem::{Problem, ProblemClass};
 use driftless_proto::transfer::observer::{Observer, Sent, TaskId};
@@ -89,10 +90,13 @@ impl Observer for Booking {
     }
 
     fn recorded(&self, sent: Vec<Sent>) {
+        let acked = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok().and_then(|now| {
+            Some(Time { sec: i64::try_from(now.as_secs()).ok()?, nsec: now.subsec_nanos() })
+        });
         for sent in sent {
             let Some(path) = sent.path.below(&self.prefix) else { continue };
             let (stamp, entry, digest) = (sent.stamp, sent.entry, Some(sent.digest));
-            let record = Record { stamp, entry, digest, groups: sent.groups };
+            let record = Record { stamp, entry, digest, groups: sent.groups, acked };
             self.recorder.note(Note::Recorded(path, record));
         }
     }

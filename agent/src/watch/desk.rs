@@ -53,6 +53,8 @@ pub(super) struct State {
     pub(super) stop: bool,
     /// When something was last acknowledged.
     pub(super) last_ack: Option<Instant>,
+    /// Tasks that were acknowledged.
+    pub(super) acked: u64,
     /// Events were lost so often, and when the last time was.
     pub(super) overflows: (u64, Option<SystemTime>),
     /// Who waits for what.
@@ -213,6 +215,7 @@ impl State {
         match outcome {
             Ok(()) => {
                 self.last_ack = Some(Instant::now());
+                self.acked += 1;
                 for dirty in &retry {
                     self.failures.remove(&dirty.path);
                 }

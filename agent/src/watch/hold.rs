@@ -106,6 +106,10 @@ impl Watch<'_> {
         let Weighing { next, rearm, decisions, .. } = weighing;
         known.plans_seen = self.seen_since(read, &decisions);
         let changed = !next.same_terms(&known.standing);
+        if changed {
+            // Before it is told: until the comparison on the next stream nothing is as it says.
+            self.desk.leave(|state| state.waits.to_compare());
+        }
         self.tell(&known.standing, &next);
         known.stale |= changed;
         known.standing = next;

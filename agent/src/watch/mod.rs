@@ -6,8 +6,10 @@
 mod answers;
 mod booking;
 mod desk;
+mod explain;
 mod hold;
 mod learn;
+mod queued;
 mod recorder;
 mod renamed;
 mod scan;
@@ -36,13 +38,16 @@ use crate::control::picture::Picture;
 use crate::exit::Exit;
 use crate::guard::brake::Brake;
 use crate::guard::mounts::Mounts;
+use crate::log::Log;
+use crate::metrics::{self, Metrics};
 use crate::plan::{Store, Watched};
 use crate::push::place;
-use crate::run::{remote, server, signalled};
+use crate::run::{remote, server, signalled, terminated};
 use crate::state::StateDir;
 use crate::watcher::Watcher;
 use answers::Opened;
 use desk::Desk;
+pub(crate) use queued::Queued;
 use status::Status;
 
 /// The first wait before connecting again, and the longest.
@@ -113,7 +118,8 @@ impl<'a> Watch<'a> {
             Some(name) if !trailing_slash => RelPath::root().child(name.as_bytes()).map_err(|e| file(&e))?,
             _ => RelPath::root(),
         };
-        let status = Arc::new(Status::new(invocation.verbosity < 0));
+        let log = invocation.log_file.as_deref().map(Log::open).transpose().map_err(|e| file(&e))?;
+        let status = Arc::new(Status::new(invocation.verbosity < 0).with_file(log));
         let desk = Arc::new(Desk::default());
         let plans = Store::open(state.path()).map_err(|e| file(&e))?;
         let remote = remote(invocation.dest.as_ref())?;
@@ -146,11 +152,39 @@ impl<'a> Watch<'a> {
 
     fn run(&mut self) -> Exit {
         let desk = Arc::clone(&self.desk);
+        let logs = self.invocation.log_file.is_some();
         self.handle.spawn(async move {
-            signalled().await;
+            // Who keeps a log file sends SIGHUP when it was moved away. It is opened anew with the next line anyway.
+            if logs { terminated().await } else { signalled().await }
             desk.leave(|state| state.stop = true);
         });
         let _control = self.control();
+        let _metrics = match self.metrics() {
+            Ok(metrics) => metrics,
+            Err(error) => {
+                self.status.problem(&error.to_string());
+                return Exit::Socket;
+            }
+        };
+        self.status.note(&format!("watching {} -> {}", self.watched.source, self.watched.destination));
+        let exit = self.lives();
+        self.status.note(&exit.last_line().unwrap_or_else(|| "stopped".into()));
+        exit
+    }
+
+    fn metrics(&self) -> std::io::Result<Option<Metrics>> {
+        let Some(address) = self.invocation.metrics else { return Ok(None) };
+        let metrics = metrics::start(address, self.state.path(), self.handle)?;
+        self.status.log(&format!("metrics at http://{}/metrics", metrics.address()));
+        if metrics::is_open(address.ip()) {
+            let text = "other hosts may read the metrics: names of sources and destinations are in them";
+            self.status.problem(text);
+        }
+        Ok(Some(metrics))
+    }
+
+    /// Watches one life of the root after the other.
+    fn lives(&mut self) -> Exit {
         let (mut first, mut told) = (true, false);
         loop {
             let root = match Root::open(&self.source, Style::default()) {
@@ -210,8 +244,11 @@ impl<'a> Watch<'a> {
                 if let Some(note) = watcher.note() {
                     self.status.problem(&format!("{}: {note}", self.source.display()));
                 }
-                self.picture(|picture| picture.engine = watcher.engine());
-                self.desk.leave(|state| state.waits.watched(watcher.asked()));
+                self.picture(|picture| {
+                    picture.engine = watcher.engine();
+                    picture.engine_note = watcher.note().map(str::to_owned);
+                });
+                self.desk.leave(|state| state.waits.watched(watcher.asked(), watcher.polled()));
                 watcher
             }
             // A watch that has run stays one: what is in the way now may pass.
@@ -236,13 +273,13 @@ impl<'a> Watch<'a> {
                 session::End::Again if connected.elapsed() > BACK_OFF.1 => continue,
                 session::End::Again => {}
                 session::End::Refused(error) if !error.is_passing() && !self.was_connected => {
-                    return RootEnd::Failed(self.console.refused(&error));
+                    return self.refused(&error);
                 }
                 // Two watches of one host that take a destination from each other in turn would do so for ever.
                 session::End::Ended(Ended::Refused(refusal))
                     if refusal.reason == RefusalReason::Superseded =>
                 {
-                    return RootEnd::Failed(self.console.refused(&Ended::Refused(refusal).into()));
+                    return self.refused(&Ended::Refused(refusal).into());
                 }
                 session::End::Refused(error) => self.status.problem(&error.to_string()),
                 session::End::Ended(ended) => self.status.problem(&ended.to_string()),
@@ -256,6 +293,11 @@ impl<'a> Watch<'a> {
             }
             back_off = (back_off * 2).min(BACK_OFF.1);
         }
+    }
+
+    fn refused(&self, error: &ConnectError) -> RootEnd {
+        self.status.note(&error.to_string());
+        RootEnd::Failed(self.console.refused(error))
     }
 
     /// Mounts are looked for where they could hide what is then taken for deleted.

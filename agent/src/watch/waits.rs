@@ -24,16 +24,33 @@ struct Wait {
 }
 
 /// See the module.
-#[derive(Default)]
 pub(super) struct Waits {
     waits: BTreeMap<BarrierId, Wait>,
     last: BarrierId,
-    /// Asks the watcher; none while there is no source.
-    asked: Option<Arc<Asked>>,
-    /// There is a stream.
-    live: bool,
-    /// Everything was compared since the source is watched, and the server is the same.
-    compared: bool,
+    /// The watcher, and the poller beside it; without the first there is no source.
+    pub(super) asked: Option<Arc<Asked>>,
+    pub(super) polled: Option<Arc<Asked>>,
+    /// Since when there is no source.
+    pub(super) sourceless: Option<Instant>,
+    /// Since when there is no stream.
+    pub(super) offline: Option<Instant>,
+    /// Since when a comparison of everything is to come or runs: the source is watched anew, or the server another.
+    pub(super) uncompared: Option<Instant>,
+}
+
+impl Default for Waits {
+    fn default() -> Self {
+        let now = Some(Instant::now());
+        Self {
+            waits: BTreeMap::new(),
+            last: 0,
+            asked: None,
+            polled: None,
+            sourceless: now,
+            offline: now,
+            uncompared: now,
+        }
+    }
 }
 
 /// How a wait stands.
@@ -63,30 +80,38 @@ impl Waits {
 
     /// There is no source for now, or another one: nothing is known of what is pending in it.
     pub(super) fn root_gone(&mut self) {
-        self.asked = None;
-        self.compared = false;
+        (self.asked, self.polled) = (None, None);
+        self.sourceless.get_or_insert_with(Instant::now);
+        self.uncompared.get_or_insert_with(Instant::now);
         self.waits.values_mut().for_each(|wait| wait.passed = None);
     }
 
     /// The source is watched: who waits, waits for a barrier of this watcher.
-    pub(super) fn watched(&mut self, asked: Arc<Asked>) {
+    pub(super) fn watched(&mut self, asked: Arc<Asked>, polled: Option<Arc<Asked>>) {
         self.waits.keys().for_each(|id| asked.barrier(*id));
-        self.asked = Some(asked);
+        (self.asked, self.polled, self.sourceless) = (Some(asked), polled, None);
     }
 
     /// A stream was opened, on which everything is compared first, or not.
     pub(super) fn connected(&mut self, comparing: bool) {
-        self.live = true;
-        self.compared &= !comparing;
+        self.offline = None;
+        if comparing {
+            self.to_compare();
+        }
+    }
+
+    /// Everything is to be compared.
+    pub(super) fn to_compare(&mut self) {
+        self.uncompared.get_or_insert_with(Instant::now);
     }
 
     pub(super) fn disconnected(&mut self) {
-        self.live = false;
+        self.offline.get_or_insert_with(Instant::now);
     }
 
     /// Everything was compared. What failed of it is pending, and is younger than whoever waits.
     pub(super) fn compared(&mut self, now: Instant) {
-        self.compared = true;
+        self.uncompared = None;
         for wait in self.waits.values_mut() {
             wait.passed = wait.passed.map(|_| now);
         }
@@ -95,11 +120,6 @@ impl Waits {
     /// How many wait.
     pub(super) fn len(&self) -> usize {
         self.waits.len()
-    }
-
-    /// Whether everything has been compared.
-    pub(super) fn is_compared(&self) -> bool {
-        self.compared
     }
 
     pub(super) fn follow(&mut self, signal: &Signal) {
@@ -122,11 +142,11 @@ impl State {
         if self.waits.asked.is_none() || self.root_gone.is_some() {
             return Waited::For("the source is not there");
         }
-        if !self.waits.live {
+        if self.waits.offline.is_some() {
             return Waited::For("not connected");
         }
         let Some(by) = *passed else { return Waited::For("looking for what changed") };
-        if !self.waits.compared {
+        if self.waits.uncompared.is_some() {
             return Waited::For("comparing");
         }
         let flies = |(batch, dirty): &(u64, Vec<_>)| {

@@ -79,7 +79,7 @@ impl Live {
     fn waiting(&self, path: &str) -> JoinHandle<Outcome> {
         let (agent, path) = (self.agent.clone(), self.src.join(path));
         let waiting = std::thread::spawn(move || agent.operate(&format!("wait {}", path.display())));
-        self.says("\"waiting\":1,");
+        self.says("\"waiting\":1");
         waiting
     }
 
@@ -126,13 +126,13 @@ fn a_burst_of_new_directories_is_waited_for_while_others_write_on(engine: &str) 
             while !ended.load(Ordering::SeqCst) {
                 i += 1;
                 plant(&live.src, &[&format!("noise/{}/{}/g=noise {i}", i % 7, i % 97), "noise/f=again"]);
-                // About a thousand changes a second.
-                std::thread::sleep(std::time::Duration::from_millis(1));
+                // Some dozen changes a second, whatever the disk can take.
+                std::thread::sleep(std::time::Duration::from_millis(20));
             }
         });
         let round = || {
             for i in 0..4 {
-                for j in 0..100 {
+                for j in 0..20 {
                     plant(&live.src, &[&format!("mine/{i}/{j}/deep/er/f=leaf {j}")]);
                 }
                 let path = if i % 2 == 0 { "mine" } else { "." };
@@ -268,15 +268,14 @@ fn paths_that_fail_are_named_and_the_rest_is_durable() {
 #[test]
 fn held_deletions_are_told_with_a_code_of_their_own() {
     let held = Held::with(&["d/f=1", "g=2"]);
-    fs::remove_dir_all(held.src.join("d")).expect("rm -r");
-    fs::remove_file(held.src.join("g")).expect("rm");
-    // An emptied source.
+    fs::rename(&held.src, held.world.path("aside")).expect("mv");
+    plant(&held.src, &["new=3"]);
     let out = held.agent.operate("wait --all").exits(25);
     let id = held.agent.plan("held");
     assert!(out.stderr.contains("deletions are held") && out.stderr.contains(&id), "{}", out.stderr);
     held.agent.operate(&format!("plan approve {id}")).ok();
     until("it was let go", || held.agent.operate("wait --all").code == Some(0));
-    assert!(names(held.copy()).is_empty());
+    assert_eq!(names(held.copy()), ["new"]);
 }
 
 #[test]
@@ -292,7 +291,7 @@ fn a_path_that_nobody_keeps_is_told_apart_from_one_that_is_durable() {
     until_ok("it runs", || if agent.operate("status").code == Some(0) { Ok(()) } else { Err(String::new()) });
     let wait = |path: &str| agent.operate(&format!("wait {}", src.join(path).display()));
     wait("f").ok();
-    wait("not there").ok();
+    wait("gone").ok();
     let out = wait("x.log").exits(3);
     assert!(out.stderr.contains("excluded by the rule `- *.log`"), "{}", out.stderr);
     let out = wait("cache/g").exits(3);
@@ -306,7 +305,6 @@ fn a_path_that_nobody_keeps_is_told_apart_from_one_that_is_durable() {
     agent.operate("wait --all --timeout soon").exits(1);
     assert_eq!(names(&src), ["cache/", "cache/g", "f", "x.log"], "nothing was put into the source");
 
-    server.logs("push");
     watch.signal(rustix::process::Signal::STOP);
     let out = agent.operate("wait --all --timeout 100ms").exits(30);
     assert!(out.stderr.contains("does not answer"), "{}", out.stderr);
