@@ -119,7 +119,7 @@ pub(super) fn add(top: Command) -> Command {
         .arg(max_age.requires("check"))
         .arg(state_dir())
         .after_help(STATUS_HELP);
-    let path = Arg::new("path").value_name("PATH").value_parser(clap::value_parser!(PathBuf)).required(true);
+    let path = Arg::new("path").value_name("PATH").value_parser(clap::value_parser!(PathBuf));
     let explain = Command::new("explain")
         .about("Tell who keeps a path, by which rule, and how far its copy is")
         .arg(path.help("A path of a watched source; nothing needs to be there"))
@@ -144,7 +144,7 @@ fn wait() -> Command {
         .help("Wait no longer than this: 30, 30s, 5m, 2h [default: for ever]");
     Command::new("wait")
         .about("Return once everything that was written before is durable on every destination")
-        .arg(path.help("Only beneath this file or directory of a watched source").required_unless_present("all"))
+        .arg(path.help("Only beneath this file or directory of a watched source"))
         .arg(all.conflicts_with("path"))
         .arg(timeout)
         .after_help(WAIT_HELP)
@@ -155,7 +155,10 @@ pub(super) fn read(name: &str, matches: &ArgMatches) -> Option<Result<Operate, U
     let state_dir = |matches: &ArgMatches| matches.get_one::<PathBuf>("state-dir").cloned();
     match name {
         "explain" => {
-            let path = matches.get_one::<PathBuf>("path").cloned()?;
+            let Some(path) = matches.get_one::<PathBuf>("path").cloned() else {
+                let text = "explain needs PATH (see driftless explain --help)";
+                return Some(Err(Usage::new(Exit::Usage, text)));
+            };
             let what = What::Explain { path, json: matches.get_flag("json") };
             Some(Ok(Operate { what, state_dir: state_dir(matches) }))
         }
@@ -166,6 +169,10 @@ pub(super) fn read(name: &str, matches: &ArgMatches) -> Option<Result<Operate, U
                 false => What::Status(matches.get_flag("json")),
             };
             Some(Ok(Operate { what, state_dir: state_dir(matches) }))
+        }
+        "wait" if matches.get_one::<PathBuf>("path").is_none() && !matches.get_flag("all") => {
+            let text = "wait needs PATH or --all (see driftless wait --help)";
+            Some(Err(Usage::new(Exit::Usage, text)))
         }
         "wait" => {
             let what = What::Wait {

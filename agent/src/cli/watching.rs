@@ -43,11 +43,11 @@ pub(super) fn read(matches: &ArgMatches, is_watch: bool) -> Result<Watching, Usa
     let engine = matches.get_one::<String>("engine");
     let given = ["engine", "log-file", "metrics"].into_iter().find(|name| matches.contains_id(name));
     if let (false, Some(name)) = (is_watch, given) {
-        let why = match name {
-            "engine" => "nothing else waits for changes",
-            _ => "every other command ends by itself",
-        };
-        return Err(Usage::new(Exit::Usage, format!("--{name} is for watch: {why}")));
+        return Err(match name {
+            "engine" => Usage::new(Exit::Usage, "--engine is for watch: nothing else waits for changes"),
+            "metrics" => Usage::new(Exit::Usage, "--metrics is for watch: every other command ends by itself"),
+            _ => Usage::new(Exit::Unsupported, "--log-file is supported for watch only"),
+        });
     }
     let engine = Choice::NAMES.iter().find(|(name, _)| engine.is_some_and(|typed| typed == name));
     Ok(Watching {

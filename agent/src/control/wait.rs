@@ -89,7 +89,11 @@ fn judged(answer: &io::Result<Value>) -> Option<(Exit, Vec<String>)> {
     let name = format!("{} -> {}", text(&answer["source"]), text(&answer["destination"]));
     let paths = |member: &str| {
         let listed = answer[member].as_array().cloned().unwrap_or_default();
-        listed.into_iter().map(|one| format!("{name}: {}: {}", text(&one["path"]), text(&one["why"])))
+        listed.into_iter().map(|one| {
+            let (path, why) = (text(&one["path"]), text(&one["why"]));
+            // Most problems begin with their path.
+            if why.starts_with(&path) { format!("{name}: {why}") } else { format!("{name}: {path}: {why}") }
+        })
     };
     let held = || {
         let plan = answer["held"]["plan"].as_str();

@@ -11,6 +11,7 @@ use driftless_proto::transfer::link::Ended;
 use driftless_proto::transfer::observer::TaskId;
 
 use super::learn::Matched;
+use super::scan::Scanned;
 use super::waits::Waits;
 use crate::pending::{Batch, Dirty, Pending};
 use crate::watcher::{Signal, Why};
@@ -251,6 +252,13 @@ impl State {
     /// Paths that failed and have not come through since.
     pub(super) fn failing(&self) -> usize {
         self.failures.len()
+    }
+
+    /// What failed and is gone by now fails no more.
+    pub(super) fn forgive(&mut self, batch: &Batch, scanned: &Scanned) {
+        if !self.failures.is_empty() {
+            scanned.idle(batch).for_each(|path| drop(self.failures.remove(path)));
+        }
     }
 
     /// Books a failure; returns whether it is the first in a row.

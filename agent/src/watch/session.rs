@@ -417,6 +417,7 @@ impl Trunk<'_, '_> {
         {
             return Some(self.put_back(batch, end));
         }
+        self.watch.desk.lock().forgive(batch, &scanned);
         self.send(tasks, batch.id, batch.since, scanned);
         None
     }

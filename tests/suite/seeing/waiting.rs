@@ -50,19 +50,19 @@ impl Live {
         let world = World::new();
         // Fanotify sees the whole of a file system, and other programs are none of this test's business.
         let disk = if engine == "fanotify" { Some(SmallDisk::mount(&world.dir("disk"), 256)?) } else { None };
-        let live = Self::begun(world, disk, engine, entries);
+        let live = Self::begun(world, disk, "-a --delete", engine, entries);
         live.agent.operate("wait --all").ok();
         Some(live)
     }
 
     /// As it is right after the start.
-    fn begun(world: World, disk: Option<SmallDisk>, engine: &str, entries: &[&str]) -> Self {
+    fn begun(world: World, disk: Option<SmallDisk>, options: &str, engine: &str, entries: &[&str]) -> Self {
         let src = world.path("disk/src");
         plant(&src, entries);
         let server = world.backup();
         let wire = Wire::to(server.address());
         let agent = world.agent(&server).through(&wire);
-        let watch = agent.watch(&format!("-a --delete --engine {engine}"), slash(&src), "backup");
+        let watch = agent.watch(&format!("{options} --engine {engine}"), slash(&src), "backup");
         until("it can be asked", || agent.operate("status").code == Some(0));
         Self { src, agent, server, wire, watch, world, _disk: disk }
     }
@@ -218,7 +218,7 @@ fn a_comparison_that_runs_is_waited_for() {
     let src = world.path("disk/src");
     plant(&src, &["f=1"]);
     write_noise(&src.join("big"), 8 * MIB, 1);
-    let live = Live::begun(world, None, "inotify", &[]);
+    let live = Live::begun(world, None, "-a --delete", "inotify", &[]);
     live.wait("f", "").ok();
     // A comparison tells of no path before its end.
     live.is_equal();
@@ -250,7 +250,9 @@ fn every_destination_is_waited_for() {
 
 #[test]
 fn paths_that_fail_are_named_and_the_rest_is_durable() {
-    let live = Live::new("inotify", &["f=1"]).expect("inotify");
+    let world = World::new();
+    let live = Live::begun(world, None, "-a", "inotify", &["f=1"]);
+    live.wait("f", "").ok();
     // The copy has a file system mounted where the source has a file: nobody can make way for it.
     let blocked = live.copy().join("blocked");
     fs::create_dir(&blocked).expect("mkdir");
@@ -261,8 +263,27 @@ fn paths_that_fail_are_named_and_the_rest_is_durable() {
     assert_eq!(fs::read(live.copy().join("g")).expect("it is there"), b"2");
     live.wait("g", "").ok();
     live.wait("blocked", "").exits(23);
+    // What is gone fails no more, and what is in its way is nobody's business without --delete.
+    live.says("\"failing\":1");
     fs::remove_file(live.src.join("blocked")).expect("rm");
-    live.wait("g", "").ok();
+    live.wait(".", "").ok();
+    live.says("\"failing\":0");
+}
+
+/// Fanotify's mark ends at the file system's border; what lies beyond is polled.
+#[test]
+fn what_is_polled_beside_an_engine_is_waited_for() {
+    let world = World::new();
+    let Some(disk) = SmallDisk::mount(&world.dir("disk"), 16) else { return };
+    plant(&world.path("disk/src"), &["f=1", "mounted/"]);
+    let Some(_inner) = SmallDisk::mount(&world.path("disk/src/mounted"), 16) else { return };
+    let live = Live::begun(world, Some(disk), "-a --delete", "fanotify", &["mounted/deep/f=1"]);
+    live.wait(".", "").ok();
+    for i in 0..8 {
+        plant(&live.src, &[&format!("mounted/deep/{i}/g=new"), &format!("mounted/deep/f=content {i}")]);
+        live.wait("mounted", "").ok();
+        live.is_equal();
+    }
 }
 
 #[test]
