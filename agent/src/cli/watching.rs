@@ -45,7 +45,9 @@ pub(super) fn read(matches: &ArgMatches, is_watch: bool) -> Result<Watching, Usa
     if let (false, Some(name)) = (is_watch, given) {
         return Err(match name {
             "engine" => Usage::new(Exit::Usage, "--engine is for watch: nothing else waits for changes"),
-            "metrics" => Usage::new(Exit::Usage, "--metrics is for watch: every other command ends by itself"),
+            "metrics" => {
+                Usage::new(Exit::Usage, "--metrics is for watch: every other command ends by itself")
+            }
             _ => Usage::new(Exit::Unsupported, "--log-file is supported for watch only"),
         });
     }

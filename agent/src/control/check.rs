@@ -67,7 +67,9 @@ fn judge(answers: &[io::Result<Value>], max_age: f64) -> (Level, String) {
     }
     for watch in &watches {
         let name = watch["source"].as_str().unwrap_or("?");
-        found.extend(wrong(watch, max_age).into_iter().map(|(level, text)| (level, format!("{name}: {text}"))));
+        found.extend(
+            wrong(watch, max_age).into_iter().map(|(level, text)| (level, format!("{name}: {text}"))),
+        );
     }
     found.sort_by_key(|(level, _)| std::cmp::Reverse(*level));
     let level = found.first().map_or(Level::Ok, |(level, _)| *level);
@@ -108,7 +110,8 @@ fn wrong(watch: &Value, max_age: f64) -> Vec<(Level, String)> {
     }
     match watch["overflows"]["last_seconds_ago"].as_f64() {
         Some(ago) if ago < OVERFLOW_TOLD => {
-            let text = format!("events were lost {ago:.0} s ago, {} times in all", watch["overflows"]["count"]);
+            let text =
+                format!("events were lost {ago:.0} s ago, {} times in all", watch["overflows"]["count"]);
             found.push((Level::Warning, text));
         }
         _ => {}
@@ -162,7 +165,10 @@ mod tests {
         assert_eq!(held.0, Level::Warning);
         // The bar begins the numbers.
         assert_eq!(held.1.matches('|').count(), 1, "{}", held.1);
-        assert!(held.1.starts_with("/s: deletions are held: a ! b (plan 01234567) | oldest_change=0.0s;50;100;0 "));
+        assert!(
+            held.1
+                .starts_with("/s: deletions are held: a ! b (plan 01234567) | oldest_change=0.0s;50;100;0 ")
+        );
         assert_eq!(of(json!({ "failing": 2, "errors": [{ "text": "f: no" }] })).0, Level::Warning);
         assert_eq!(of(json!({ "overflows": { "count": 1, "last_seconds_ago": 30.0 } })).0, Level::Warning);
         assert_eq!(of(json!({ "overflows": { "count": 1, "last_seconds_ago": 4000.0 } })).0, Level::Ok);

@@ -67,8 +67,12 @@ fn text(value: &Value) -> String {
 
 /// One watch's answer. Names in it were escaped by the watch.
 fn shown(answer: &Value) -> String {
-    let mut out =
-        format!("{}: {} -> {}\n", text(&answer["path"]), text(&answer["source"]), text(&answer["destination"]));
+    let mut out = format!(
+        "{}: {} -> {}\n",
+        text(&answer["path"]),
+        text(&answer["source"]),
+        text(&answer["destination"])
+    );
     let mut line = |text: String| {
         // A string takes everything.
         writeln!(out, "  {text}").ok();
@@ -108,7 +112,9 @@ fn shown(answer: &Value) -> String {
 }
 
 fn standing(answer: &Value) -> (Standing, String) {
-    let plan = |value: &Value| value["plan"].as_str().map_or(String::new(), |id| format!(" (driftless plan show {id})"));
+    let plan = |value: &Value| {
+        value["plan"].as_str().map_or(String::new(), |id| format!(" (driftless plan show {id})"))
+    };
     let (apart, error, held) = (&answer["left_alone"], &answer["error"], &answer["held"]);
     let gone = answer["stands"].is_null();
     if apart.is_object() {
@@ -117,7 +123,11 @@ fn standing(answer: &Value) -> (Standing, String) {
     }
     if error.is_object() {
         let ago = error["seconds_ago"].as_f64().unwrap_or_default();
-        let why = format!("fails, {} times in a row, last {ago:.0} s ago: {}", error["count"], text(&error["text"]));
+        let why = format!(
+            "fails, {} times in a row, last {ago:.0} s ago: {}",
+            error["count"],
+            text(&error["text"])
+        );
         return (Standing::Failing, why);
     }
     let offline = if answer["connected"] == true { "" } else { "; not connected" };

@@ -56,7 +56,8 @@ fn shown(watch: &Value) -> String {
         line(format!("everything is to be compared, for {since:.0} s"));
     }
     let directories = number(&watch["directories"]["watched"]);
-    line(format!("engine {}, {directories} directories", text("engine")));
+    line(format!("engine {}", text("engine")));
+    line(format!("{directories} directories watched"));
     if let Some(last) = watch["overflows"]["last_seconds_ago"].as_f64() {
         line(format!("events were lost {} times, last {last:.0} s ago", watch["overflows"]["count"]));
     }
@@ -66,7 +67,10 @@ fn shown(watch: &Value) -> String {
         line(format!("polled: {path}: {why}"));
     }
     let bytes = watch["bytes_queued"].as_u64().map_or(String::new(), |bytes| {
-        format!(", {} {bytes} bytes", if watch["bytes_queued_whole"] == true { "together" } else { "at least" })
+        format!(
+            ", {} {bytes} bytes",
+            if watch["bytes_queued_whole"] == true { "together" } else { "at least" }
+        )
     });
     line(format!("pending {}, in flight {}{bytes}", watch["pending"], watch["in_flight"]));
     if let Some(age) = watch["oldest_change_seconds"].as_f64() {

@@ -69,7 +69,8 @@ impl Target {
     pub(crate) fn lies(&self, sources: &[&Path]) -> Lies {
         let Self::At { typed, real } = self else { return Lies::Above };
         let paths = [typed.as_deref(), Some(real)];
-        let mut pairs = sources.iter().flat_map(|source| paths.iter().flatten().map(move |path| (source, path)));
+        let mut pairs =
+            sources.iter().flat_map(|source| paths.iter().flatten().map(move |path| (source, path)));
         let within = pairs.clone().find_map(|(source, path)| {
             let rest = path.strip_prefix(source).ok()?;
             let names: Vec<&[u8]> = rest.iter().map(OsStrExt::as_bytes).collect();

@@ -194,10 +194,7 @@ impl Pending {
             Signal::Rescan(path) => self.cover(path, Mark::new(now)),
             Signal::Renamed { from, to, dir } => self.renamed(from, to, dir, now),
             Signal::Lost => self.lost(now),
-            Signal::Barrier(_)
-            | Signal::RootGone(_)
-            | Signal::Unwatched { .. }
-            | Signal::Watched(_) => {}
+            Signal::Barrier(_) | Signal::RootGone(_) | Signal::Unwatched { .. } | Signal::Watched(_) => {}
         }
         if self.marks.len() > MARKS_MAX || self.held.len() > RENAMES_MAX {
             self.lost(now);

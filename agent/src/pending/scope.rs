@@ -62,9 +62,8 @@ impl Pending {
     /// matter: see [`Pending::put_off`].
     #[must_use]
     pub fn waits(&self, scope: &Scope, by: Instant) -> bool {
-        let marked = |(path, mark): (&RelPath, &super::Mark)| {
-            mark.since <= by && scope.concerns(path, mark.subtree)
-        };
+        let marked =
+            |(path, mark): (&RelPath, &super::Mark)| mark.since <= by && scope.concerns(path, mark.subtree);
         let renamed = |rename: &super::Rename| {
             // A file's name stands for itself only, but then nothing of the scope lies beneath it.
             scope.concerns(&rename.from, true) || scope.concerns(&rename.to, true)

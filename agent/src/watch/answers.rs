@@ -13,11 +13,11 @@ use driftless_proto::model::filter::Rules;
 use driftless_proto::model::path::RelPath;
 use serde_json::{Value, json};
 
-use super::{Watch, explain};
 use super::desk::{Desk, Failures};
 use super::queued::{self, Sizes};
 use super::standing::Apart;
 use super::waits::Waited;
+use super::{Watch, explain};
 use crate::control::picture::{Failing, Picture};
 use crate::control::target::{Lies, Target};
 use crate::control::{Answers, Control};
@@ -157,17 +157,27 @@ impl Answers for Answering {
         let mut id = 0;
         self.desk.leave(|state| id = state.waits.begin(scope.clone()));
         let answer = loop {
+            let state = self.desk.lock();
             let looked = Instant::now();
-            let waited = self.desk.lock().waited(id);
+            let waited = state.waited(id);
             let took = looked.elapsed();
             match waited {
-                Waited::Over(failing) => break self.over(&scope, &failing),
-                Waited::For(why) if until.is_some_and(|until| until <= looked) => break self.late(&scope, why),
-                Waited::For(_) if gone() => break Value::Null,
-                Waited::For(_) => {}
+                Waited::Over(failing) => {
+                    drop(state);
+                    break self.over(&scope, &failing);
+                }
+                Waited::For(why) if until.is_some_and(|until| until <= looked) => {
+                    drop(state);
+                    break self.late(&scope, why);
+                }
+                Waited::For(_) => {
+                    let look = looked + LOOK;
+                    drop(self.desk.wait(state, Some(until.map_or(look, |until| until.min(look)))));
+                }
             }
-            let look = Instant::now() + LOOK;
-            drop(self.desk.wait(self.desk.lock(), Some(until.map_or(look, |until| until.min(look)))));
+            if gone() {
+                break Value::Null;
+            }
             // A look goes through every mark while others want the desk: nine tenths of the time are theirs.
             std::thread::sleep(took * 9);
         };
@@ -194,7 +204,8 @@ impl Answering {
             Lies::Above => Ok(RelPath::root()),
             Lies::Elsewhere => Err(self.answer("elsewhere")),
             Lies::At(path) => {
-                let is_dir = root.is_some_and(|root| root.found(&path).is_ok_and(|found| found.entry.is_dir()));
+                let is_dir =
+                    root.is_some_and(|root| root.found(&path).is_ok_and(|found| found.entry.is_dir()));
                 let Some(why) = self.left_out(&path, is_dir) else { return Ok(path) };
                 let mut answer = self.answer("excluded");
                 answer["path"] = path.to_string().into();
@@ -222,10 +233,12 @@ impl Answering {
         let picture = lock(&self.picture);
         let apart = |why: Apart| {
             let mine = picture.apart.iter().filter(move |(_, words)| *words == why.words());
-            mine.filter(|(path, _)| scope.concerns(path, true)).map(|(path, words)| (path.to_string(), *words))
+            mine.filter(|(path, _)| scope.concerns(path, true))
+                .map(|(path, words)| (path.to_string(), *words))
         };
         let failing = failing.iter().map(|(path, why)| (path.to_string(), &**why));
-        let failing: Vec<_> = failing.chain(apart(Apart::Unreadable)).map(|(path, why)| named(&path, why)).collect();
+        let failing: Vec<_> =
+            failing.chain(apart(Apart::Unreadable)).map(|(path, why)| named(&path, why)).collect();
         let hidden = apart(Apart::Hidden).next();
         let held = picture.held.as_ref().map(|held| (held.reason.clone(), held.plan.clone()));
         let held = held.or_else(|| hidden.map(|(path, why)| (format!("{path} is {why}"), None)));

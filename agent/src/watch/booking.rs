@@ -90,9 +90,10 @@ impl Observer for Booking {
     }
 
     fn recorded(&self, sent: Vec<Sent>) {
-        let acked = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok().and_then(|now| {
-            Some(Time { sec: i64::try_from(now.as_secs()).ok()?, nsec: now.subsec_nanos() })
-        });
+        let acked = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .ok()
+            .and_then(|now| Some(Time { sec: i64::try_from(now.as_secs()).ok()?, nsec: now.subsec_nanos() }));
         for sent in sent {
             let Some(path) = sent.path.below(&self.prefix) else { continue };
             let (stamp, entry, digest) = (sent.stamp, sent.entry, Some(sent.digest));

@@ -43,11 +43,11 @@ pub(super) fn explain(
     });
 
     let picture = lock(&watch.picture);
-    answer["held"] = picture.held.as_ref().map_or(Value::Null, |held| {
-        json!({ "reason": held.reason, "plan": held.plan })
-    });
+    answer["held"] =
+        picture.held.as_ref().map_or(Value::Null, |held| json!({ "reason": held.reason, "plan": held.plan }));
     let apart = picture.apart.iter().find(|(apart, _)| path.is_within(apart));
-    answer["left_alone"] = apart.map_or(Value::Null, |(apart, why)| json!({ "path": apart.to_string(), "why": why }));
+    answer["left_alone"] =
+        apart.map_or(Value::Null, |(apart, why)| json!({ "path": apart.to_string(), "why": why }));
     answer["engine"] = picture.engine.into();
     answer["engine_note"] = picture.engine_note.clone().into();
     drop(picture);
@@ -72,7 +72,8 @@ pub(super) fn explain(
 /// Whether a task on its way is about a path, or about everything beneath one above it.
 fn is_in_flight(state: &State, path: &RelPath) -> bool {
     let scope = Scope::of(path.clone());
-    let about = |dirty: &crate::pending::Dirty| dirty.path == *path || dirty.subtree && scope.concerns_dirty(dirty);
+    let about =
+        |dirty: &crate::pending::Dirty| dirty.path == *path || dirty.subtree && scope.concerns_dirty(dirty);
     state.tasks.values().flat_map(|(_, dirty)| dirty).any(about)
 }
 

@@ -155,7 +155,11 @@ impl<'a> Watch<'a> {
         let logs = self.invocation.log_file.is_some();
         self.handle.spawn(async move {
             // Who keeps a log file sends SIGHUP when it was moved away. It is opened anew with the next line anyway.
-            if logs { terminated().await } else { signalled().await }
+            if logs {
+                terminated().await
+            } else {
+                signalled().await
+            }
             desk.leave(|state| state.stop = true);
         });
         let _control = self.control();

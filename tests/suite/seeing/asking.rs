@@ -35,9 +35,7 @@ fn a_check_is_one_line_with_the_exit_code_of_a_nagios_plugin() {
 
     held.server.kill();
     plant(&held.src, &["waits=3"]);
-    until("half of the age is over", || {
-        held.agent.operate("status --check --max-age 2s").code == Some(1)
-    });
+    until("half of the age is over", || held.agent.operate("status --check --max-age 2s").code == Some(1));
     until("the age is over", || held.agent.operate("status --check --max-age 2s").code == Some(2));
     let out = held.agent.operate("status --check --max-age 1s").exits(2).stdout;
     assert!(out.starts_with("DRIFTLESS CRITICAL: ") && out.contains("not connected for "), "{out}");
@@ -95,7 +93,7 @@ fn a_picture_has_the_numbers_that_tell_how_far_behind_the_copy_is() {
     assert_eq!(now["failing"], 1, "{now}");
     assert_eq!(now["errors"][0]["path"], "blocked", "{now}");
     let out = held.agent.operate("status").ok().stdout;
-    assert!(out.contains("fails, ") && out.contains("4 directories"), "{out}");
+    assert!(out.contains("fails, ") && out.contains("4 directories watched"), "{out}");
     held.agent.operate("status --check").exits(1);
 }
 
@@ -116,7 +114,8 @@ fn an_explanation_says_who_sees_a_path_which_rule_speaks_of_it_and_how_far_its_c
     // The journal's writer is a moment behind the ack.
     until("it was written down", || ask("d/f").ok().stdout.contains("last ack 20"));
     let out = ask("d/f").ok().stdout;
-    for part in ["d/f: ", "stands there: a file", "no rule speaks of it", "seen by inotify", "state: durable"] {
+    for part in ["d/f: ", "stands there: a file", "no rule speaks of it", "seen by inotify", "state: durable"]
+    {
         assert!(out.contains(part), "{part:?} in:\n{out}");
     }
     assert!(out.contains(": 6 bytes, blake3 ") && out.contains(", unchanged since"), "{out}");

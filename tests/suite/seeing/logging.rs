@@ -47,9 +47,10 @@ fn a_log_file_gets_what_is_said_and_survives_its_rotation() {
     assert!(read(&log).ends_with("] stopped\n"), "{}", read(&log));
 
     let nowhere = world.path("no folder/log");
-    let out = agent.run("watch", &format!("-a --log-file {}", nowhere.display().to_string().replace(' ', "_")), &[
-        &slash(&src),
-        &agent.remote("backup"),
-    ]);
+    let out = agent.run(
+        "watch",
+        &format!("-a --log-file {}", nowhere.display().to_string().replace(' ', "_")),
+        &[&slash(&src), &agent.remote("backup")],
+    );
     assert!(out.code != Some(0) && out.stderr.contains("No such file"), "{}", out.stderr);
 }

@@ -46,7 +46,8 @@ fn a_client_certificate_that_is_rotated_is_used_from_the_next_connection_on() {
     plant(&src, &["f=1"]);
     let (old, new) = (Authority::new(), Authority::new());
     let ca = world.file("client-ca.pem", fs::read(old.file(&world)).expect("read"));
-    let mut server = world.server().global(format!("client ca = {}", ca.display())).module("backup", &[]).start();
+    let mut server =
+        world.server().global(format!("client ca = {}", ca.display())).module("backup", &[]).start();
     let cert = old.certify(&world, "old", &[USER], 2040);
     let (cert_file, key_file) = (world.path("cert.pem"), world.path("key.pem"));
     fs::copy(&cert.cert_file, &cert_file).expect("cp");

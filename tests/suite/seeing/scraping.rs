@@ -114,7 +114,11 @@ fn metrics_are_told_in_the_text_format_and_follow_what_happens() {
     let labels = format!("job=\"\",source=\"{}\"}}", src.display());
     assert!(now.keys().any(|series| series.ends_with(&labels)), "{body}");
     if let Some(promtool) = find("promtool") {
-        let mut check = Command::new(promtool).args(["check", "metrics"]).stdin(Stdio::piped()).spawn().expect("promtool");
+        let mut check = Command::new(promtool)
+            .args(["check", "metrics"])
+            .stdin(Stdio::piped())
+            .spawn()
+            .expect("promtool");
         check.stdin.take().expect("a pipe").write_all(body.as_bytes()).expect("write");
         assert!(check.wait().expect("wait").success());
     }

@@ -84,7 +84,9 @@ impl Live {
     }
 
     fn says(&self, text: &str) {
-        until(format!("the status says {text}"), || self.agent.operate("status --json").stdout.contains(text));
+        until(format!("the status says {text}"), || {
+            self.agent.operate("status --json").stdout.contains(text)
+        });
     }
 
     #[track_caller]
@@ -155,8 +157,12 @@ fn what_an_overflow_lost_is_waited_for(engine: &str) {
     live.watch.signal(rustix::process::Signal::STOP);
     for i in 0..18_000 {
         let file = live.src.join(format!("f{}", i % 50));
-        if i % 2 == 0 { fs::write(&file, "") } else { fs::remove_file(live.src.join(format!("f{}", (i - 1) % 50))) }
-            .expect("write or rm");
+        if i % 2 == 0 {
+            fs::write(&file, "")
+        } else {
+            fs::remove_file(live.src.join(format!("f{}", (i - 1) % 50)))
+        }
+        .expect("write or rm");
     }
     plant(&live.src, &["made/in/the/gap/f=1"]);
     live.watch.signal(rustix::process::Signal::CONT);
