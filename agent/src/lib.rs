@@ -6,7 +6,7 @@
 //! * [`events`], [`stats`]: what inotifywait(1) and inotifywatch(1) do, with a command line of their own.
 //! * [`report`], [`progress`]: what the operator sees meanwhile, in rsync's words and formats.
 //! * [`password`], [`state`]: what the agent knows between runs.
-//! * [`plan`], [`control`]: what the operator decides about a watch, and what a watch tells.
+//! * [`plan`], [`control`], [`metrics`]: what the operator decides about a watch, and what a watch tells.
 
 mod broken;
 pub mod cli;
@@ -20,6 +20,8 @@ pub mod guard;
 pub mod journal;
 mod list;
 mod local;
+mod log;
+pub mod metrics;
 pub mod password;
 pub mod pending;
 pub mod plan;

@@ -22,6 +22,7 @@ mod push_pull;
 mod refusals;
 mod restoring;
 mod rewrites;
+mod seeing;
 mod settling;
 mod status;
 mod strangers;

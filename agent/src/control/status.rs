@@ -47,15 +47,32 @@ fn shown(watch: &Value) -> String {
     };
     match watch["connected"].as_str() {
         Some(address) => line(format!("connected to {address}")),
-        None => line("not connected".into()),
+        None => line(format!("not connected for {:.0} s", number(&watch["disconnected_seconds"]))),
     }
+    if let Some(gone) = watch["source_gone_seconds"].as_f64() {
+        line(format!("the source has not been there for {gone:.0} s"));
+    }
+    if let Some(since) = watch["uncompared_seconds"].as_f64() {
+        line(format!("everything is to be compared, for {since:.0} s"));
+    }
+    let directories = number(&watch["directories"]["watched"]);
     line(format!("engine {}", text("engine")));
+    line(format!("{directories} directories watched"));
+    if let Some(last) = watch["overflows"]["last_seconds_ago"].as_f64() {
+        line(format!("events were lost {} times, last {last:.0} s ago", watch["overflows"]["count"]));
+    }
     let listed = |name: &str| watch[name].as_array().cloned().unwrap_or_default();
     for polled in listed("polled").iter().take(SHOWN) {
         let (path, why) = (polled["path"].as_str().unwrap_or("?"), polled["why"].as_str().unwrap_or("?"));
         line(format!("polled: {path}: {why}"));
     }
-    line(format!("pending {}, in flight {}", watch["pending"], watch["in_flight"]));
+    let bytes = watch["bytes_queued"].as_u64().map_or(String::new(), |bytes| {
+        format!(
+            ", {} {bytes} bytes",
+            if watch["bytes_queued_whole"] == true { "together" } else { "at least" }
+        )
+    });
+    line(format!("pending {}, in flight {}{bytes}", watch["pending"], watch["in_flight"]));
     if let Some(age) = watch["oldest_change_seconds"].as_f64() {
         line(format!("oldest change that is not durable: {age:.1} s"));
     }
@@ -78,6 +95,11 @@ fn shown(watch: &Value) -> String {
     }
     for path in listed("unstable").iter().take(SHOWN) {
         line(format!("unstable: {}: it changed under every reading", path.as_str().unwrap_or("?")));
+    }
+    for error in listed("errors").iter().take(SHOWN) {
+        let ago = number(&error["seconds_ago"]);
+        let text = error["text"].as_str().unwrap_or("?");
+        line(format!("fails, {} times in a row, last {ago:.0} s ago: {text}", error["count"]));
     }
     let problem = &watch["last_problem"];
     if let Some(text) = problem["text"].as_str() {

@@ -115,6 +115,10 @@ impl Watch<'_> {
         known.plans_seen = self.seen_since(read, &decisions);
         let changed = !next.same_terms(&known.standing) || rewrites.is_news_to(&known.rewrites);
         known.rewrites = rewrites;
+        if changed {
+            // Before it is told: until the comparison on the next stream nothing is as it says.
+            self.desk.leave(|state| state.waits.to_compare());
+        }
         self.tell(&known.standing, &next);
         known.stale |= changed;
         known.standing = next;
@@ -186,7 +190,7 @@ impl Watch<'_> {
             let held = |held: &Held| HeldNow { reason: held.reason.clone(), plan: held.plan.clone() };
             picture.held = now.held.as_ref().map(held);
             picture.held_rewrites = now.rewrites.as_ref().map(held);
-            picture.apart = now.apart.iter().map(|(path, why)| (path.to_string(), why.words())).collect();
+            picture.apart = now.apart.iter().map(|(path, why)| (path.clone(), why.words())).collect();
         });
     }
 

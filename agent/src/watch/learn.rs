@@ -185,7 +185,8 @@ impl Learning {
                         // The comparison saw size and mtime, and nothing else.
                         let dirty = Dirty { path: path.clone(), subtree: false };
                         self.desk.leave(|state| {
-                            state.pending.look_again(dirty, Duration::ZERO, Instant::now());
+                            let now = Instant::now();
+                            state.pending.look_again(dirty, now, Duration::ZERO, now);
                         });
                     } else if changed || was.kept || old_form {
                         let item = Item::of(dir, path.name(), found, &mounted).ok();

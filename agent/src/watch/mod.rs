@@ -3,13 +3,16 @@
 //! The trunk of one session reads as the algorithm: take what has settled, look at it, ask the guard, send it, book
 //! what is acknowledged. Around it: reconnect with back-off, and start over when the root went away and came back.
 
+mod answers;
 mod apart;
 mod booking;
 mod desk;
 mod exchanged;
+mod explain;
 mod hold;
 mod learn;
 mod opening;
+mod queued;
 mod reconcile;
 mod recorder;
 mod renamed;
@@ -18,6 +21,7 @@ mod scan;
 mod session;
 mod standing;
 mod status;
+mod waits;
 mod weigh;
 mod withheld;
 
@@ -36,18 +40,21 @@ use crate::cli::Invocation;
 use crate::cli::operand::{Local, Place};
 use crate::connect::{ConnectError, Server};
 use crate::console::Console;
-use crate::control::Control;
 use crate::control::picture::Picture;
 use crate::exit::Exit;
 use crate::guard::brake::Brake;
 use crate::guard::mounts::{self, Mounts};
 use crate::guard::rewrites::Rewrites;
+use crate::log::Log;
+use crate::metrics::{self, Metrics};
 use crate::plan::{Store, Watched};
 use crate::push::place;
-use crate::run::{remote, server, signalled};
+use crate::run::{remote, server, signalled, terminated};
 use crate::state::StateDir;
 use crate::watcher::Watcher;
+use answers::Opened;
 use desk::Desk;
+pub(crate) use queued::Queued;
 use status::Status;
 
 /// The first wait before connecting again, and the longest.
@@ -77,6 +84,8 @@ struct Watch<'a> {
     /// Asked before deletions leave; `None` where there is no table of mounts.
     mounts_peek: Option<mounts::Peek>,
     picture: Arc<Mutex<Picture>>,
+    /// What is open, for whoever asks.
+    opened: Arc<Mutex<Opened>>,
     last_epoch: u64,
     /// The server has let us in once: a refusal from then on may pass.
     was_connected: bool,
@@ -119,7 +128,8 @@ impl<'a> Watch<'a> {
             Some(name) if !trailing_slash => RelPath::root().child(name.as_bytes()).map_err(|e| file(&e))?,
             _ => RelPath::root(),
         };
-        let status = Arc::new(Status::new(invocation.verbosity < 0));
+        let log = invocation.log_file.as_deref().map(Log::open).transpose().map_err(|e| file(&e))?;
+        let status = Arc::new(Status::new(invocation.verbosity < 0).with_file(log));
         let desk = Arc::new(Desk::default());
         let plans = Store::open(state.path()).map_err(|e| file(&e))?;
         let remote = remote(invocation.dest.as_ref())?;
@@ -146,6 +156,7 @@ impl<'a> Watch<'a> {
             rewrites: Mutex::new(Rewrites::new(invocation.rewrite_brake)),
             mounts_peek: mounts::Peek::new().ok(),
             picture: Arc::new(Mutex::new(picture)),
+            opened: Arc::default(),
             last_epoch: 0,
             was_connected: false,
         })
@@ -153,11 +164,43 @@ impl<'a> Watch<'a> {
 
     fn run(&mut self) -> Exit {
         let desk = Arc::clone(&self.desk);
+        let logs = self.invocation.log_file.is_some();
         self.handle.spawn(async move {
-            signalled().await;
+            // Who keeps a log file sends SIGHUP when it was moved away. It is opened anew with the next line anyway.
+            if logs {
+                terminated().await
+            } else {
+                signalled().await
+            }
             desk.leave(|state| state.stop = true);
         });
         let _control = self.control();
+        let _metrics = match self.metrics() {
+            Ok(metrics) => metrics,
+            Err(error) => {
+                self.status.problem(&error.to_string());
+                return Exit::Socket;
+            }
+        };
+        self.status.note(&format!("watching {} -> {}", self.watched.source, self.watched.destination));
+        let exit = self.lives();
+        self.status.note(&exit.last_line().unwrap_or_else(|| "stopped".into()));
+        exit
+    }
+
+    fn metrics(&self) -> std::io::Result<Option<Metrics>> {
+        let Some(address) = self.invocation.metrics else { return Ok(None) };
+        let metrics = metrics::start(address, self.state.path(), self.handle)?;
+        self.status.log(&format!("metrics at http://{}/metrics", metrics.address()));
+        if metrics::is_open(address.ip()) {
+            let text = "other hosts may read the metrics: names of sources and destinations are in them";
+            self.status.problem(text);
+        }
+        Ok(Some(metrics))
+    }
+
+    /// Watches one life of the root after the other.
+    fn lives(&mut self) -> Exit {
         let (mut first, mut told) = (true, false);
         loop {
             let root = match Root::open(&self.source, Style::default()) {
@@ -205,6 +248,7 @@ impl<'a> Watch<'a> {
             state.root_gone = None;
             state.pending = crate::pending::Pending::new();
             state.unwatched.clear();
+            state.waits.root_gone();
         });
         let desk = Arc::clone(&self.desk);
         let rules = Arc::new(self.invocation.rules.clone());
@@ -216,7 +260,11 @@ impl<'a> Watch<'a> {
                 if let Some(note) = watcher.note() {
                     self.status.problem(&format!("{}: {note}", self.source.display()));
                 }
-                self.picture(|picture| picture.engine = watcher.engine());
+                self.picture(|picture| {
+                    picture.engine = watcher.engine();
+                    picture.engine_note = watcher.note().map(str::to_owned);
+                });
+                self.desk.leave(|state| state.waits.watched(watcher.asked(), watcher.polled()));
                 watcher
             }
             // A watch that has run stays one: what is in the way now may pass.
@@ -226,6 +274,7 @@ impl<'a> Watch<'a> {
                 return RootEnd::Failed(Exit::File);
             }
         };
+        let _opened = self.opened(root);
         let _mounts = self.mounts();
         let mut known = session::Continuity::default();
         let mut back_off = BACK_OFF.0;
@@ -240,13 +289,13 @@ impl<'a> Watch<'a> {
                 session::End::Again if connected.elapsed() > BACK_OFF.1 => continue,
                 session::End::Again => {}
                 session::End::Refused(error) if !error.is_passing() && !self.was_connected => {
-                    return RootEnd::Failed(self.console.refused(&error));
+                    return self.refused(&error);
                 }
                 // Two watches of one host that take a destination from each other in turn would do so for ever.
                 session::End::Ended(Ended::Refused(refusal))
                     if refusal.reason == RefusalReason::Superseded =>
                 {
-                    return RootEnd::Failed(self.console.refused(&Ended::Refused(refusal).into()));
+                    return self.refused(&Ended::Refused(refusal).into());
                 }
                 session::End::Refused(error) => self.status.problem(&error.to_string()),
                 session::End::Ended(ended) => self.status.problem(&ended.to_string()),
@@ -262,6 +311,11 @@ impl<'a> Watch<'a> {
         }
     }
 
+    fn refused(&self, error: &ConnectError) -> RootEnd {
+        self.status.note(&error.to_string());
+        RootEnd::Failed(self.console.refused(error))
+    }
+
     /// Mounts are looked for where they could hide what is then taken for deleted.
     fn mounts(&self) -> Option<Mounts> {
         let desk = Arc::clone(&self.desk);
@@ -273,25 +327,6 @@ impl<'a> Watch<'a> {
     /// Whether something was mounted or unmounted on this host since this was last asked.
     fn mounts_moved(&self) -> bool {
         self.mounts_peek.as_ref().is_some_and(mounts::Peek::changed)
-    }
-
-    /// Answers `driftless status`.
-    fn control(&self) -> Option<Control> {
-        let (desk, picture) = (Arc::clone(&self.desk), Arc::clone(&self.picture));
-        let status = move || {
-            let mut now = picture.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            let state = desk.lock();
-            now.pending = state.pending.len();
-            now.in_flight = state.in_flight();
-            now.oldest_change = state.oldest_pending().map(|since| since.elapsed().as_secs_f64());
-            now.unstable = state.unstable.iter().map(ToString::to_string).collect();
-            now.last_problem.clone_from(&state.last_problem);
-            now.polled = state.unwatched.iter().map(|(path, why)| (path.to_string(), why.clone())).collect();
-            drop(state);
-            now.json()
-        };
-        let control = Control::start(self.state.path(), &self.watched, Box::new(status));
-        control.map_err(|error| self.status.problem(&format!("no status can be asked for: {error}"))).ok()
     }
 
     /// Changes what is told to `driftless status`.

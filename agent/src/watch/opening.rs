@@ -1,6 +1,6 @@
 //! Opening: what a session has before its first task: a stream, the journal, and the verdict on deletions.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use driftless_proto::model::filter::Rules;
 use driftless_proto::transfer::link::Ended;
@@ -53,6 +53,7 @@ impl Watch<'_> {
         let journal = Journal::open(self.state.path(), &self.source, &welcome.module_id, &destination.path)
             .map_err(|error| ConnectError::TrustFile(error.to_string()))?;
         let journal = Arc::new(journal);
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner).journal = Arc::downgrade(&journal);
         known.journal = Some(Arc::clone(&journal));
         Ok(journal)
     }

@@ -137,12 +137,7 @@ impl Watch<'_> {
         let compare = compare || known.stale;
         known.seen = Some(seen);
         known.stale = compare;
-        self.picture(|picture| picture.connected = Some(self.server.address()));
-        self.status.log(&format!(
-            "connected to {}{}",
-            self.server.address(),
-            if compare { ", comparing" } else { "" }
-        ));
+        self.connected(compare);
         let top = RelPath::root();
         let mounted = match root.found(&top).and_then(|found| Ok(Mounted::new(&found, root.inode(&top)?))) {
             Ok(mounted) => mounted,
@@ -163,7 +158,7 @@ impl Watch<'_> {
             root_looked: Instant::now(),
         };
         let end = work.run(session, compare);
-        self.picture(|picture| picture.connected = None);
+        self.disconnected();
         end
     }
 }
@@ -244,7 +239,8 @@ impl Trunk<'_, '_> {
             // The inventory lacks what is beneath these: they are compared again. Of the root `stale` says so.
             for Matched { dir, .. } in std::mem::take(&mut state.learn) {
                 if !dir.is_root() {
-                    state.look_again(Dirty { path: dir, subtree: true }, Duration::ZERO);
+                    let now = Instant::now();
+                    state.look_again(Dirty { path: dir, subtree: true }, now, Duration::ZERO);
                 }
             }
         });
@@ -380,6 +376,7 @@ impl Trunk<'_, '_> {
         if let Some(end) = self.hold_rewrites(&mut scanned) {
             return Some(self.put_back(batch, end));
         }
+        self.watch.desk.lock().forgive(batch, &scanned);
         self.send(tasks, batch.id, batch.since, scanned);
         None
     }
@@ -397,7 +394,7 @@ impl Trunk<'_, '_> {
             let mut state = self.watch.desk.lock();
             for (dirty, error) in scanned.failed {
                 let text = format!("{}: {error}", dirty.path);
-                if state.failed(dirty.path, ProblemClass::Path) {
+                if state.failed(dirty.path, ProblemClass::Path, text.clone(), since) {
                     state.words.push(text);
                 }
             }

@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::desk::State;
+use crate::log::Log;
 
 /// The status line is drawn again at most this often.
 const REDRAW: Duration = Duration::from_millis(100);
@@ -14,15 +15,31 @@ pub(super) struct Status {
     terminal: bool,
     quiet: bool,
     drawn: Mutex<Option<Instant>>,
+    /// Gets every line that stays, whatever the verbosity.
+    file: Option<Log>,
 }
 
 impl Status {
     pub(super) fn new(quiet: bool) -> Self {
-        Self { terminal: std::io::stdout().is_terminal() && !quiet, quiet, drawn: Mutex::new(None) }
+        let terminal = std::io::stdout().is_terminal() && !quiet;
+        Self { terminal, quiet, drawn: Mutex::new(None), file: None }
+    }
+
+    /// Logs to this file too.
+    pub(super) fn with_file(self, file: Option<Log>) -> Self {
+        Self { file, ..self }
+    }
+
+    /// A line for the log file alone: it is printed already, or nobody asked for it to be.
+    pub(super) fn note(&self, text: &str) {
+        if let Some(file) = &self.file {
+            file.line(text);
+        }
     }
 
     /// A line that stays.
     pub(super) fn log(&self, text: &str) {
+        self.note(text);
         if !self.quiet {
             self.line(&mut std::io::stdout().lock(), text);
         }
@@ -30,6 +47,7 @@ impl Status {
 
     /// A line about something that is wrong, whatever the verbosity.
     pub(super) fn problem(&self, text: &str) {
+        self.note(text);
         self.line(&mut std::io::stderr().lock(), &format!("driftless: {text}"));
     }
 
