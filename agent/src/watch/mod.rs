@@ -202,6 +202,7 @@ impl<'a> Watch<'a> {
     /// Watches one life of the root after the other.
     fn lives(&mut self) -> Exit {
         let (mut first, mut told) = (true, false);
+        let mut said = None;
         loop {
             let root = match Root::open(&self.source, Style::default()) {
                 Ok(root) => root,
@@ -225,15 +226,18 @@ impl<'a> Watch<'a> {
                 }
             };
             told = false;
+            let begun = Instant::now();
             match self.one_root(&root, std::mem::take(&mut first)) {
                 RootEnd::Stop => return Exit::Ok,
                 RootEnd::Rearm => {}
                 RootEnd::Failed(exit) => return exit,
                 RootEnd::Gone(why) => {
-                    self.status.problem(&format!(
-                        "{}: {why}; nothing is deleted on the server",
-                        self.source.display()
-                    ));
+                    // What keeps the watch from its start is tried every time, and said once.
+                    if said.as_ref() != Some(&why) || begun.elapsed() > LOOK_FOR_ROOT {
+                        let path = self.source.display();
+                        self.status.problem(&format!("{path}: {why}; nothing is deleted on the server"));
+                    }
+                    said = Some(why);
                     if self.rest(LOOK_FOR_ROOT) {
                         return Exit::Ok;
                     }
