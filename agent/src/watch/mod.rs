@@ -168,9 +168,9 @@ impl<'a> Watch<'a> {
         self.handle.spawn(async move {
             // Who keeps a log file sends SIGHUP when it was moved away. It is opened anew with the next line anyway.
             if logs {
-                terminated().await
+                terminated().await;
             } else {
-                signalled().await
+                signalled().await;
             }
             desk.leave(|state| state.stop = true);
         });
