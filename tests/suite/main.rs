@@ -21,6 +21,7 @@ mod refusals;
 mod restoring;
 mod status;
 mod strangers;
+mod turmoil;
 mod tutorial;
 mod watch_faults;
 mod watching;
