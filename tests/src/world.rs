@@ -131,7 +131,8 @@ fn build() -> PathBuf {
     let profile = PROFILE.get_or_init(|| "world");
     // A test runs from TARGET/PROFILE/deps, a program from TARGET/PROFILE.
     let own = std::env::current_exe().expect("the path of this program");
-    let profile_dir = own.ancestors().skip(1).find(|dir| !dir.ends_with("deps")).expect("a folder of a profile");
+    let profile_dir =
+        own.ancestors().skip(1).find(|dir| !dir.ends_with("deps")).expect("a folder of a profile");
     let target = profile_dir.parent().expect("a target folder").to_owned();
     let status = Command::new(env!("CARGO"))
         .current_dir(workspace())

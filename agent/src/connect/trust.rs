@@ -53,7 +53,9 @@ pub(super) fn server_name(host: &str) -> ServerName<'static> {
 /// Whether a handshake failed because the connection broke in its middle, which says nothing about who the server is: it
 /// was just being stopped, or the wire was cut.
 pub(super) fn is_broken(error: &io::Error) -> bool {
-    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, TimedOut, UnexpectedEof};
+    use io::ErrorKind::{
+        BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, TimedOut, UnexpectedEof,
+    };
     matches!(
         error.kind(),
         BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected | TimedOut | UnexpectedEof

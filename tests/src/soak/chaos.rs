@@ -166,7 +166,8 @@ impl Chaos {
             fs::remove_dir_all(self.dir.join(format!("renamed-{}", self.bursts - 1))).expect("rm -r");
         }
         for i in 0..30 {
-            fs::write(self.dir.join(format!("touched/{i}")), format!("other {}", self.bursts)).expect("write");
+            fs::write(self.dir.join(format!("touched/{i}")), format!("other {}", self.bursts))
+                .expect("write");
         }
     }
 }

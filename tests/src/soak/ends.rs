@@ -142,7 +142,8 @@ impl Ends {
 }
 
 fn is_idle(status: &Value) -> bool {
-    let compared = status["last_reconcile"]["well"] == true;
+    // Not whether that went well: paths that failed then are tried again, and pending until they come through.
+    let compared = status["last_reconcile"].is_object();
     let (pending, in_flight) = (status["pending"].as_u64(), status["in_flight"].as_u64());
     compared && status["connected"].is_string() && pending == Some(0) && in_flight == Some(0)
 }

@@ -133,7 +133,8 @@ impl Memory {
     pub(super) fn verdict(&self) -> Vec<String> {
         let judge = |(name, [first, second]): (&str, [u64; 2])| {
             let most = limit(first);
-            (second > most).then(|| format!("the {name}'s memory grew: {first} KiB, then {second}, over {most}"))
+            (second > most)
+                .then(|| format!("the {name}'s memory grew: {first} KiB, then {second}, over {most}"))
         };
         [("agent", self.agent), ("server", self.server)].into_iter().filter_map(judge).collect()
     }

@@ -10,6 +10,8 @@
 //! | `--files F` | files that the workers keep about (default 50000) |
 //! | `--engine E` | of the watch: `auto`, `inotify`, `fanotify` or `poll` |
 //! | `--dir DIR` | where it all happens (default: the system's folder for temporary files) |
+//! | `--without NAME` | an operation that the workers leave out, to find the one that matters; may be given again |
+//! | `--keep` | the folder is kept, even when all held |
 //! | `--names` | the agent logs every change (`-v`) |
 //!
 //! * [`operations`]: what one worker does, [`plot`]: what it knows of its part of the source, `workers`: the processes.
@@ -55,6 +57,10 @@ pub struct Settings {
     pub engine: String,
     /// Where it happens.
     pub dir: PathBuf,
+    /// Operations that are left out.
+    pub without: Vec<String>,
+    /// Whether the folder is kept in any case.
+    pub keep: bool,
     /// Whether the agent logs every change.
     pub names: bool,
 }
@@ -72,30 +78,40 @@ impl Settings {
             files: 50_000,
             engine: "auto".into(),
             dir: std::env::temp_dir(),
+            without: Vec::new(),
+            keep: false,
             names: false,
         };
         let mut args = args;
         while let Some(name) = args.next() {
-            if name == "--names" {
-                settings.names = true;
-                continue;
-            }
-            let value = args.next().ok_or_else(|| format!("{name} needs a value, or is not known"))?;
-            let number = || value.parse::<u64>().map_err(|error| format!("{name} {value}: {error}"));
             match name.as_str() {
-                "--minutes" => settings.time = Duration::from_secs(number()? * 60),
-                "--seconds" => settings.time = Duration::from_secs(number()?),
-                "--seed" => settings.seed = number()?,
-                "--files" => settings.files = usize::try_from(number()?).unwrap_or(usize::MAX),
-                "--engine" => settings.engine = value,
-                "--dir" => settings.dir = value.into(),
-                _ => return Err(format!("{name}: not known")),
+                "--keep" => settings.keep = true,
+                "--names" => settings.names = true,
+                _ => settings.take(&name, args.next())?,
             }
         }
         if settings.time.is_zero() {
             return Err("a soak takes a second at least".into());
         }
         Ok(settings)
+    }
+
+    /// Takes an option with a value.
+    fn take(&mut self, name: &str, value: Option<String>) -> Result<(), String> {
+        let value = value.ok_or_else(|| format!("{name} needs a value, or is not known"))?;
+        let number = || value.parse::<u64>().map_err(|error| format!("{name} {value}: {error}"));
+        match name {
+            "--minutes" => self.time = Duration::from_secs(number()? * 60),
+            "--seconds" => self.time = Duration::from_secs(number()?),
+            "--seed" => self.seed = number()?,
+            "--files" => self.files = usize::try_from(number()?).unwrap_or(usize::MAX),
+            "--engine" => self.engine = value,
+            "--dir" => self.dir = value.into(),
+            "--without" if operations::is_one(&value) => self.without.push(value),
+            "--without" => return Err(format!("no operation is called {value:?}")),
+            _ => return Err(format!("{name}: not known")),
+        }
+        Ok(())
     }
 }
 
@@ -132,7 +148,7 @@ pub fn run(settings: &Settings) -> bool {
             false
         }
     };
-    if !held {
+    if !held || settings.keep {
         println!("kept: {}", world.keep().display());
     }
     held

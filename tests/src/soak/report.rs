@@ -48,9 +48,13 @@ impl Report {
             settings.engine
         ));
         line(format!("  first push    {:.1} s", self.first_push.as_secs_f64()));
-        line(format!("  operations    {all}, {:.0} a second, by 4 processes", all as f64 / self.seconds.max(1.0)));
+        line(format!(
+            "  operations    {all}, {:.0} a second, by 4 processes",
+            all as f64 / self.seconds.max(1.0)
+        ));
         for three in self.operations.iter().collect::<Vec<_>>().chunks(3) {
-            let columns: Vec<String> = three.iter().map(|(name, count)| format!("{count:>8} {name:<28}")).collect();
+            let columns: Vec<String> =
+                three.iter().map(|(name, count)| format!("{count:>8} {name:<28}")).collect();
             line(format!("    {}", columns.concat().trim_end()));
         }
         line(format!(

@@ -39,6 +39,7 @@ impl Workers {
                 .arg(WORKER)
                 .args([src.to_owned(), outside.clone(), logs.join(format!("w{index}"))])
                 .args([index.to_string(), seed.to_string(), (settings.files / WORKERS).to_string()])
+                .args(&settings.without)
                 .stdin(Stdio::piped())
                 .stdout(Stdio::piped())
                 .spawn()
@@ -96,13 +97,13 @@ impl Drop for Workers {
 /// Is a worker: plants, waits for the word, works until told to stop, and tells what it did.
 pub(super) fn work(args: impl Iterator<Item = String>) -> ExitCode {
     let args: Vec<String> = args.collect();
-    let [src, outside, log, index, seed, files] = &args[..] else {
+    let [src, outside, log, index, seed, files, without @ ..] = &args[..] else {
         eprintln!("soak: a worker is started by the soak itself");
         return ExitCode::from(2);
     };
     let number = |text: &str| text.parse::<u64>().expect("a number");
     let files = usize::try_from(number(files)).expect("a count");
-    let mut worker = Worker::new(src, outside, Path::new(log), number(index), number(seed));
+    let mut worker = Worker::new([src, outside, log], [number(index), number(seed)], without.to_vec());
     worker.plant(files);
     println!("planted");
     let mut line = String::new();

@@ -22,7 +22,7 @@ use super::observer::{Observer, TaskId};
 use super::view::{Part, View};
 use crate::disk::ids::Names;
 use crate::disk::walk::{self, Summary};
-use crate::disk::{Dir, Stamp};
+use crate::disk::{Dir, Stamp, leads_nowhere};
 use crate::model::counter::{ReceiverTotals, SenderTotals};
 use crate::model::digest::{Digest, Group};
 use crate::model::entry::{Entry, Kind};
@@ -467,5 +467,5 @@ impl Sender {
 }
 
 fn class_of(error: &std::io::Error) -> ProblemClass {
-    if error.kind() == std::io::ErrorKind::NotFound { ProblemClass::Vanished } else { ProblemClass::Path }
+    if leads_nowhere(error) { ProblemClass::Vanished } else { ProblemClass::Path }
 }

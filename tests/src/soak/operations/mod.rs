@@ -68,6 +68,11 @@ const OPERATIONS: [(&str, u64, Operation); 28] = [
     ("file to symlink", 6, Worker::file_to_link),
 ];
 
+/// Whether an operation is called so.
+pub(super) fn is_one(name: &str) -> bool {
+    OPERATIONS.iter().any(|(one, ..)| *one == name)
+}
+
 /// One worker.
 pub(super) struct Worker {
     index: u64,
@@ -78,6 +83,8 @@ pub(super) struct Worker {
     noise: Noise,
     named: u64,
     counts: BTreeMap<&'static str, u64>,
+    /// Operations that it leaves out.
+    without: Vec<String>,
     /// A file that is open for appending.
     held: Option<(Node, File)>,
     storm: u64,
@@ -89,7 +96,8 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn new(src: &str, outside: &str, log: &Path, index: u64, seed: u64) -> Self {
+    /// A worker of this number and seed, that leaves some operations out.
+    pub(super) fn new([src, outside, log]: [&str; 3], [index, seed]: [u64; 2], without: Vec<String>) -> Self {
         let mut plot = Plot::default();
         // One of its own, and one that all share: there the directory is changed by all at once, its entries by one.
         for dir in [format!("w{index}"), "shared".to_owned()] {
@@ -107,6 +115,7 @@ impl Worker {
             noise: Noise::new(seed),
             named: 0,
             counts: BTreeMap::new(),
+            without,
             held: None,
             storm: 0,
             calm: 0,
@@ -139,6 +148,9 @@ impl Worker {
             std::thread::sleep(Duration::from_millis(rest));
         }
         let (name, operation) = self.choose(files);
+        if self.without.iter().any(|one| one == name) {
+            return;
+        }
         match operation(self) {
             Ok(Some(what)) => {
                 *self.counts.entry(name).or_default() += 1;
@@ -392,7 +404,11 @@ impl Worker {
     fn clear(&mut self, dir: Node) -> io::Result<()> {
         for child in self.plot.children(dir).to_vec() {
             let path = self.at(child);
-            if self.is_dir(child) { fs::remove_dir_all(&path)? } else { fs::remove_file(&path)? }
+            if self.is_dir(child) {
+                fs::remove_dir_all(&path)?
+            } else {
+                fs::remove_file(&path)?
+            }
             self.plot.remove(child);
         }
         Ok(())
@@ -453,10 +469,7 @@ impl Worker {
         pick(&self.plot, &mut self.noise)
     }
 
-    fn two(
-        &mut self,
-        pick: impl Fn(&Plot, &mut Noise) -> Option<Node>,
-    ) -> (Option<Node>, Option<Node>) {
+    fn two(&mut self, pick: impl Fn(&Plot, &mut Noise) -> Option<Node>) -> (Option<Node>, Option<Node>) {
         (pick(&self.plot, &mut self.noise), pick(&self.plot, &mut self.noise))
     }
 

@@ -6,8 +6,17 @@ use std::os::unix::ffi::OsStringExt as _;
 use super::Worker;
 
 /// Beginnings of names: one in sixteen gets one of these.
-const ODD: [&[u8]; 9] =
-    [b" ", b"-rf ", b"new\nline ", b"back\\slash ", b"*?[a-z] ", b"\xff\xfe ", b"\xc3\xa9 ", b"#", b".hidden "];
+const ODD: [&[u8]; 9] = [
+    b" ",
+    b"-rf ",
+    b"new\nline ",
+    b"back\\slash ",
+    b"*?[a-z] ",
+    b"\xff\xfe ",
+    b"\xc3\xa9 ",
+    b"#",
+    b".hidden ",
+];
 
 /// The longest name that a directory takes, in bytes.
 const LONGEST: usize = 255;
