@@ -16,6 +16,7 @@ mod inotify_tools;
 mod offline;
 mod operands;
 mod plans;
+mod postgres;
 mod programs;
 mod push_pull;
 mod refusals;

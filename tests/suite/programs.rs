@@ -55,8 +55,8 @@ impl Desk {
         self.watch.runs();
     }
 
-    /// What the watch has done, a line for each change.
-    fn changes(&self) -> String {
+    /// What the watch has said: a line for each change, and its problems.
+    pub(crate) fn said(&self) -> String {
         self.watch.log()
     }
 
@@ -176,7 +176,7 @@ fn vim_saves_and_none_of_its_helpers_reaches_the_server() {
     let text = fs::read_to_string(desk.src.join("text")).expect("read");
     assert_eq!(text.lines().count(), 21, "{text}");
     desk.settles();
-    let changes = desk.changes();
+    let changes = desk.said();
     for helper in ["text~", "4913"] {
         assert!(!changes.contains(helper), "{helper} was sent:\n{changes}");
     }

@@ -86,6 +86,11 @@ impl Observer for Booking {
         }
     }
 
+    fn unstable(&self, path: &RelPath) {
+        let path = path.below(&self.prefix).unwrap_or_else(RelPath::root);
+        self.desk.leave(|state| state.unstable(path));
+    }
+
     fn recorded(&self, sent: Vec<Sent>) {
         for sent in sent {
             let Some(path) = sent.path.below(&self.prefix) else { continue };

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use driftless_proto::model::path::RelPath;
 use driftless_proto::model::problem::{Problem, ProblemClass};
 use driftless_proto::transfer::link::Ended;
-use driftless_proto::transfer::observer::TaskId;
+use driftless_proto::transfer::observer::{TaskId, UNSTABLE};
 
 use super::learn::Matched;
 use crate::pending::{Batch, Dirty, Pending};
@@ -52,6 +52,8 @@ pub(super) struct State {
     pub(super) stop: bool,
     /// When something was last acknowledged.
     pub(super) last_ack: Option<Instant>,
+    /// Files that were told to be sent while they changed: each is told once.
+    unstable: BTreeSet<RelPath>,
     /// Paths that failed, and how often in a row.
     failures: HashMap<RelPath, Failures>,
 }
@@ -88,6 +90,9 @@ const RETRY_UNSTABLE: (Duration, Duration) = (Duration::from_millis(20), Duratio
 
 /// Directories that are named in one line of what cannot be watched.
 const NAMED: usize = 8;
+
+/// Files that are remembered as told of.
+const TOLD_MAX: usize = 10_000;
 
 /// Readings of a file that changed under each of them, after which it is sent as it is.
 const RESTLESS: u32 = 5;
@@ -262,6 +267,16 @@ impl State {
         // What is beneath a directory failed with it.
         self.look_again(Dirty { path, subtree: true }, delay);
         first
+    }
+
+    /// A file was sent while it changed.
+    pub(super) fn unstable(&mut self, path: RelPath) {
+        if self.unstable.len() == TOLD_MAX {
+            self.unstable.clear();
+        }
+        if self.unstable.insert(path.clone()) {
+            self.words.push(format!("{path}: {UNSTABLE}"));
+        }
     }
 
     /// Marks a path that belongs to no batch.

@@ -105,6 +105,9 @@ impl Sender {
         streamed: Streamed,
         stamp: Option<Stamp>,
     ) -> Result<(), Ended> {
+        if stamp.is_none() {
+            self.observer.unstable(path);
+        }
         self.observer.file_done();
         found.entry.kind = Kind::File { size: streamed.size };
         if let Some(stamp) = stamp {
