@@ -19,8 +19,9 @@ const PER_HALF_HOUR: [f64; 3] = [10.0, 10.0, 20.0];
 /// In any run.
 const AT_LEAST: [u32; 3] = [2, 2, 4];
 
-/// Files whose times are changed to fill the queue. Neighbours in the queue must differ, or the kernel makes one of them;
-/// fanotify looks back a hundred events or so for one that says the same.
+/// Files whose times are changed to fill the queue, again and again: events that follow each other must differ, or the
+/// kernel makes one of them. For fanotify, which makes one of any that say the same, there is one for each place in the
+/// queue.
 const TOUCHED: usize = 600;
 
 /// How long it may take until lost events are told of: it is said once the agent is connected.
@@ -43,6 +44,8 @@ pub(super) struct Chaos {
     dir: PathBuf,
     /// Whether the engine has a queue.
     queue: bool,
+    /// Files whose times are changed.
+    touched: usize,
     bursts: u64,
 }
 
@@ -51,11 +54,12 @@ impl Chaos {
     pub(super) fn new(settings: &Settings, src: &Path) -> Self {
         let dir = src.join("burst");
         fs::create_dir_all(dir.join("touched")).expect("mkdir");
-        for i in 0..TOUCHED {
+        let touched = if settings.engine == "fanotify" { queue_len() } else { TOUCHED };
+        for i in 0..touched {
             fs::write(dir.join(format!("touched/{i}")), i.to_string()).expect("write");
         }
         let noise = Noise::new(settings.seed ^ 0x00c4_a05c_4a05);
-        Self { noise, time: settings.time, dir, queue: settings.engine != "poll", bursts: 0 }
+        Self { noise, time: settings.time, dir, queue: settings.engine != "poll", touched, bursts: 0 }
     }
 
     /// Everything that is to go wrong, each kind spread over the whole time.
@@ -135,11 +139,11 @@ impl Chaos {
         ends.signal_agent(Signal::STOP);
         let mut left = queue_len();
         while left > 0 {
-            for i in 0..TOUCHED {
+            for i in 0..self.touched {
                 let time = i64::try_from(left).expect("small");
                 set_mtime(&self.dir.join(format!("touched/{i}")), time, 0);
             }
-            left = left.saturating_sub(TOUCHED);
+            left = left.saturating_sub(self.touched);
         }
         self.lost_changes();
         ends.signal_agent(Signal::CONT);

@@ -182,6 +182,12 @@ fn soak(settings: &Settings, world: &World) -> Report {
     let stopped = Instant::now();
     let limit = settings.time.max(Duration::from_secs(120));
     report.wrong.extend(ends.drained(limit).err().map(|why| format!("the end: {why}")));
+    if settings.engine == "poll" {
+        // Nothing tells when the last look of a poll has been.
+        while !crate::trees::differences(&src, ends.copy()).is_empty() && stopped.elapsed() < limit {
+            std::thread::sleep(Duration::from_secs(1));
+        }
+    }
     report.catch_up = stopped.elapsed();
     report.memory = meter.end();
     (report.sentinels, report.looks) = (sentinels.len(), watched.end(&mut report.wrong));

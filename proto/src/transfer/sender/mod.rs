@@ -467,5 +467,7 @@ impl Sender {
 }
 
 fn class_of(error: &std::io::Error) -> ProblemClass {
-    if leads_nowhere(error) { ProblemClass::Vanished } else { ProblemClass::Path }
+    // Said by `Dir::open_file` when something else has taken the file's place: the kernel's own has a number.
+    let replaced = error.kind() == std::io::ErrorKind::InvalidInput && error.raw_os_error().is_none();
+    if leads_nowhere(error) || replaced { ProblemClass::Vanished } else { ProblemClass::Path }
 }
