@@ -405,9 +405,9 @@ impl Worker {
         for child in self.plot.children(dir).to_vec() {
             let path = self.at(child);
             if self.is_dir(child) {
-                fs::remove_dir_all(&path)?
+                fs::remove_dir_all(&path)?;
             } else {
-                fs::remove_file(&path)?
+                fs::remove_file(&path)?;
             }
             self.plot.remove(child);
         }
