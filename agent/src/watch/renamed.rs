@@ -5,7 +5,7 @@
 //! Each is a hint, as a rename that was seen is one: the comparison that follows finds out what it was worth. An
 //! exchange of two names is left to that comparison, and so are chains that end in a name which was taken before.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io::Read as _;
 
 use driftless_proto::disk::{Dir, Found, Root};
@@ -44,6 +44,7 @@ pub(super) fn find(
         mounted,
         gone,
         by_size,
+        used: HashSet::new(),
         found: Vec::new(),
         fresh_dirs: BTreeSet::new(),
         left: DIGEST_BYTES,
@@ -62,6 +63,8 @@ struct Finder<'a> {
     mounted: Mounted,
     gone: HashMap<u64, (RelPath, Item)>,
     by_size: HashMap<u64, Vec<RelPath>>,
+    /// What was found again. Each is used once: hard links of it are other files to the server.
+    used: HashSet<RelPath>,
     /// From and to. A directory comes before what is in it.
     found: Vec<(RelPath, RelPath, bool)>,
     /// New directories that are no old ones.
@@ -71,8 +74,9 @@ struct Finder<'a> {
 
 impl Finder<'_> {
     fn fresh(&mut self, dir: &Dir, path: &RelPath, found: &Found) {
-        let by_inode = self.gone.get(&found.stat.ino).filter(|(_, was)| {
-            Item::of(dir, path.name(), found, &self.mounted).is_ok_and(|now| was.is_same_inode(&now))
+        let by_inode = self.gone.get(&found.stat.ino).filter(|(from, was)| {
+            !self.used.contains(from)
+                && Item::of(dir, path.name(), found, &self.mounted).is_ok_and(|now| was.is_same_inode(&now))
         });
         let from = match by_inode {
             Some((from, _)) => Some(from.clone()),
@@ -81,8 +85,7 @@ impl Finder<'_> {
         };
         match from {
             Some(from) => {
-                // Each is used once: hard links of it are other files to the server.
-                self.gone.retain(|_, (path, _)| *path != from);
+                self.used.insert(from.clone());
                 self.found.push((from, path.clone(), found.entry.is_dir()));
             }
             None if found.entry.is_dir() => drop(self.fresh_dirs.insert(path.clone())),
@@ -109,8 +112,7 @@ impl Finder<'_> {
         let candidates = self.by_size.get_mut(&size)?;
         let same = |from: &RelPath| {
             let record = self.journal.glance(from).ok().flatten();
-            let unused = self.gone.values().any(|(gone, _)| gone == from);
-            unused && record.is_some_and(|record| record.digest == Some(digest))
+            !self.used.contains(from) && record.is_some_and(|record| record.digest == Some(digest))
         };
         let at = candidates.iter().position(same)?;
         Some(candidates.swap_remove(at))
@@ -143,7 +145,10 @@ impl Finder<'_> {
             }
             let instead = [&from, &to].map(|path| Dirty { path: path.clone(), subtree: is_dir });
             work.push(Work::Rename(from.clone(), to.clone(), instead.into()));
-            done.push((from, to));
+            // Nothing lies beneath a file.
+            if is_dir {
+                done.push((from, to));
+            }
         }
         work
     }
