@@ -239,9 +239,11 @@ impl Server {
         let Some(tls) = tls else { return Ok((Io::Plain(counted), wire)) };
         let name = trust::server_name(&self.host);
         let connected = tokio_rustls::TlsConnector::from(tls).connect(name, counted).await;
-        let tls = connected.map_err(|error| ConnectError::Tls {
-            address: address.clone(),
-            reason: trust::explain(&error),
+        let tls = connected.map_err(|error| {
+            if trust::is_broken(&error) {
+                return failed(error);
+            }
+            ConnectError::Tls { address: address.clone(), reason: trust::explain(&error) }
         })?;
         Ok((Io::Tls(Box::new(tls)), wire))
     }

@@ -12,7 +12,7 @@ use std::io;
 use std::iter::Peekable;
 
 use driftless_proto::disk::walk::{self, Listed};
-use driftless_proto::disk::{Dir, Found, Root};
+use driftless_proto::disk::{Dir, Found, Root, leads_nowhere};
 use driftless_proto::model::filter::Rules;
 use driftless_proto::model::path::RelPath;
 
@@ -191,7 +191,7 @@ impl Survey<'_> {
             Ok(level) => Some(level),
             Err(error) => {
                 // What vanished is told of by an event.
-                if error.kind() != io::ErrorKind::NotFound {
+                if !leads_nowhere(&error) {
                     (self.see)(Sight::Unreadable(path, error));
                 }
                 None

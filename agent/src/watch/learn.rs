@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use driftless_proto::disk::Root;
+use driftless_proto::disk::{Root, leads_nowhere};
 use driftless_proto::model::filter::Rules;
 use driftless_proto::model::path::RelPath;
 
@@ -143,7 +143,7 @@ impl Learning {
                 }
                 Ok(()) => {}
                 // A moved or removed directory is told of by its own events.
-                Err(SurveyError::Source(error)) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(SurveyError::Source(error)) if leads_nowhere(&error) => {}
                 Err(error) => self.status.problem(&format!("inventory: {error}")),
             }
         }

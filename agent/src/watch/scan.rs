@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::io;
 
 use driftless_proto::disk::walk::{self, Listed};
-use driftless_proto::disk::{Root, Stamp};
+use driftless_proto::disk::{Root, Stamp, leads_nowhere};
 use driftless_proto::model::entry::{Entry, Kind, Time};
 use driftless_proto::model::filter::Rules;
 use driftless_proto::model::path::RelPath;
@@ -314,11 +314,9 @@ impl Scan<'_> {
         })
     }
 
-    /// Whether a path is known not to be there: ENOENT beneath a root that can be looked at. Anything else, EIO and
-    /// ESTALE above all, says nothing.
+    /// Whether a path is known not to be there: it leads nowhere beneath a root that can be looked at.
     fn is_absent(&self, path: &RelPath, error: &io::Error) -> bool {
-        let gone = [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory].contains(&error.kind());
-        gone && !path.is_root() && self.root.found(&RelPath::root()).is_ok()
+        leads_nowhere(error) && !path.is_root() && self.root.found(&RelPath::root()).is_ok()
     }
 
     /// What the journal says the server holds. A row that cannot be read costs sending more, nothing else.
@@ -333,5 +331,45 @@ impl Scan<'_> {
             digest: record.digest?,
             groups: record.groups,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::disallowed_methods, reason = "the tests make what is looked at")]
+
+    use std::fs;
+    use std::os::unix::fs::symlink;
+    use std::time::Instant;
+
+    use driftless_proto::disk::Style;
+
+    use super::*;
+
+    #[test]
+    fn what_lies_beneath_something_that_is_no_directory_any_more_is_gone() {
+        let home = tempfile::tempdir().expect("tempdir");
+        let source = home.path().join("source");
+        fs::create_dir_all(source.join("elsewhere")).expect("mkdir");
+        fs::write(source.join("elsewhere/f"), "another one").expect("write");
+        symlink("elsewhere", source.join("link")).expect("symlink");
+        fs::write(source.join("file"), "").expect("write");
+        let root = Root::open(&source, Style::default()).expect("root");
+        let journal = Journal::open(home.path(), &source, b"m", &RelPath::root()).expect("journal");
+        let scan = Scan {
+            root: &root,
+            rules: &Rules::default(),
+            journal: &journal,
+            delete: true,
+            standing: &Standing::default(),
+            restless: HashSet::new(),
+        };
+        for path in ["link/f", "file/f", "missing/f"] {
+            let path = RelPath::parse(path.as_bytes()).expect("path");
+            let dirty = vec![Dirty { path: path.clone(), subtree: true }];
+            let scanned = scan.look(&Batch { id: 0, renames: Vec::new(), dirty, since: Instant::now() });
+            assert!(scanned.failed.is_empty(), "{:?}", scanned.failed);
+            assert!(matches!(&scanned.work[..], [Work::Remove(gone)] if *gone == path), "{:?}", scanned.work);
+        }
     }
 }

@@ -26,6 +26,9 @@ pub struct Sent {
     pub groups: Vec<Group>,
 }
 
+/// What is said of a file that [`Observer::unstable`] tells of.
+pub const UNSTABLE: &str = "it changed while it was read, each time; the copy may be torn until it rests";
+
 /// Told what a role does. Every method may be left as it is.
 pub trait Observer: Send + Sync {
     /// Content of a file begins to cross; `size` in bytes is what its entry says.

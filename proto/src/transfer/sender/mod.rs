@@ -24,7 +24,7 @@ use super::observer::{Observer, TaskId};
 use super::view::{Part, View};
 use crate::disk::ids::Names;
 use crate::disk::walk::{self, Summary};
-use crate::disk::{Dir, Stamp};
+use crate::disk::{Dir, Stamp, leads_nowhere};
 use crate::model::counter::{ReceiverTotals, SenderTotals};
 use crate::model::digest::{Digest, Group};
 use crate::model::entry::{Entry, Kind};
@@ -513,5 +513,7 @@ impl Sender {
 }
 
 fn class_of(error: &std::io::Error) -> ProblemClass {
-    if error.kind() == std::io::ErrorKind::NotFound { ProblemClass::Vanished } else { ProblemClass::Path }
+    // Said by `Dir::open_file` when something else has taken the file's place: the kernel's own has a number.
+    let replaced = error.kind() == std::io::ErrorKind::InvalidInput && error.raw_os_error().is_none();
+    if leads_nowhere(error) || replaced { ProblemClass::Vanished } else { ProblemClass::Path }
 }

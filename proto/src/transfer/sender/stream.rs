@@ -111,6 +111,9 @@ impl Sender {
         streamed: Streamed,
         stamp: Option<Stamp>,
     ) -> Result<(), Ended> {
+        if stamp.is_none() {
+            self.observer.unstable(path);
+        }
         self.observer.file_done();
         found.entry.kind = Kind::File { size: streamed.size };
         // What was sent of a file that does not rest is a basis too, by a stamp that equals none.
