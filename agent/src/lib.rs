@@ -5,7 +5,7 @@
 //! * [`run`]: what an invocation sets in motion, and how it ends ([`exit`]).
 //! * [`events`], [`stats`]: what inotifywait(1) and inotifywatch(1) do, with a command line of their own.
 //! * [`report`], [`progress`]: what the operator sees meanwhile, in rsync's words and formats.
-//! * [`job`]: the config of a service, many watches in one process.
+//! * [`job`], [`supervise`]: a service: many watches in one process, and its config.
 //! * [`password`], [`state`]: what the agent knows between runs.
 //! * [`plan`], [`control`]: what the operator decides about a watch, and what a watch tells.
 
@@ -31,5 +31,7 @@ pub mod report;
 pub mod run;
 pub mod state;
 pub mod stats;
+pub mod supervise;
+mod voice;
 mod watch;
 pub mod watcher;

@@ -6,6 +6,7 @@
 //! Touches: its socket. Never: the source, the network.
 
 pub(crate) mod picture;
+pub(crate) mod schedule;
 mod status;
 
 use std::fs::DirBuilder;
