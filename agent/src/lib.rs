@@ -7,7 +7,7 @@
 //! * [`report`], [`progress`]: what the operator sees meanwhile, in rsync's words and formats.
 //! * [`job`], [`supervise`]: a service: many watches in one process, and its config.
 //! * [`password`], [`state`]: what the agent knows between runs.
-//! * [`plan`], [`control`]: what the operator decides about a watch, and what a watch tells.
+//! * [`plan`], [`control`], [`metrics`]: what the operator decides about a watch, and what a watch tells.
 
 pub mod cli;
 pub mod connect;
@@ -21,6 +21,8 @@ pub mod job;
 pub mod journal;
 mod list;
 mod local;
+mod log;
+pub mod metrics;
 pub mod password;
 pub mod pending;
 pub mod plan;

@@ -21,6 +21,7 @@ mod plans;
 mod push_pull;
 mod refusals;
 mod restoring;
+mod seeing;
 mod status;
 mod strangers;
 mod tutorial;
