@@ -5,6 +5,7 @@
 //! * [`run`]: what an invocation sets in motion, and how it ends ([`exit`]).
 //! * [`events`], [`stats`]: what inotifywait(1) and inotifywatch(1) do, with a command line of their own.
 //! * [`report`], [`progress`]: what the operator sees meanwhile, in rsync's words and formats.
+//! * [`job`], [`supervise`]: a service: many watches in one process, and its config.
 //! * [`password`], [`state`]: what the agent knows between runs.
 //! * [`plan`], [`control`], [`metrics`]: what the operator decides about a watch, and what a watch tells.
 
@@ -17,6 +18,7 @@ mod copy;
 pub mod events;
 pub mod exit;
 pub mod guard;
+pub mod job;
 pub mod journal;
 mod list;
 mod local;
@@ -32,5 +34,7 @@ pub mod report;
 pub mod run;
 pub mod state;
 pub mod stats;
+pub mod supervise;
+mod voice;
 mod watch;
 pub mod watcher;

@@ -17,6 +17,7 @@ use rustix::fs::{CWD, Mode, OFlags, Stat, fstat, stat};
 const TEXT_LEN: usize = 8192;
 
 /// See the module.
+#[derive(Debug)]
 pub(crate) struct Log {
     path: PathBuf,
     file: Mutex<File>,

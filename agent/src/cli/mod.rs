@@ -4,6 +4,7 @@ pub mod operand;
 pub mod operate;
 pub mod options;
 pub mod refused;
+pub mod service;
 pub mod span;
 mod watching;
 
@@ -22,6 +23,7 @@ use crate::guard::brake::{self, Limit};
 use crate::watcher::Choice;
 use operand::{Place, Remote};
 use operate::Operate;
+use service::Service;
 
 /// The port of driftlessd where neither the operand nor `--port` says otherwise.
 pub const DEFAULT_PORT: u16 = 8730;
@@ -44,7 +46,7 @@ pub enum Command {
 }
 
 /// Everything the command line said.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Invocation {
     /// What to do.
     pub command: Command,
@@ -91,6 +93,8 @@ pub enum Request {
     Run(Box<Invocation>),
     /// A command about watches of this host.
     Operate(Operate),
+    /// Many watches in one process.
+    Serve(Service),
 }
 
 impl Invocation {
@@ -254,14 +258,14 @@ fn clap_command() -> ClapCommand {
         let command = command.about(about).after_help(AFTER_HELP);
         top.subcommand(refused::add(command))
     });
-    operate::add(top)
+    operate::add(service::add(top))
 }
 
 /// Reads the command line of a run, program name first.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, Usage> {
     match read(args)? {
         Request::Run(invocation) => Ok(*invocation),
-        Request::Operate(_) => Err(Usage::new(Exit::Usage, "not a run")),
+        Request::Operate(_) | Request::Serve(_) => Err(Usage::new(Exit::Usage, "not a run")),
     }
 }
 
@@ -275,6 +279,9 @@ pub fn read(args: impl IntoIterator<Item = OsString>) -> Result<Request, Usage> 
     let Some((name, matches)) = matches.subcommand() else {
         return Err(Usage::new(Exit::Usage, "a command is missing (see driftless --help)"));
     };
+    if let Some(service) = service::read(name, matches) {
+        return Ok(Request::Serve(service));
+    }
     if let Some(operate) = operate::read(name, matches) {
         return operate.map(Request::Operate);
     }
@@ -406,7 +413,7 @@ fn trust(connection: Connection) -> Result<Trust, Usage> {
 }
 
 /// Reads `sha256:` and 64 hexadecimal digits.
-fn fingerprint(typed: &str) -> Result<[u8; 32], String> {
+pub(crate) fn fingerprint(typed: &str) -> Result<[u8; 32], String> {
     let wrong =
         || "expected sha256: and 64 hexadecimal digits, as `driftlessd fingerprint` prints".to_owned();
     let digits = typed.strip_prefix("sha256:").map(str::as_bytes).ok_or_else(wrong)?;

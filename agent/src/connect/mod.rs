@@ -131,6 +131,12 @@ pub struct Server {
     passwords: Passwords,
 }
 
+/// Host and port as one word.
+#[must_use]
+pub fn address(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
 /// An open stream whose server has said welcome.
 pub struct Session<Out, In> {
     /// For the role.
@@ -182,6 +188,11 @@ impl Server {
         })
     }
 
+    /// There is nobody to ask for a password.
+    pub(crate) fn never_ask(&mut self) {
+        self.passwords.never_ask();
+    }
+
     /// Asks on the terminal for the password that the server wants.
     ///
     /// # Errors
@@ -203,11 +214,7 @@ impl Server {
     /// Host and port, for messages.
     #[must_use]
     pub fn address(&self) -> String {
-        if self.host.contains(':') {
-            format!("[{}]:{}", self.host, self.port)
-        } else {
-            format!("{}:{}", self.host, self.port)
-        }
+        address(&self.host, self.port)
     }
 
     /// `None` for plaintext.

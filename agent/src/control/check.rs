@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::status::rests;
 use super::{PATIENCE, ask_each};
 use crate::state::StateDir;
 
@@ -96,6 +97,11 @@ fn wrong(watch: &Value, max_age: f64) -> Vec<(Level, String)> {
         };
         found.push((level, format!("{what} for {age:.0} s")));
     };
+    // Between its runs a scheduled job has no source open and no stream.
+    if rests(watch) {
+        found.extend(wrong_run(&watch["schedule"]));
+        return found;
+    }
     aged("source_gone_seconds", "the source is not there");
     aged("disconnected_seconds", "not connected");
     aged("oldest_change_seconds", "a change has not been durable");
@@ -117,6 +123,15 @@ fn wrong(watch: &Value, max_age: f64) -> Vec<(Level, String)> {
         _ => {}
     }
     found
+}
+
+/// What was wrong with the last run of a job that only runs by its schedule.
+fn wrong_run(schedule: &Value) -> Option<(Level, String)> {
+    let exit = schedule["last"]["exit"].as_u64().filter(|exit| *exit != 0)?;
+    let why = schedule["last"]["why"].as_str().unwrap_or("?");
+    // A decision is waited for, or a path is: the rest was brought across.
+    let level = if [23, 24, 25].contains(&exit) { Level::Warning } else { Level::Critical };
+    Some((level, format!("the last scheduled run failed: {why} (code {exit})")))
 }
 
 /// As `LABEL=VALUE[UNIT];WARN;CRIT;MIN`.
@@ -157,6 +172,18 @@ mod tests {
                 assert_eq!(of(json!({ member: age })).0, level, "{member} {age}");
             }
         }
+    }
+
+    #[test]
+    fn a_job_that_waits_for_its_schedule_is_judged_by_its_last_run() {
+        let job = |last: Value| {
+            let schedule = json!({ "mode": "scheduled", "state": "waiting", "last": last });
+            of(json!({ "schedule": schedule, "connected": null, "disconnected_seconds": 9000.0 })).0
+        };
+        assert_eq!(job(Value::Null), Level::Ok);
+        assert_eq!(job(json!({ "exit": 0 })), Level::Ok);
+        assert_eq!(job(json!({ "exit": 25, "why": "held" })), Level::Warning);
+        assert_eq!(job(json!({ "exit": 124, "why": "before took longer" })), Level::Critical);
     }
 
     #[test]

@@ -10,6 +10,7 @@
 mod check;
 mod explain;
 pub(crate) mod picture;
+pub(crate) mod schedule;
 mod status;
 pub mod target;
 mod wait;

@@ -40,13 +40,20 @@ const SHOWN: usize = 10;
 fn shown(watch: &Value) -> String {
     let text = |name: &str| watch[name].as_str().unwrap_or("?").to_owned();
     let number = |value: &Value| value.as_f64().unwrap_or(0.0);
-    let mut out = format!("{} -> {}\n", text("source"), text("destination"));
+    let job = watch["job"].as_str().map_or(String::new(), |job| format!("job {job}: "));
+    let mut out = format!("{job}{} -> {}\n", text("source"), text("destination"));
     let mut line = |text: String| {
         // A string takes everything.
         writeln!(out, "  {text}").ok();
     };
+    if let Some(why) = watch["trouble"].as_str() {
+        line(format!("cannot go on, and tries again: {why}"));
+    }
+    schedule(&watch["schedule"]).into_iter().for_each(&mut line);
     match watch["connected"].as_str() {
         Some(address) => line(format!("connected to {address}")),
+        // Between its runs a scheduled job has nobody to be connected to.
+        None if rests(watch) => {}
         None => line(format!("not connected for {:.0} s", number(&watch["disconnected_seconds"]))),
     }
     if let Some(gone) = watch["source_gone_seconds"].as_f64() {
@@ -55,9 +62,11 @@ fn shown(watch: &Value) -> String {
     if let Some(since) = watch["uncompared_seconds"].as_f64() {
         line(format!("everything is to be compared, for {since:.0} s"));
     }
-    let directories = number(&watch["directories"]["watched"]);
-    line(format!("engine {}", text("engine")));
-    line(format!("{directories} directories watched"));
+    if watch["engine"] != "" {
+        let directories = number(&watch["directories"]["watched"]);
+        line(format!("engine {}", text("engine")));
+        line(format!("{directories} directories watched"));
+    }
     if let Some(last) = watch["overflows"]["last_seconds_ago"].as_f64() {
         line(format!("events were lost {} times, last {last:.0} s ago", watch["overflows"]["count"]));
     }
@@ -106,4 +115,31 @@ fn shown(watch: &Value) -> String {
         line(format!("last problem, {:.0} s ago: {text}", number(&problem["seconds_ago"])));
     }
     out
+}
+
+/// Whether a job that only runs by its schedule waits for its time.
+pub(super) fn rests(watch: &Value) -> bool {
+    watch["schedule"]["mode"] == "scheduled" && watch["schedule"]["state"] == "waiting"
+}
+
+/// When a job runs by its schedule, and how it went the last time.
+fn schedule(schedule: &Value) -> Vec<String> {
+    let Some(cron) = schedule["cron"].as_str() else { return Vec::new() };
+    let state = schedule["state"].as_str().unwrap_or("?");
+    let next = schedule["next"].as_str().unwrap_or("never");
+    let mut lines = vec![format!("schedule {cron}: {state}, next {next}")];
+    let last = &schedule["last"];
+    if last.is_object() {
+        let number = |name: &str| last[name].as_f64().unwrap_or(0.0);
+        let how = match (last["exit"].as_u64(), last["why"].as_str()) {
+            (Some(0), None) => "well".to_owned(),
+            (_, why) => format!("{} (code {})", why.unwrap_or("?"), last["exit"]),
+        };
+        lines.push(format!(
+            "last run {:.0} s ago, in {:.2} s: {how}",
+            number("seconds_ago"),
+            number("took_seconds")
+        ));
+    }
+    lines
 }

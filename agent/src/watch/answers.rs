@@ -19,6 +19,7 @@ use super::standing::Apart;
 use super::waits::Waited;
 use super::{Watch, explain};
 use crate::control::picture::{Failing, Picture};
+use crate::control::schedule::Timed;
 use crate::control::target::{Lies, Target};
 use crate::control::{Answers, Control};
 use crate::journal::Journal;
@@ -61,6 +62,7 @@ pub(super) struct Answering {
     pub(super) source: PathBuf,
     pub(super) rules: Rules,
     pub(super) sizes: Sizes,
+    pub(super) timed: Timed,
 }
 
 impl Watch<'_> {
@@ -74,6 +76,7 @@ impl Watch<'_> {
             source: self.source.clone(),
             rules: self.invocation.rules.clone(),
             sizes: Sizes::default(),
+            timed: self.manner.timed.clone(),
         };
         let control = Control::start(self.state.path(), &self.watched, Arc::new(answering));
         control.map_err(|error| self.status.problem(&format!("no status can be asked for: {error}"))).ok()
@@ -94,7 +97,10 @@ impl Watch<'_> {
     /// There is a stream, on which everything is compared first, or not.
     pub(super) fn connected(&self, comparing: bool) {
         self.desk.leave(|state| state.waits.connected(comparing));
-        self.picture(|picture| picture.connected = Some(self.server.address()));
+        self.picture(|picture| {
+            picture.connected = Some(self.server.address());
+            picture.trouble = None;
+        });
         let address = self.server.address();
         self.status.log(&format!("connected to {address}{}", if comparing { ", comparing" } else { "" }));
     }
@@ -109,6 +115,7 @@ impl Watch<'_> {
 impl Answers for Answering {
     fn status(&self) -> Value {
         let mut now = lock(&self.picture).clone();
+        now.schedule = self.timed.json();
         let state = self.desk.lock();
         let ago = |since: Instant| since.elapsed().as_secs_f64();
         now.pending = state.pending.len();

@@ -13,6 +13,7 @@ use driftless_proto::transfer::observer::TaskId;
 use super::learn::Matched;
 use super::scan::Scanned;
 use super::waits::Waits;
+use super::whole::Whole;
 use crate::pending::{Batch, Dirty, MARKS_MAX, Pending};
 use crate::watcher::{Signal, Why};
 
@@ -40,7 +41,7 @@ pub(super) struct State {
     pub(super) words: Vec<String>,
     /// Directories that cannot be watched and are polled, each with the reason as it was told.
     pub(super) unwatched: BTreeMap<RelPath, String>,
-    /// How the comparison of everything ended, once it has.
+    /// How a comparison of everything ended, once it has.
     pub(super) compared: Option<bool>,
     /// Directories whose comparison came to its end well: the inventory is to follow.
     pub(super) learn: Vec<Matched>,
@@ -52,6 +53,8 @@ pub(super) struct State {
     pub(super) last_problem: Option<(String, SystemTime)>,
     /// Files whose content changed under every reading and was sent as it was; at most [`UNSTABLE`].
     pub(super) unstable: BTreeSet<RelPath>,
+    /// How far comparisons of everything have come.
+    pub(super) whole: Whole,
     /// The operator wants to stop.
     pub(super) stop: bool,
     /// When something was last acknowledged.
@@ -232,7 +235,7 @@ impl State {
         if let Some(path) = file {
             self.pending.arrived(&path, outcome.is_ok(), Instant::now());
         }
-        if batch == NO_BATCH {
+        if self.whole.settled(task, &retry, outcome.is_ok()) {
             self.compared = Some(outcome.is_ok());
         }
         match outcome {
@@ -269,6 +272,16 @@ impl State {
         if batch == NO_BATCH {
             self.waits.compared(Instant::now());
         }
+    }
+
+    /// The task that was booked last.
+    pub(super) fn last_task(&self) -> TaskId {
+        self.last_task
+    }
+
+    /// Whether the server's disk was full for a path that has not come through since.
+    pub(super) fn disk_is_full(&self) -> bool {
+        self.failures.values().any(|failures| failures.class == ProblemClass::DiskFull)
     }
 
     /// Paths that failed and have not come through since.

@@ -28,6 +28,7 @@ impl Watch<'_> {
         let desk = &self.desk;
         let stopped = async {
             while !desk.lock().stop {
+                self.pulse.waits();
                 tokio::time::sleep(STOP_LOOK).await;
             }
         };

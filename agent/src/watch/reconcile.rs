@@ -44,14 +44,15 @@ impl Trunk<'_, '_> {
             self.watch.note(self.guard.adopt(&self.journal));
         }
         let rewrites = self.known.standing.rewrites.is_some();
+        let then = if self.watch.manner.once { "" } else { ", watching" };
         let text = match (well && failing == 0, held) {
             (true, false) if rewrites => {
-                format!("compared in {took:.2} s but for the rewrites that are held, watching")
+                format!("compared in {took:.2} s but for the rewrites that are held{then}")
             }
-            (true, false) => format!("in sync after {took:.2} s, watching"),
-            (true, true) => format!("compared in {took:.2} s but for the deletions that are held, watching"),
+            (true, false) => format!("in sync after {took:.2} s{then}"),
+            (true, true) => format!("compared in {took:.2} s but for the deletions that are held{then}"),
             (false, _) => {
-                format!("compared in {took:.2} s; {failing} paths failed and are tried again, watching")
+                format!("compared in {took:.2} s; {failing} paths failed and are tried again{then}")
             }
         };
         self.watch.status.log(&text);

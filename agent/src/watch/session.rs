@@ -1,6 +1,7 @@
 //! One session of a watch: one stream, from its hello to its end.
 
 use std::collections::{BTreeMap, HashMap};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,12 +16,14 @@ use driftless_proto::wire::message::{FromReceiver, FromSender};
 
 use super::Watch;
 use super::booking::{Booked, Booking, lock};
+use super::desk::NO_BATCH;
 use super::hold::{Standing, Weighed};
 use super::learn::{Learner, Matched};
 use super::recorder::Recorder;
-use super::scan::{Scan, Scanned};
+use super::scan::{Scan, Scanned, Work};
 use super::withheld::{Decisions, Withheld};
 use crate::connect::{ConnectError, Session};
+use crate::exit::Exit;
 use crate::guard::{Guard, Occasion, Verdict};
 use crate::journal::{Item, Journal, Mounted, ServerSeen};
 use crate::pending::{Batch, Dirty};
@@ -84,6 +87,8 @@ enum Next {
 pub(super) enum End {
     /// Open another one at once.
     Again,
+    /// Everything was compared, and no more was wanted.
+    Done(Exit),
     /// Watch the root anew.
     Rearm,
     /// The stream broke or the peer ended it.
@@ -105,6 +110,7 @@ impl Watch<'_> {
             Err(error) => return End::Refused(error),
         };
         self.was_connected = true;
+        self.time_out(&session);
         let journal = match self.journal(&session.welcome, known) {
             Ok(journal) => journal,
             Err(error) => return End::Refused(error),
@@ -210,6 +216,7 @@ impl Trunk<'_, '_> {
             rules: self.watch.rules(self.known),
             empty: session.welcome.empty,
             early: false,
+            rate: self.watch.rate.clone(),
             record: true,
             withhold: self.withheld.clone().map(|withheld| withheld.asked(self.watch.prefix.clone())),
             missing: Vec::new(),
@@ -217,7 +224,12 @@ impl Trunk<'_, '_> {
         let desk = Arc::clone(&self.watch.desk);
         let link = session.link;
         let spawned = std::thread::Builder::new().name("sender".into()).spawn(move || {
-            let ended = sender::run(config, link, queue, observer).err().unwrap_or(Ended::Stopped);
+            // A trunk whose sender is gone without a word would wait for ever.
+            let ran = catch_unwind(AssertUnwindSafe(|| sender::run(config, link, queue, observer)));
+            let ended = ran.map_or_else(
+                |_| Ended::Broken("the sender panicked".into()),
+                |ran| ran.err().unwrap_or(Ended::Stopped),
+            );
             desk.leave(|state| state.ended = Some(ended));
         });
         let thread = match spawned {
@@ -236,6 +248,7 @@ impl Trunk<'_, '_> {
             state.ended = None;
             state.compared = None;
             state.learned = false;
+            state.whole.learning = 0;
             // The inventory lacks what is beneath these: they are compared again. Of the root `stale` says so.
             for Matched { dir, .. } in std::mem::take(&mut state.learn) {
                 if !dir.is_root() {
@@ -261,7 +274,9 @@ impl Trunk<'_, '_> {
             return end;
         }
         loop {
-            let end = match self.next() {
+            let next = self.next();
+            self.watch.pulse.works();
+            let end = match next {
                 Next::End(end) => Some(end),
                 Next::Say(words) => {
                     words.iter().for_each(|text| self.watch.status.problem(text));
@@ -276,6 +291,7 @@ impl Trunk<'_, '_> {
                     None
                 }
                 Next::Learn(dirs) => {
+                    self.watch.desk.leave(|state| state.whole.learning += dirs.len());
                     dirs.into_iter().for_each(|matched| learner.learn(matched));
                     None
                 }
@@ -299,8 +315,10 @@ impl Trunk<'_, '_> {
 
     /// Waits for the next thing to do. Everything that takes longer than a look is done by the caller, without the lock.
     fn next(&mut self) -> Next {
+        self.watch.pulse.waits();
         let mut state = self.watch.desk.lock();
         loop {
+            self.watch.pulse.waits();
             if state.stop {
                 return Next::End(End::Stop);
             }
@@ -321,6 +339,9 @@ impl Trunk<'_, '_> {
             }
             if std::mem::take(&mut state.learned) {
                 return Next::Learned;
+            }
+            if let Some(end) = self.done(&state) {
+                return Next::End(end);
             }
             if let Some(line) = self.watch.status.due(&state) {
                 return Next::Draw(line);
@@ -390,6 +411,10 @@ impl Trunk<'_, '_> {
 
     /// Books a batch and hands it to the sender.
     pub(super) fn send(&mut self, tasks: &Tasks, batch: u64, since: Instant, scanned: Scanned) {
+        let whole = |work: &Work| matches!(work, Work::Compare(dir) if dir.is_root());
+        if batch != NO_BATCH && scanned.work.iter().any(whole) {
+            self.begun = Instant::now();
+        }
         let ids = {
             let mut state = self.watch.desk.lock();
             for (dirty, error) in scanned.failed {

@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, mpsc};
 use std::time::Duration;
 
-use super::link::{Ended, Link, Outbox};
+use super::link::{Ended, Link, Outbox, Rate};
 use super::observer::{Observer, TaskId};
 use super::view::{Part, View};
 use crate::disk::ids::Names;
@@ -54,6 +54,8 @@ pub struct Config {
     /// The hello named the directory that is compared first, and the receiver digests it by itself. Only for
     /// [`run_once`].
     pub early: bool,
+    /// How fast it may send: `options.bwlimit`, unless somebody changes it meanwhile.
+    pub rate: Rate,
     /// Keep what the journal needs of each content sent.
     pub record: bool,
     /// Asked before the content of a file leaves that the receiver may have otherwise: whether it stays here. The
@@ -196,7 +198,7 @@ pub fn run(
     observer: Arc<dyn Observer>,
 ) -> Result<(SenderTotals, ReceiverTotals), Ended> {
     let Queue { tasks, events, stopper } = queue;
-    let out = Outbox::new(link.out, config.options.bwlimit);
+    let out = Outbox::new(link.out, config.rate.clone());
     let stop = out.stopper();
     // A stop that came before there was anything to stop waits in the queue.
     let _first = stopper.set(Arc::clone(&stop));
