@@ -10,6 +10,7 @@ use driftless_tests::server::Server;
 use driftless_tests::trees::{equal, names, plant};
 use driftless_tests::wait::{stays, until, until_ok};
 use rustix::fs::renameat;
+use rustix::process::Signal;
 
 use crate::faults::SmallDisk;
 
@@ -369,7 +370,10 @@ fn files(dir: &Path) -> usize {
 #[test]
 fn most_of_a_source_lost_while_it_is_watched_is_held_until_it_is_approved() {
     let mut held = large();
+    // Faster than it can be repeated, however busy the machine is.
+    held.watch.signal(Signal::STOP);
     lose_most(&held.src);
+    held.watch.signal(Signal::CONT);
     held.says("the brake is 1000:50%");
     until("the rest flows", || held.copy().join("meanwhile").exists());
     // Some leave before the loss can be told from daily work: one in 64.

@@ -371,6 +371,21 @@ impl State {
         }
     }
 
+    /// Nothing that one session was told is for the next: a comparison that had come to its end must not end that one's.
+    pub(super) fn end_session(&mut self) {
+        self.ended = None;
+        self.compared = None;
+        self.learned = false;
+        self.whole.learning = 0;
+        // The inventory lacks what is beneath these: they are compared again. Of the root `stale` says so.
+        let now = Instant::now();
+        for Matched { dir, .. } in std::mem::take(&mut self.learn) {
+            if !dir.is_root() {
+                self.look_again(Dirty { path: dir, subtree: true }, now, Duration::ZERO);
+            }
+        }
+    }
+
     /// When the oldest change on its way was first heard of.
     pub(super) fn oldest(&self) -> Option<Instant> {
         self.batches.values().map(|flight| flight.since).min()
@@ -384,5 +399,70 @@ impl State {
     /// Tasks on their way.
     pub(super) fn in_flight(&self) -> usize {
         self.tasks.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn p(path: &str) -> RelPath {
+        RelPath::parse_typed(path.as_bytes()).expect("path")
+    }
+
+    fn dirty(path: &str) -> Dirty {
+        Dirty { path: p(path), subtree: false }
+    }
+
+    #[test]
+    fn what_one_session_was_told_is_not_for_the_next() {
+        let mut state = State::default();
+        let ids = state.begin(NO_BATCH, Instant::now(), [(vec![dirty("")], None)].into_iter());
+        state.settled(ids[0], &Ok(()));
+        state.learned = true;
+        state.ended = Some(Ended::Stopped);
+        let matched = |dir| Matched { dir: p(dir), missing: BTreeSet::new() };
+        state.learn = vec![matched(""), matched("d")];
+        assert_eq!(state.compared, Some(true));
+        state.end_session();
+        assert!(
+            state.compared.is_none() && !state.learned && state.ended.is_none() && state.learn.is_empty()
+        );
+        let batch = state.pending.take(Instant::now()).expect("what the inventory did not follow");
+        assert_eq!(batch.dirty, [Dirty { path: p("d"), subtree: true }]);
+    }
+
+    #[test]
+    fn a_file_on_its_way_when_the_stream_breaks_is_sent_again() {
+        let mut state = State::default();
+        let now = Instant::now();
+        let closed = |path| Signal::Dirty { path: p(path), why: Why::Closed, dir: false };
+        state.pending.note(closed("f"), now);
+        let batch = state.pending.take(now).expect("settled");
+        state.begin(batch.id, now, [(vec![dirty("f")], Some(p("f")))].into_iter());
+        state.pending.note(closed("f"), now);
+        assert!(state.pending.take(now).is_none(), "it is on its way");
+        state.abandon();
+        assert_eq!(state.pending.take(Instant::now()).expect("again").dirty, [dirty("f")]);
+    }
+
+    #[test]
+    fn a_file_known_to_be_unstable_is_not_read_as_often_again() {
+        let mut state = State::default();
+        let batch = |state: &mut State| {
+            state.look_again(dirty("f"), Instant::now(), Duration::ZERO);
+            state.pending.take(Instant::now()).expect("due")
+        };
+        let readings = |state: &mut State| {
+            (1..10).find(|_| {
+                state.book(&p("f"), ProblemClass::Unstable, "it changed".into());
+                let batch = batch(state);
+                state.restless(&batch).contains(&p("f"))
+            })
+        };
+        assert_eq!(readings(&mut state), Some(RESTLESS as usize));
+        state.failures.clear();
+        assert!(state.is_unstable(&p("f")) && !state.is_unstable(&p("f")), "it is news once");
+        assert_eq!(readings(&mut state), Some(1));
     }
 }

@@ -16,7 +16,7 @@ use driftless_proto::wire::message::{FromReceiver, FromSender};
 
 use super::Watch;
 use super::booking::{Booked, Booking, lock};
-use super::desk::NO_BATCH;
+use super::desk::{NO_BATCH, State};
 use super::hold::{Standing, Weighed};
 use super::learn::{Learner, Matched};
 use super::recorder::Recorder;
@@ -26,7 +26,7 @@ use crate::connect::{ConnectError, Session};
 use crate::exit::Exit;
 use crate::guard::{Guard, Occasion, Verdict};
 use crate::journal::{Item, Journal, Mounted, ServerSeen};
-use crate::pending::{Batch, Dirty};
+use crate::pending::Batch;
 use crate::plan::Plan;
 use crate::plan::store::Stamp;
 
@@ -244,19 +244,7 @@ impl Trunk<'_, '_> {
         session.stop.abort();
         // Nothing may reach the desk from this session once the next one begins.
         let _panicked = thread.join();
-        self.watch.desk.leave(|state| {
-            state.ended = None;
-            state.compared = None;
-            state.learned = false;
-            state.whole.learning = 0;
-            // The inventory lacks what is beneath these: they are compared again. Of the root `stale` says so.
-            for Matched { dir, .. } in std::mem::take(&mut state.learn) {
-                if !dir.is_root() {
-                    let now = Instant::now();
-                    state.look_again(Dirty { path: dir, subtree: true }, now, Duration::ZERO);
-                }
-            }
-        });
+        self.watch.desk.leave(State::end_session);
         if let Err(error) = self.journal.sync() {
             self.watch.status.problem(&error.to_string());
         }
