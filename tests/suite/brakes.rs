@@ -124,6 +124,8 @@ fn a_root_that_is_replaced_leaves_the_copy_what_it_has_when_that_is_rejected() {
     let mut held = replaced();
     held.reject();
     held.says("no longer held");
+    // What goes before that stream is there is weighed with it.
+    held.agent.operate("wait --all").ok();
     // The new root is a source like any other: what it loses goes, unless it loses all it has.
     plant(&held.src, &["stays=5"]);
     until("the new source flows", || held.copy().join("new").exists() && held.copy().join("stays").exists());

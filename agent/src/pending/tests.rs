@@ -728,6 +728,8 @@ proptest! {
             .filter_map(|path| world.source[path])
             .collect();
         world.wait = Some((scope, world.now));
+        // What happens from here on is younger, though nothing has settled.
+        world.now += ms(1);
         let mut after = after.iter();
         let mut landed: BTreeSet<u32> = BTreeSet::new();
         for _ in 0..100 {

@@ -244,10 +244,10 @@ fn every_destination_is_waited_for() {
     agent.operate("wait --all").ok();
     wire.cut();
     plant(&src, &["g=2"]);
-    let wait = format!("wait --timeout 1s {}", src.display());
+    until("the first has it", || server.module("one").join("g").exists());
+    let wait = format!("wait --timeout 2s {}", src.display());
     let out = agent.operate(&wait).exits(30);
     assert!(out.complaints().len() == 1 && out.stderr.contains("::two: not in time"), "{}", out.stderr);
-    assert!(server.module("one").join("g").exists());
     wire.mend();
     let out = agent.operate(&format!("wait --json {}", src.display())).ok();
     assert_eq!(out.stdout.matches("\"outcome\":\"durable\"").count(), 2, "{}", out.stdout);
