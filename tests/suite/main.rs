@@ -13,6 +13,7 @@ mod faults;
 mod five_jobs;
 mod grpc;
 mod house;
+mod import;
 mod inotify_tools;
 mod jobs;
 mod offline;

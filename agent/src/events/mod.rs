@@ -12,7 +12,7 @@ mod asked;
 mod daemon;
 pub(crate) mod ere;
 pub(crate) mod filter;
-mod format;
+pub(crate) mod format;
 pub(crate) mod getopt;
 pub(crate) mod help;
 pub(crate) mod kernel;

@@ -49,6 +49,60 @@ pub(super) enum Rule {
     IncludeFrom(String),
 }
 
+/// How rules can be written down so that their order stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// Each kind under its own key: inclusions count before exclusions.
+    ByKind,
+    /// One list.
+    Ordered,
+}
+
+impl Rule {
+    /// The form for these rules; `None` where there is none.
+    pub(super) fn form(rules: &[Self]) -> Option<Form> {
+        let prefixed = |text: &str| text.starts_with("+ ") || text.starts_with("- ") || text == "!";
+        let own = |rule: &Self| matches!(rule, Self::Exclude(text) | Self::Include(text) if prefixed(text));
+        let exclusion = |rule: &Self| matches!(rule, Self::Exclude(_) | Self::ExcludeFrom(_));
+        let file = |rule: &Self| matches!(rule, Self::ExcludeFrom(_) | Self::IncludeFrom(_));
+        if !rules.iter().any(own) && rules.is_sorted_by_key(exclusion) {
+            Some(Form::ByKind)
+        } else {
+            (!rules.iter().any(file) && !rules.contains(&Self::Exclude("!".into()))).then_some(Form::Ordered)
+        }
+    }
+
+    /// As a list that keeps an order has it.
+    pub(super) fn ordered(&self) -> String {
+        let sign = if matches!(self, Self::Exclude(_) | Self::ExcludeFrom(_)) { "- " } else { "+ " };
+        let text = self.text();
+        if text.starts_with("+ ") || text.starts_with("- ") {
+            text.to_owned()
+        } else {
+            format!("{sign}{text}")
+        }
+    }
+
+    /// The pattern, or the file.
+    pub(super) fn text(&self) -> &str {
+        match self {
+            Self::Exclude(text) | Self::Include(text) | Self::ExcludeFrom(text) | Self::IncludeFrom(text) => {
+                text
+            }
+        }
+    }
+
+    /// The key that it has of its own.
+    pub(super) fn key(&self) -> &'static str {
+        match self {
+            Self::Exclude(_) => "exclude",
+            Self::Include(_) => "include",
+            Self::ExcludeFrom(_) => "exclude-from",
+            Self::IncludeFrom(_) => "include-from",
+        }
+    }
+}
+
 /// Where the copy lies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Target {
@@ -142,6 +196,29 @@ impl Draft {
     /// Adds a remark about the whole, once.
     pub(super) fn remark(&mut self, line: usize, text: impl Into<String>) {
         push(&mut self.remarks, Remark::new(line, text));
+    }
+
+    /// Marks what no config may say: two jobs that write to one destination, and rules whose order it cannot keep.
+    pub(super) fn check(&mut self) {
+        let mut taken: Vec<(String, usize)> = Vec::new();
+        for job in &mut self.jobs {
+            let rules = std::mem::take(&mut job.rules);
+            if Rule::form(&rules).is_none() {
+                job.open(0, "include and exclude rules are mixed with files of rules: their order cannot be kept; write rules = [...]");
+            }
+            job.rules = rules;
+            for target in job.targets.clone() {
+                match taken.iter().find(|(operand, _)| *operand == target.operand) {
+                    Some((operand, line)) => {
+                        let why = format!(
+                            "{operand} is written to by the rsync of line {line} too, with another source or other options: keep one"
+                        );
+                        job.open(target.line, why);
+                    }
+                    None => taken.push((target.operand, target.line)),
+                }
+            }
+        }
     }
 
     /// Whether something has to be completed before an agent takes the file.

@@ -156,6 +156,7 @@ fn read(text: &str, kind: Kind, places: &Places) -> Result<Draft, Refused> {
     if draft.jobs.is_empty() {
         return Err(Refused::malformed(0, "there is nothing in it to keep a copy of"));
     }
+    draft.check();
     for job in &mut draft.jobs {
         if let Some(file) = job.password_file.clone()
             && open_to_others(&file)

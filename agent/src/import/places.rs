@@ -118,7 +118,8 @@ impl Places {
     }
 
     fn shell(&self, operand: &str) -> Result<String, String> {
-        let (host, path) = operand.split_once(':').unwrap_or((operand, ""));
+        let (host, path) = operand.split_at(rsync::host_len(operand).unwrap_or(operand.len()));
+        let path = path.strip_prefix(':').unwrap_or(path);
         let (user, host) = match host.rsplit_once('@') {
             Some((user, host)) => (Some(user), host),
             None => (None, host),

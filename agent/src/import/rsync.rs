@@ -371,12 +371,23 @@ pub(super) enum Destination {
 
 /// Tells which form a destination has.
 pub(super) fn destination(operand: &str) -> Destination {
-    let head = operand.split('/').next().unwrap_or_default();
-    if operand.starts_with("rsync://") || operand.starts_with("driftless://") || head.contains("::") {
-        Destination::Daemon
-    } else if head.contains(':') {
-        Destination::Shell
-    } else {
-        Destination::Local
+    if operand.starts_with("rsync://") || operand.starts_with("driftless://") {
+        return Destination::Daemon;
     }
+    match host_len(operand).map(|end| operand[end..].starts_with("::")) {
+        Some(true) => Destination::Daemon,
+        Some(false) => Destination::Shell,
+        None => Destination::Local,
+    }
+}
+
+/// How long `[user@]host` is in front of a colon; an IPv6 address has its own within brackets.
+pub(super) fn host_len(operand: &str) -> Option<usize> {
+    let head = operand.split('/').next().unwrap_or_default();
+    let host = head.rfind('@').map_or(0, |at| at + 1);
+    let from = match head[host..].starts_with('[') {
+        true => host + head[host..].find(']')?,
+        false => host,
+    };
+    head[from..].find(':').map(|colon| from + colon)
 }

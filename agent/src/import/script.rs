@@ -179,11 +179,10 @@ impl Loop<'_> {
             if let Some(wait) = wait {
                 wait.habits(&mut job);
             }
+            let extra = extra.or_else(|| several(&mut job, sources.len()));
             let mut dest = dest.clone();
-            if let (Some(extra), Destination::Daemon | Destination::Shell | Destination::Local) =
-                (extra, rsync::destination(&dest.text))
-            {
-                dest.text = format!("{}/{}", dest.text.trim_end_matches('/'), extra);
+            if let Some(extra) = extra {
+                dest.text = format!("{}/{extra}", dest.text.trim_end_matches('/'));
             }
             self.places.add(&mut job, &dest);
             draft.add(job);
@@ -299,6 +298,18 @@ impl Loop<'_> {
             }
         }
     }
+}
+
+/// Of several sources in one rsync each is a job, and no two jobs write to one path: a directory that would become one
+/// in the destination is told to. Gives back what that adds to the destination.
+fn several(job: &mut Job, sources: usize) -> Option<String> {
+    if sources < 2 || job.source.ends_with('/') {
+        return None;
+    }
+    let name =
+        job.source.rsplit('/').next().filter(|name| !name.is_empty() && !name.starts_with('$'))?.to_owned();
+    job.source.push('/');
+    Some(name)
 }
 
 /// A command that is neither: named where it was part of a loop.

@@ -418,6 +418,55 @@ fn xml_that_is_none_is_refused_with_its_line() {
 
 // === all ===
 
+/// What is wrong with a config that was written from this.
+fn complaints(kind: Kind, text: &str, places: &Places) -> Vec<String> {
+    let shared =
+        Shared { server: places.server.clone(), fingerprints: vec![format!("sha256:{}", "ab".repeat(32))] };
+    let written = write(&with(kind, text, places), kind, "a \u{1b} name", &shared);
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("agent.toml");
+    std::fs::write(&file, &written).expect("write");
+    match crate::job::Config::load(&file) {
+        Ok(_) => Vec::new(),
+        Err(complaints) => complaints.list.into_iter().map(|complaint| complaint.text).collect(),
+    }
+}
+
+#[test]
+fn what_is_written_is_a_config_and_what_is_open_is_none() {
+    let sersync = confxml(
+        "true",
+        "<remote ip=\"10.0.0.1\" name=\"web\"/><remote ip=\"10.0.0.2\" name=\"web\"/>",
+        "",
+        "",
+    );
+    let ordered =
+        "rsync -a --include='*/' --exclude='a\"\\b' --include=z --bwlimit=1.5m --max-delete=3 /d /e h::m";
+    let lua = "sync{ default.rsyncssh, source='/a b/\u{e9}', host='u@[::1]', targetdir='/data/x', crontab='0 0 3 * * *', exclude='*.o' }";
+    let modules = Places {
+        server: Some("vault:99".parse().expect("a server")),
+        modules: vec!["/data=m".parse().expect("a module")],
+    };
+    for (kind, text, places) in [
+        (Kind::Script, SEED, &Places::default()),
+        (Kind::Script, ordered, &Places::default()),
+        (Kind::Sersync, &sersync, &Places::default()),
+        (Kind::Lsyncd, lua, &modules),
+    ] {
+        assert_eq!(complaints(kind, text, places), Vec::<String>::new(), "{text}");
+    }
+    for text in [
+        "rsync -a $1 h::m",
+        "rsync -a /d h:/d",
+        "rsync -aC /d h::m",
+        "rsync -a /d/ h::m\nrsync -a --delete /d/ h::m",
+        "rsync -a --exclude=x --include-from=/etc/hostname /d h::m",
+    ] {
+        let complaints = complaints(Kind::Script, text, &Places::default());
+        assert!(complaints.iter().any(|text| text.contains("to-complete")), "{text}: {complaints:?}");
+    }
+}
+
 #[test]
 fn what_a_file_is_is_seen_from_its_content() {
     for (text, kind) in [

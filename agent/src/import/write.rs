@@ -6,8 +6,9 @@ use std::collections::HashSet;
 use std::fmt::Write as _;
 
 use super::Kind;
-use super::draft::{Draft, Job, Remark, Rule};
+use super::draft::{Draft, Form, Job, Remark, Rule};
 use super::places::Server;
+use crate::job::NAME_LEN;
 
 /// What goes into the file beside the jobs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -97,41 +98,15 @@ fn write_job(out: &mut String, job: &Job, name: &str) {
     rules(out, &job.rules);
 }
 
-/// One kind of rule under its own key; several kinds in one list that keeps their order, files behind it.
 fn rules(out: &mut String, rules: &[Rule]) {
-    let pick = |wanted: fn(&Rule) -> Option<&str>| rules.iter().filter_map(wanted).collect::<Vec<_>>();
-    let excludes = pick(|rule| if let Rule::Exclude(text) = rule { Some(text) } else { None });
-    let includes = pick(|rule| if let Rule::Include(text) = rule { Some(text) } else { None });
-    if includes.is_empty() && !excludes.is_empty() {
-        key(out, "exclude", &list(excludes.iter().copied()));
-    } else if !includes.is_empty() {
-        let ordered: Vec<String> = rules
-            .iter()
-            .filter_map(|rule| match rule {
-                Rule::Exclude(text) if text.starts_with("+ ") || text.starts_with("- ") => Some(text.clone()),
-                Rule::Exclude(text) => Some(format!("- {text}")),
-                Rule::Include(text) if text.starts_with("+ ") || text.starts_with("- ") => Some(text.clone()),
-                Rule::Include(text) => Some(format!("+ {text}")),
-                _ => None,
-            })
-            .collect();
-        key(out, "rules", &list(ordered.iter().map(String::as_str)));
+    if Rule::form(rules) == Some(Form::Ordered) {
+        let ordered: Vec<String> = rules.iter().map(Rule::ordered).collect();
+        return key(out, "rules", &list(ordered.iter().map(String::as_str)));
     }
-    let files = [
-        ("exclude-from", pick(|rule| if let Rule::ExcludeFrom(file) = rule { Some(file) } else { None })),
-        ("include-from", pick(|rule| if let Rule::IncludeFrom(file) = rule { Some(file) } else { None })),
-    ];
-    let listed = usize::from(!(excludes.is_empty() && includes.is_empty()));
-    let kinds = listed + files.iter().filter(|(_, files)| !files.is_empty()).count();
-    if kinds > 1 {
-        comment(
-            out,
-            "The first rule that matches decides: look whether the order of these is still what was meant.",
-        );
-    }
-    for (name, files) in files {
-        if !files.is_empty() {
-            key(out, name, &list(files.into_iter()));
+    for name in ["include", "include-from", "exclude", "exclude-from"] {
+        let mut of_kind = rules.iter().filter(|rule| rule.key() == name).map(Rule::text).peekable();
+        if of_kind.peek().is_some() {
+            key(out, name, &list(of_kind));
         }
     }
 }
@@ -140,7 +115,7 @@ fn rules(out: &mut String, rules: &[Rule]) {
 fn name(source: &str, taken: &mut HashSet<String>) -> String {
     let last = source.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
     let plain = |c: char| if c.is_ascii_alphanumeric() || "_-.".contains(c) { c } else { '-' };
-    let base: String = last.chars().map(plain).collect();
+    let base: String = last.chars().map(plain).take(NAME_LEN - "-9999".len()).collect();
     let base = if base.trim_matches(['-', '.']).is_empty() { "root".to_owned() } else { base };
     let mut name = base.clone();
     let mut count = 1;
