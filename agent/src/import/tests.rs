@@ -147,6 +147,48 @@ while e=$(inotifywait -r /srv/c); do rsync -rlt /srv/c/* h4::c/sub; done
 }
 
 #[test]
+fn lists_grow_arithmetic_is_nothing_and_what_comes_of_an_event_is_one() {
+    let job = only(
+        Kind::Script,
+        "opts=(-a --delete)
+opts+=(--exclude '*.tmp')
+more=-z; more+=' --bwlimit=9'
+inotifywait -mr /d | while IFS= read -r f; do (( n++ ))
+  dir=$(dirname \"$f\"); [ -d \"$f\" ] && dir=$f
+  rsync \"${opts[@]}\" $more \"$dir\" h::m || echo \"$n\"
+done",
+    );
+    assert_eq!((job.source.as_str(), job.delete, job.compress), ("/d/", true, true));
+    assert_eq!(job.bwlimit.as_deref(), Some("9k"));
+    assert_eq!(job.rules, [Rule::Exclude("*.tmp".into())]);
+    assert_eq!(line_of(&job.remarks, "was sent by itself"), 6);
+}
+
+#[test]
+fn a_variable_that_an_if_decides_is_not_guessed() {
+    for text in [
+        "h=a; if [ x ]; then h=b; fi; rsync -a /d $h::m",
+        "if [ x ]; then h=a\nelse h=b; fi; rsync -a /d $h::m",
+        "h=a; [ x ] && h=b; rsync -a /d $h::m",
+        "h=a; case x in x) h=b ;; esac; rsync -a /d $h::m",
+    ] {
+        let open = only(Kind::Script, text).open;
+        assert_eq!(
+            line_of(&open, "the value of $h, which has more than one,"),
+            text.lines().count(),
+            "{text}"
+        );
+    }
+    for text in [
+        "h=a; h=b; rsync -a /d $h::m",
+        "if [ x ]; then h=b; fi; rsync -a /d $h::m",
+        "h=b; [ x ] && h=b; rsync -a /d $h::m",
+    ] {
+        assert_eq!(targets(&only(Kind::Script, text)), ["b::m"], "{text}");
+    }
+}
+
+#[test]
 fn what_a_script_does_not_say_is_left_to_its_operator_by_line() {
     for (text, line, says) in [
         ("inotifywait -mr $1 | while read f; do\nrsync -a $1 h::m\ndone", 2, "the value of $1"),

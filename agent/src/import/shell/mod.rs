@@ -65,6 +65,8 @@ struct Walk {
     closed: Option<usize>,
     /// Commands, by index, that feed the next loop.
     feeding: Vec<usize>,
+    /// How many `if` and `case` we are in.
+    branches: usize,
 }
 
 impl Default for Walk {
@@ -79,6 +81,7 @@ impl Default for Walk {
             count: 0,
             closed: None,
             feeding: Vec::new(),
+            branches: 0,
         }
     }
 }
@@ -93,6 +96,8 @@ struct Open {
     silenced: bool,
     /// Behind `if`, `!`, `while`: the end decides.
     checked: bool,
+    /// Behind `&&` or `||`: perhaps.
+    chained: bool,
     /// Within `<( ... )`.
     substituted: bool,
 }
@@ -105,9 +110,12 @@ impl Walk {
         while let Some(token) = tokens.get(at) {
             at += 1;
             match token {
-                Token::List(name, words) => {
-                    let values = words.iter().flat_map(|word| self.expand(word)).collect();
-                    self.values.insert(format!("{name}[@]"), values);
+                Token::List { name, words, add } => {
+                    let key = format!("{name}[@]");
+                    let before = self.values.get(&key).filter(|_| *add).cloned();
+                    let more = words.iter().flat_map(|word| self.expand(word));
+                    let values = before.into_iter().flatten().chain(more).collect();
+                    self.values.insert(key, values);
                 }
                 Token::Word(word) if open.words.is_empty() => match word.literal() {
                     Some("for") => at = self.each(tokens, at, depth),
@@ -118,7 +126,10 @@ impl Walk {
                     Some("done") => self.end_round(),
                     Some("function") => {}
                     Some(reserved) if RESERVED.contains(&reserved) => {
-                        open.checked |= matches!(reserved, "if" | "elif" | "!")
+                        open.checked |= matches!(reserved, "if" | "elif" | "!");
+                        self.branches += usize::from(reserved == "if");
+                        let closes = matches!(reserved, "fi" | "esac");
+                        self.branches -= usize::from(closes && self.branches > 0);
                     }
                     _ => match function(tokens, at) {
                         Some((body, end)) => {
@@ -140,8 +151,10 @@ impl Walk {
                     // The word was taken with the document.
                     "<<" | "<<-" => {}
                     _ => {
-                        open.checked |= matches!(*operator, "&&" | "||");
+                        let chained = matches!(*operator, "&&" | "||");
+                        open.checked |= chained;
                         self.command(std::mem::take(&mut open), depth);
+                        open.chained = chained;
                         open.substituted = *operator == "<(";
                     }
                 },
@@ -201,7 +214,8 @@ impl Walk {
 
     /// A command is complete.
     fn command(&mut self, open: Open, depth: usize) {
-        let Open { words, silenced, checked, substituted } = open;
+        let Open { words, silenced, checked, chained, substituted } = open;
+        let perhaps = chained || self.branches > 0;
         for piece in words.iter().flat_map(|word| &word.pieces) {
             if let Piece::Code { tokens, .. } = piece
                 && depth < DEPTH_MAX
@@ -214,7 +228,7 @@ impl Walk {
         let set = words.iter().take_while(|word| assignment(word).is_some()).count();
         let (assigned, words) = words.split_at(set);
         if words.is_empty() {
-            return self.assign(assigned);
+            return self.assign(assigned, perhaps);
         }
         let mut words: Vec<Word> = words.iter().flat_map(|word| self.expand(word)).collect();
         // An empty variable may leave nothing.
@@ -224,12 +238,13 @@ impl Walk {
                 for word in words.iter().skip(1) {
                     if let Some((name, value)) = word.text.split_once('=') {
                         let value = Word { text: value.to_owned(), ..word.clone() };
-                        self.set(name, value);
+                        self.set(name, value, perhaps);
                     }
                 }
                 return;
             }
             "cd" | "pushd" => self.directory = words.get(1).cloned(),
+            "case" => self.branches += 1,
             "read" => self.set_events(&words),
             _ => {}
         }
@@ -264,17 +279,35 @@ impl Walk {
         self.values = before;
     }
 
-    fn assign(&mut self, words: &[Raw]) {
+    fn assign(&mut self, words: &[Raw], perhaps: bool) {
         for word in words {
             let Some((name, value)) = assignment(word) else { continue };
             // The value of an assignment is never split.
-            let value = self.join(&value);
-            self.set(name, value);
+            let more = self.join(&value);
+            let (name, value) = match name.strip_suffix('+') {
+                Some(name) => {
+                    let before = self.values.get(name).and_then(|values| values.first()).cloned();
+                    let mut whole = before.unwrap_or_else(|| Word::new(more.line, ""));
+                    append(&mut whole, &more.text, more.unknown.as_ref());
+                    (name, whole)
+                }
+                None => (name, more),
+            };
+            self.set(name, value, perhaps);
         }
     }
 
-    fn set(&mut self, name: &str, value: Word) {
+    /// Gives a variable its value. One that `perhaps` keeps another one has none that can be known.
+    fn set(&mut self, name: &str, mut value: Word, perhaps: bool) {
         self.script.set.push((name.to_owned(), value.line));
+        let events = &self.script.events;
+        let event = |word: &Word| word.unknown.as_ref().is_some_and(|unknown| events.contains(unknown));
+        let before = self.values.get(name).and_then(|values| values.first());
+        let other = |before: &Word| before.text != value.text && !(event(before) && event(&value));
+        if perhaps && before.is_some_and(other) {
+            value.text = format!("${name}");
+            value.unknown = Some(format!("${name}, which has more than one,"));
+        }
         self.values.insert(name.to_owned(), vec![value]);
     }
 
@@ -295,10 +328,8 @@ impl Walk {
         for piece in &raw.pieces {
             match piece {
                 Piece::Text(text) => word.get_or_insert_with(new).text.push_str(text),
-                Piece::Code { text, .. } => {
-                    let word = word.get_or_insert_with(new);
-                    word.text.push_str(text);
-                    word.unknown.get_or_insert_with(|| text.clone());
+                Piece::Code { text, tokens } => {
+                    append(word.get_or_insert_with(new), text, Some(&self.code(text, tokens)));
                 }
                 Piece::Variable { name, change, quoted } => {
                     let values = self.value(name, change, raw.line);
@@ -337,7 +368,7 @@ impl Walk {
         for piece in &raw.pieces {
             match piece {
                 Piece::Text(text) => word.text.push_str(text),
-                Piece::Code { text, .. } => append(&mut word, text, Some(text)),
+                Piece::Code { text, tokens } => append(&mut word, text, Some(&self.code(text, tokens))),
                 Piece::Variable { name, change, .. } => {
                     for value in self.value(name, change, raw.line) {
                         append(&mut word, &value.text, value.unknown.as_ref());
@@ -346,6 +377,15 @@ impl Walk {
             }
         }
         word
+    }
+
+    /// What makes `$(...)` unknown: itself, or the event that it makes something of.
+    fn code(&self, text: &str, tokens: &[Token]) -> String {
+        let words =
+            tokens.iter().filter_map(|token| if let Token::Word(word) = token { Some(word) } else { None });
+        let mut unknown = words.filter_map(|word| self.join(word).unknown);
+        let event = unknown.find(|unknown| self.script.events.contains(unknown));
+        event.unwrap_or_else(|| text.to_owned())
     }
 
     /// What a variable holds.
@@ -385,12 +425,13 @@ fn append(word: &mut Word, text: &str, unknown: Option<&String>) {
     }
 }
 
-/// `NAME=VALUE`, cut apart.
+/// `NAME=VALUE`, cut apart; of `NAME+=VALUE` the plus stays with the name.
 fn assignment(word: &Raw) -> Option<(&str, Raw)> {
     let (Piece::Text(first), rest) = word.pieces.split_first()? else { return None };
     let (name, value) = first.split_once('=')?;
-    let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    if name.is_empty() || !plain || name.starts_with(|c: char| c.is_ascii_digit()) {
+    let bare = name.strip_suffix('+').unwrap_or(name);
+    let plain = bare.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    if bare.is_empty() || !plain || name.starts_with(|c: char| c.is_ascii_digit()) {
         return None;
     }
     let pieces = std::iter::once(Piece::Text(value.to_owned())).chain(rest.iter().cloned()).collect();

@@ -46,13 +46,18 @@ impl Raw {
     }
 }
 
-/// A word, an operator, or `NAME=( ... )`.
+/// A word, an operator, or `NAME=( ... )`. Arithmetic, `(( ... ))`, is nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Token {
     Word(Raw),
     /// Line feeds are operators too.
     Operator(&'static str, usize),
-    List(String, Vec<Raw>),
+    /// `add`: `+=`.
+    List {
+        name: String,
+        words: Vec<Raw>,
+        add: bool,
+    },
 }
 
 /// Longest first; those that redirect are followed by the word they redirect to.
@@ -102,6 +107,8 @@ impl<'s> Lexer<'s> {
                 self.take(3);
             } else if c == '#' {
                 self.take(self.rest.find('\n').unwrap_or(self.rest.len()));
+            } else if let Some(end) = self.rest.strip_prefix("((").and_then(|inner| inner.find("))")) {
+                self.take(end + 4);
             } else if let Some(operator) = self.operator() {
                 if operator == ")" && depth == 0 && nested {
                     return Ok(tokens);
@@ -114,14 +121,14 @@ impl<'s> Lexer<'s> {
             } else {
                 let word = self.word()?;
                 match list_name(&word) {
-                    Some(name) if self.rest.starts_with('(') => {
+                    Some((name, add)) if self.rest.starts_with('(') => {
                         self.take(1);
                         let inner = self.tokens(true)?;
                         let words = inner.into_iter().filter_map(|token| match token {
                             Token::Word(word) => Some(word),
                             _ => None,
                         });
-                        tokens.push(Token::List(name, words.collect()));
+                        tokens.push(Token::List { name, words: words.collect(), add });
                     }
                     _ => tokens.push(Token::Word(word)),
                 }
@@ -313,11 +320,11 @@ fn braced(inner: &str) -> (String, Change) {
     (name, change)
 }
 
-/// `NAME` of a word that is just `NAME=` or `NAME+=`.
-fn list_name(word: &Raw) -> Option<String> {
+/// `NAME` of a word that is just `NAME=`, or `NAME+=`, which adds.
+fn list_name(word: &Raw) -> Option<(String, bool)> {
     let name = word.literal()?.strip_suffix('=')?;
-    let name = name.strip_suffix('+').unwrap_or(name);
-    (!name.is_empty() && name_len(name) == name.len()).then(|| name.to_owned())
+    let (name, add) = name.strip_suffix('+').map_or((name, false), |name| (name, true));
+    (!name.is_empty() && name_len(name) == name.len()).then(|| (name.to_owned(), add))
 }
 
 fn push(pieces: &mut Vec<Piece>, text: &str) {
