@@ -209,13 +209,8 @@ impl Sync {
     fn ssh(&mut self, table: &Table) {
         for field in &table.fields {
             let name = field.name.as_deref().unwrap_or_default();
-            let flat = format!("{:?}", field.value).to_ascii_lowercase();
-            if flat.contains("stricthostkeychecking") && flat.contains("no") {
-                self.job.remark(
-                    field.line,
-                    "StrictHostKeyChecking no: whoever answered was believed; now the server proves its certificate \
-                     (fingerprint or ca)",
-                );
+            if rsync::trusts_anybody(&flat(field)) {
+                self.job.remark(field.line, rsync::TRUSTED_ANYBODY);
             }
             self.job.remark(field.line, format!("ssh.{name} is left out: there is no remote shell here"));
         }
@@ -272,6 +267,16 @@ impl Sync {
             ),
         };
         job.remark(line, text);
+    }
+}
+
+/// All words of a field, as a command line would have them.
+fn flat(field: &Field) -> String {
+    let name = field.name.as_deref().unwrap_or_default();
+    match &field.value {
+        Value::Text(text) => format!("{name} {text} "),
+        Value::Table(table) => table.fields.iter().map(flat).collect(),
+        _ => String::new(),
     }
 }
 

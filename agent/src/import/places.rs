@@ -73,6 +73,17 @@ pub struct Places {
     pub modules: Vec<Module>,
 }
 
+/// `rsync://user:password@host/` without the password.
+fn without_password(operand: &str) -> String {
+    let bare = || {
+        let (scheme, rest) = operand.split_once("://")?;
+        let (login, host) = rest[..rest.find('/').unwrap_or(rest.len())].rsplit_once('@')?;
+        let (user, _) = login.split_once(':')?;
+        Some(format!("{scheme}://{user}@{host}{}", &rest[login.len() + 1 + host.len()..]))
+    };
+    bare().unwrap_or_else(|| operand.to_owned())
+}
+
 impl Places {
     /// Gives a job one more destination. What no server can be asked for is left as it was written, and marked.
     pub(super) fn add(&self, job: &mut Job, word: &Word) {
@@ -94,7 +105,11 @@ impl Places {
     }
 
     fn daemon(&self, job: &mut Job, operand: &str, line: usize) -> Result<String, String> {
-        let remote = match operand::parse_place(OsStr::new(operand)) {
+        let bare = without_password(operand);
+        if bare != operand {
+            job.remark(line, "a password stood in the destination, for everybody who can list processes; it is not written here");
+        }
+        let remote = match operand::parse_place(OsStr::new(&bare)) {
             Ok(Place::Remote(remote)) if !remote.module.is_empty() => remote,
             Ok(_) => return Err(format!("the destination `{operand}` names no module")),
             Err(error) => return Err(format!("the destination {error}")),

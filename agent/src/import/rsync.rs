@@ -15,8 +15,6 @@ pub(super) struct Spoken {
     pub(super) operands: Vec<Word>,
     /// `-R`: the source's path is sent along.
     pub(super) relative: bool,
-    /// `-e`: the line of it.
-    pub(super) shell: Option<usize>,
     /// The letters that say what is kept, in their order, and the words that take a part back.
     letters: String,
     without: Vec<String>,
@@ -267,17 +265,10 @@ impl Spoken {
     }
 
     fn shell(&mut self, name: &str, value: &str, line: usize) {
-        self.shell = Some(line);
-        let flat: String =
-            value.chars().filter(|c| !c.is_whitespace()).collect::<String>().to_ascii_lowercase();
-        if flat.contains("stricthostkeychecking=no") || flat.contains("stricthostkeycheckingno") {
-            self.job.remark(
-                line,
-                "StrictHostKeyChecking no: whoever answered was believed; now the server proves its certificate \
-                 (fingerprint or ca)",
-            );
+        if trusts_anybody(value) {
+            self.job.remark(line, TRUSTED_ANYBODY);
         }
-        if flat.contains("sshpass") {
+        if value.contains("sshpass") {
             self.job.remark(
                 line,
                 "sshpass: the password stood on a command line, where every user could read it",
@@ -356,6 +347,17 @@ fn shown(name: &str, letter: Option<char>, long: &str, value: &str) -> String {
         _ if name.len() == 1 => format!("-{name}"),
         _ => format!("--{name}{value}"),
     }
+}
+
+/// What is said of it.
+pub(super) const TRUSTED_ANYBODY: &str = "StrictHostKeyChecking no: whoever answered was believed; now the server \
+                                          proves its certificate (fingerprint or ca)";
+
+/// Whether ssh was told to believe any host.
+pub(super) fn trusts_anybody(options: &str) -> bool {
+    let flat: String =
+        options.to_ascii_lowercase().chars().filter(|c| !c.is_whitespace() && *c != '=').collect();
+    flat.contains("stricthostkeycheckingno")
 }
 
 /// What a destination is.

@@ -526,6 +526,17 @@ fn what_a_file_is_is_seen_from_its_content() {
 }
 
 #[test]
+fn a_password_is_never_written_again() {
+    let text = "export RSYNC_PASSWORD=hunter2\nrsync -a /d rsync://u:hunter2@[::1]:873/m/x/\nsshpass -p hunter2 rsync -a /e h::m";
+    let draft = draft(Kind::Script, text);
+    assert_eq!(targets(&draft.jobs[0]), ["u@[::1]::m/x"]);
+    assert_eq!(line_of(&draft.jobs[0].remarks, "password stood in the destination"), 2);
+    assert_eq!(line_of(&draft.jobs[1].remarks, "a password stands in the script"), 3);
+    assert_eq!(line_of(&draft.remarks, "a password stands in the script"), 1);
+    assert!(!write(&draft, Kind::Script, "f", &Shared::default()).contains("hunter2"));
+}
+
+#[test]
 fn servers_and_modules_are_read_or_refused() {
     for (text, host, port) in [
         ("h", "h", None),
