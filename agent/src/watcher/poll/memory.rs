@@ -1,6 +1,6 @@
 //! watcher: poll: what is remembered of a directory, 14 bytes a name besides the name itself.
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, Hash as _, Hasher as _, RandomState};
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -143,9 +143,11 @@ impl Printer {
         ))
     }
 
-    /// Of a whole directory.
+    /// Of a whole directory. Identities are no part of it: one that comes to be known is no change.
     pub(super) fn print_rows(&self, rows: &Rows) -> u64 {
-        self.hasher.hash_one(&rows.0)
+        let mut hasher = self.hasher.build_hasher();
+        rows.iter().for_each(|row| (row.name, row.dir, row.fresh, row.print).hash(&mut hasher));
+        hasher.finish()
     }
 
     /// Of a directory itself; of one that may have changed since without showing it, another each time.
