@@ -16,6 +16,9 @@ fn import(world: &World, file: &Path, options: &[&str]) -> Outcome {
     world.stranger().without("--state-dir").run("import", "", &operands)
 }
 
+/// A config of one of the old programs: of a source, and a password file.
+type Shape = fn(&str, &Path) -> String;
+
 fn script(source: &str, password: &Path) -> String {
     format!(
         "#!/bin/bash\n\
@@ -61,7 +64,7 @@ fn what_is_written_from_each_program_runs_and_keeps_the_copy_live() {
     let server = world.backup();
     let password = world.file("password", format!("{PASSWORD}\n"));
     let address = server.address().to_string();
-    let shapes: [(&str, fn(&str, &Path) -> String); 5] = [
+    let shapes: [(&str, Shape); 5] = [
         ("script", script),
         ("rsync", lsyncd_rsync),
         ("ssh", lsyncd_rsyncssh),
@@ -98,7 +101,7 @@ fn what_is_written_from_each_program_runs_and_keeps_the_copy_live() {
         running.push((name, source, agent.spawn("run", "", &[&"--config", &new])));
     }
     for (name, source, agent) in &mut running {
-        let copy = server.module("backup").join(&*name);
+        let copy = server.module("backup").join(*name);
         until_ok(format!("{name}: the first comparison"), || equal(source, &copy));
         plant(source, &["d/later=3"]);
         fs::remove_file(source.join("d/f")).expect("rm");

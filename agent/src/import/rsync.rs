@@ -234,7 +234,8 @@ impl Spoken {
             Some((pattern, true)) => self.job.rules.push(Rule::Include(pattern.to_owned())),
             Some((pattern, false)) => self.job.rules.push(Rule::Exclude(pattern.to_owned())),
             None => {
-                self.job.open(line, format!("--filter={value}: only exclude and include rules are supported"))
+                self.job
+                    .open(line, format!("--filter={value}: only exclude and include rules are supported"));
             }
         }
     }

@@ -115,7 +115,7 @@ fn events(xml: &Xml, job: &mut Job) {
                 );
             }
             ("delete", false) => {
-                job.remark(line, "delete was off: what is deleted here stays in the copy, as before")
+                job.remark(line, "delete was off: what is deleted here stays in the copy, as before");
             }
             ("createFile", false) | (_, true) => {}
             (name, false) => {

@@ -33,23 +33,19 @@ pub(super) struct Pairs {
 impl Pairs {
     /// Takes a name that went away. Gives it back where it cannot be held.
     pub(super) fn went(&mut self, path: RelPath, dir: bool, id: u32) -> Option<RelPath> {
-        let held = self.room(id);
-        if held {
-            self.gone.push(End { path, dir, id })
-        } else {
+        if !self.room(id) {
             return Some(path);
         }
+        self.gone.push(End { path, dir, id });
         None
     }
 
     /// Takes a name that came. Gives it back where it cannot be held.
     pub(super) fn came(&mut self, path: RelPath, dir: bool, id: u32) -> Option<RelPath> {
-        let held = self.room(id);
-        if held {
-            self.came.push(End { path, dir, id })
-        } else {
+        if !self.room(id) {
             return Some(path);
         }
+        self.came.push(End { path, dir, id });
         None
     }
 
