@@ -465,10 +465,9 @@ fn complaints(kind: Kind, text: &str, places: &Places) -> Vec<String> {
     let shared =
         Shared { server: places.server.clone(), fingerprints: vec![format!("sha256:{}", "ab".repeat(32))] };
     let written = write(&with(kind, text, places), kind, "a \u{1b} name", &shared);
-    let dir = tempfile::tempdir().expect("a directory");
-    let file = dir.path().join("agent.toml");
-    std::fs::write(&file, &written).expect("write");
-    match crate::job::Config::load(&file) {
+    let mut file = tempfile::NamedTempFile::new().expect("a file");
+    file.write_all(written.as_bytes()).expect("write");
+    match crate::job::Config::load(file.path()) {
         Ok(_) => Vec::new(),
         Err(complaints) => complaints.list.into_iter().map(|complaint| complaint.text).collect(),
     }
