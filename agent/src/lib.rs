@@ -7,6 +7,7 @@
 //! * [`report`], [`progress`]: what the operator sees meanwhile, in rsync's words and formats.
 //! * [`job`], [`supervise`]: a service: many watches in one process, and its config.
 //! * [`password`], [`state`]: what the agent knows between runs.
+//! * [`import`]: what lsyncd, sersync and scripts were told, as our own config.
 //! * [`plan`], [`control`], [`metrics`]: what the operator decides about a watch, and what a watch tells.
 
 mod broken;
@@ -18,6 +19,7 @@ mod copy;
 pub mod events;
 pub mod exit;
 pub mod guard;
+pub mod import;
 pub mod job;
 pub mod journal;
 mod list;

@@ -15,6 +15,7 @@ mod faults;
 mod five_jobs;
 mod grpc;
 mod house;
+mod import;
 mod inotify_tools;
 mod jobs;
 mod offline;

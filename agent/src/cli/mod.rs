@@ -1,5 +1,6 @@
 //! The command line: what was typed becomes one [`Invocation`], or one line that says why not.
 
+mod import;
 pub mod operand;
 pub mod operate;
 pub mod options;
@@ -20,6 +21,7 @@ use driftless_proto::model::options::Options;
 
 use crate::exit::Exit;
 use crate::guard::brake::{self, Limit};
+use crate::import::Import;
 use crate::watcher::Choice;
 use operand::{Place, Remote};
 use operate::Operate;
@@ -95,6 +97,8 @@ pub enum Request {
     Operate(Operate),
     /// Many watches in one process.
     Serve(Service),
+    /// The config of another program is to become ours.
+    Import(Import),
 }
 
 impl Invocation {
@@ -258,14 +262,16 @@ fn clap_command() -> ClapCommand {
         let command = command.about(about).after_help(AFTER_HELP);
         top.subcommand(refused::add(command))
     });
-    operate::add(service::add(top))
+    import::add(operate::add(service::add(top)))
 }
 
 /// Reads the command line of a run, program name first.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, Usage> {
     match read(args)? {
         Request::Run(invocation) => Ok(*invocation),
-        Request::Operate(_) | Request::Serve(_) => Err(Usage::new(Exit::Usage, "not a run")),
+        Request::Operate(_) | Request::Import(_) | Request::Serve(_) => {
+            Err(Usage::new(Exit::Usage, "not a run"))
+        }
     }
 }
 
@@ -284,6 +290,9 @@ pub fn read(args: impl IntoIterator<Item = OsString>) -> Result<Request, Usage> 
     }
     if let Some(operate) = operate::read(name, matches) {
         return operate.map(Request::Operate);
+    }
+    if let Some(import) = import::read(name, matches) {
+        return Ok(Request::Import(import));
     }
     if let Some(message) = refused::first(matches) {
         return Err(Usage::new(Exit::Unsupported, message));

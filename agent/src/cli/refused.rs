@@ -230,6 +230,13 @@ fn rows() -> impl Iterator<Item = (Option<char>, &'static str, bool)> {
     flags.chain(valued).chain(negated)
 }
 
+/// Whether rsync has an option of this name that is not supported here, by its letter or its long name: its letter, its
+/// long name, and whether it takes a value.
+pub(crate) fn known(name: &str) -> Option<(Option<char>, &'static str, bool)> {
+    let letter = name.chars().next().filter(|_| name.chars().count() == 1);
+    rows().find(|&(short, long, _)| !long.is_empty() && long == name || letter.is_some() && short == letter)
+}
+
 /// What clap knows the option by. Only `-F` has no long name.
 fn id(long: &'static str) -> &'static str {
     if long.is_empty() { "dir-merge-shorthand" } else { long }
