@@ -70,8 +70,7 @@ fn shown(watch: &Value) -> String {
     if let Some(last) = watch["overflows"]["last_seconds_ago"].as_f64() {
         line(format!("events were lost {} times, last {last:.0} s ago", watch["overflows"]["count"]));
     }
-    let listed = |name: &str| watch[name].as_array().cloned().unwrap_or_default();
-    for polled in listed("polled").iter().take(SHOWN) {
+    for polled in listed(watch, "polled") {
         let (path, why) = (polled["path"].as_str().unwrap_or("?"), polled["why"].as_str().unwrap_or("?"));
         line(format!("polled: {path}: {why}"));
     }
@@ -98,23 +97,35 @@ fn shown(watch: &Value) -> String {
             line(format!("{what} are held: {reason}{plan}"));
         }
     }
-    for apart in listed("left_alone").iter().take(SHOWN) {
-        let (path, why) = (apart["path"].as_str().unwrap_or("?"), apart["why"].as_str().unwrap_or("?"));
-        line(format!("left alone: {path}: {why}"));
-    }
-    for path in listed("unstable").iter().take(SHOWN) {
-        line(format!("unstable: {}: it changed under every reading", path.as_str().unwrap_or("?")));
-    }
-    for error in listed("errors").iter().take(SHOWN) {
-        let ago = number(&error["seconds_ago"]);
-        let text = error["text"].as_str().unwrap_or("?");
-        line(format!("fails, {} times in a row, last {ago:.0} s ago: {text}", error["count"]));
-    }
+    named(watch).into_iter().for_each(&mut line);
     let problem = &watch["last_problem"];
     if let Some(text) = problem["text"].as_str() {
         line(format!("last problem, {:.0} s ago: {text}", number(&problem["seconds_ago"])));
     }
     out
+}
+
+/// The first of what a watch lists under this name.
+fn listed<'a>(watch: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> {
+    watch[name].as_array().into_iter().flatten().take(SHOWN)
+}
+
+/// Paths with which something is the matter.
+fn named(watch: &Value) -> Vec<String> {
+    let mut lines = Vec::new();
+    for apart in listed(watch, "left_alone") {
+        let (path, why) = (apart["path"].as_str().unwrap_or("?"), apart["why"].as_str().unwrap_or("?"));
+        lines.push(format!("left alone: {path}: {why}"));
+    }
+    for path in listed(watch, "unstable") {
+        lines.push(format!("unstable: {}: it changed under every reading", path.as_str().unwrap_or("?")));
+    }
+    for error in listed(watch, "errors") {
+        let ago = error["seconds_ago"].as_f64().unwrap_or(0.0);
+        let text = error["text"].as_str().unwrap_or("?");
+        lines.push(format!("fails, {} times in a row, last {ago:.0} s ago: {text}", error["count"]));
+    }
+    lines
 }
 
 /// Whether a job that only runs by its schedule waits for its time.

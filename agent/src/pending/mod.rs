@@ -6,6 +6,7 @@
 //!
 //! Pure: the time is passed in. Touches: nothing. Never: disk, network, clocks, locks.
 
+mod mark;
 mod pace;
 mod renames;
 mod scope;
@@ -20,6 +21,8 @@ use driftless_proto::model::path::RelPath;
 
 use crate::watcher::{Signal, Why};
 pub use pace::{PAUSE_FIRST, PAUSE_MAX, SHARE};
+
+use mark::{Later, Mark};
 use pace::{Pace, Wait};
 use renames::Held;
 pub use scope::Scope;
@@ -109,39 +112,6 @@ impl Batch {
         let ends = (0..self.renames.len()).flat_map(|index| self.instead_of(index));
         ends.chain(self.dirty.iter().cloned()).collect()
     }
-}
-
-/// One path's mark.
-#[derive(Clone, Copy, Debug)]
-struct Mark {
-    /// When the oldest change that it stands for was first heard of, through every failure and rename.
-    since: Instant,
-    /// When it was marked: how long it may rest is counted from here.
-    first: Instant,
-    /// When it may be looked at.
-    due: Instant,
-    /// Its first signal was a creation, so the server is not known to have it.
-    fresh: bool,
-    /// Everything beneath it is meant as well.
-    subtree: bool,
-}
-
-impl Mark {
-    fn new(now: Instant) -> Self {
-        Self { since: now, first: now, due: now, fresh: false, subtree: false }
-    }
-
-    fn rest(&mut self, now: Instant, rest: Duration) {
-        self.due = (now + rest).min(self.first + STALE_MAX);
-    }
-}
-
-/// A path that failed.
-#[derive(Clone, Copy, Debug)]
-struct Later {
-    since: Instant,
-    due: Instant,
-    subtree: bool,
 }
 
 /// The dirty set.
