@@ -120,6 +120,26 @@ fn a_root_that_is_replaced_deletes_nothing_until_that_is_approved() {
 }
 
 #[test]
+fn a_large_directory_that_is_renamed_is_not_taken_for_lost() {
+    let mut entries: Vec<String> = (0..1500).map(|id| format!("before/file{id}=content {id}")).collect();
+    entries.extend((0..90).map(|id| format!("junk/file{id}=junk")));
+    let entries: Vec<&str> = entries.iter().map(String::as_str).collect();
+    let held = Held::with(&entries);
+    for round in 0..3 {
+        let (from, to) = if round % 2 == 0 { ("before", "after") } else { ("after", "before") };
+        fs::rename(held.src.join(from), held.src.join(to)).expect("rename");
+        // So many that the brake has a look at what is missing.
+        for id in round * 30..round * 30 + 30 {
+            fs::remove_file(held.src.join(format!("junk/file{id}"))).expect("rm");
+        }
+        held.agent.operate("wait --all").ok();
+        assert!(equal(&held.src, held.copy()).is_ok(), "after {to}");
+    }
+    let log = held.watch.log();
+    assert!(!log.contains("are held") && !log.contains("connecting again"), "{log}");
+}
+
+#[test]
 fn a_root_that_is_replaced_leaves_the_copy_what_it_has_when_that_is_rejected() {
     let mut held = replaced();
     held.reject();

@@ -59,7 +59,7 @@ impl Trunk<'_, '_> {
 /// See the module.
 pub(super) struct Booking {
     pub(super) desk: Arc<Desk>,
-    pub(super) recorder: Recorder,
+    pub(super) recorder: Arc<Recorder>,
     pub(super) status: Arc<super::status::Status>,
     /// Name each change (`-v`).
     pub(super) names: bool,

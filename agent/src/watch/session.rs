@@ -149,9 +149,14 @@ impl Watch<'_> {
             Ok(mounted) => mounted,
             Err(error) => return End::RootGone(error.to_string()),
         };
+        let recorder = match Recorder::start(Arc::clone(&journal), Arc::clone(&self.status)) {
+            Ok(recorder) => Arc::new(recorder),
+            Err(error) => return End::Ended(Ended::fault("start a thread", error)),
+        };
         let mut work = Trunk {
             watch: self,
             root,
+            recorder,
             guard,
             withheld: self.withheld(&journal, known),
             journal,
@@ -175,6 +180,8 @@ pub(super) struct Trunk<'a, 'w> {
     pub(super) root: &'a Root,
     pub(super) guard: Guard,
     pub(super) journal: Arc<Journal>,
+    /// Writes it.
+    pub(super) recorder: Arc<Recorder>,
     pub(super) known: &'a mut Continuity,
     /// What is asked before a content leaves; `None` where nothing could be withheld.
     pub(super) withheld: Option<Arc<Withheld>>,
@@ -194,14 +201,10 @@ pub(super) struct Trunk<'a, 'w> {
 
 impl Trunk<'_, '_> {
     fn run(&mut self, session: Session<FromSender, FromReceiver>, compare: bool) -> End {
-        let recorder = match Recorder::start(Arc::clone(&self.journal), Arc::clone(&self.watch.status)) {
-            Ok(recorder) => recorder,
-            Err(error) => return End::Ended(Ended::fault("start a thread", error)),
-        };
         let (tasks, queue) = sender::queue();
         let observer = Arc::new(Booking {
             desk: Arc::clone(&self.watch.desk),
-            recorder,
+            recorder: Arc::clone(&self.recorder),
             status: Arc::clone(&self.watch.status),
             names: self.watch.invocation.verbosity > 0,
             prefix: self.watch.prefix.clone(),
@@ -245,6 +248,7 @@ impl Trunk<'_, '_> {
         // Nothing may reach the desk from this session once the next one begins.
         let _panicked = thread.join();
         self.watch.desk.leave(State::end_session);
+        self.recorder.settle();
         if let Err(error) = self.journal.sync() {
             self.watch.status.problem(&error.to_string());
         }
@@ -377,7 +381,7 @@ impl Trunk<'_, '_> {
         }
         if delete
             && scanned.deletes()
-            && let Some(end) = self.brake(&scanned)
+            && let Some(end) = self.brake(tasks, &mut scanned, batch.since)
         {
             return Some(self.put_back(batch, end));
         }

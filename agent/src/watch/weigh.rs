@@ -3,15 +3,23 @@
 
 use std::time::{Duration, Instant};
 
+use driftless_proto::transfer::sender::Tasks;
+
+use super::booking::{Then, lock};
+use super::desk::RENAMES;
 use super::hold::{Apart, Weighed};
 use super::scan::{Scanned, Work};
 use super::session::{End, Trunk};
 use crate::guard::survey::Findings;
 use crate::guard::{Occasion, Verdict, mounts};
+use crate::journal::Note;
 use crate::pending::Batch;
 
 /// How often it is looked whether the root is still the source.
 const ROOT_LOOK: Duration = Duration::from_secs(2);
+
+/// How long weighing waits for renames that are on their way.
+const CATCH_UP: Duration = Duration::from_secs(10);
 
 /// How often what is held, and what could not be read, is weighed anew.
 const WEIGH: Duration = Duration::from_secs(60);
@@ -53,8 +61,24 @@ impl Trunk<'_, '_> {
         self.watch.verdict(&self.guard, &self.journal, self.copy_is_empty, Occasion::Reconcile)
     }
 
+    /// Waits until the inventory has followed the renames that were sent: what they took along must not count as missing.
+    /// A stream that ends meanwhile ends the wait, and so does [`CATCH_UP`]: then it is held once too often.
+    fn catch_up(&self) {
+        let until = Instant::now() + CATCH_UP;
+        let renamed = |then: &Then| matches!(then, Then::Note(Note::Renamed(..) | Note::Exchanged(..)));
+        while lock(&self.booked).values().any(renamed) && Instant::now() < until {
+            let state = self.watch.desk.lock();
+            if state.stop || state.ended.is_some() || state.root_gone.is_some() {
+                break;
+            }
+            drop(self.watch.desk.wait(state, Some(Instant::now() + Duration::from_millis(20))));
+        }
+        self.recorder.settle();
+    }
+
     /// Weighs deletions anew; the end of this session when its stream was opened for other terms.
     pub(super) fn weigh(&mut self) -> Option<End> {
+        self.catch_up();
         match self.watch.weigh(self.root, &self.guard, &self.journal, self.copy_is_empty, self.known) {
             Weighed::AsBefore => None,
             Weighed::Changed => Some(End::Again),
@@ -78,7 +102,7 @@ impl Trunk<'_, '_> {
     }
 
     /// Asks the guard and the brake about what is to be deleted; the end of this session where it has to be held.
-    pub(super) fn brake(&mut self, scanned: &Scanned) -> Option<End> {
+    pub(super) fn brake(&mut self, tasks: &Tasks, scanned: &mut Scanned, since: Instant) -> Option<End> {
         let occasion = if scanned.compares() { Occasion::Reconcile } else { Occasion::Live };
         let verdict = self.watch.verdict(&self.guard, &self.journal, self.copy_is_empty, occasion);
         if verdict != Verdict::Go {
@@ -104,11 +128,32 @@ impl Trunk<'_, '_> {
             let mut brake = self.watch.brake();
             brake.wants_a_look(pending, known) || brake.holds(pending, known, now).is_some()
         };
-        if look && let Some(end) = self.weigh() {
-            return Some(end);
+        // What was counted may be what a rename has taken along: weighing sees that.
+        if look {
+            self.send_renames(tasks, scanned, since);
+            if let Some(end) = self.weigh() {
+                return Some(end);
+            }
         }
         self.watch.brake().left(pending, now);
         None
+    }
+
+    /// Sends the renames of a batch ahead of the rest of it.
+    fn send_renames(&mut self, tasks: &Tasks, scanned: &mut Scanned, since: Instant) {
+        let is_rename = |work: &Work| matches!(work, Work::Rename(..) | Work::Exchange(..));
+        if !scanned.work.iter().any(is_rename) {
+            return;
+        }
+        self.catch_up();
+        if self.watch.desk.lock().batches.contains_key(&RENAMES) {
+            // Others are on their way still: two batches cannot be one.
+            return;
+        }
+        let work = std::mem::take(&mut scanned.work);
+        let (renames, rest) = work.into_iter().partition(is_rename);
+        scanned.work = rest;
+        self.send(tasks, RENAMES, since, Scanned { work: renames, ..Scanned::default() });
     }
 
     /// A comparison of everything is about to be sent: what it deletes counts as gone, if it may delete at all.
