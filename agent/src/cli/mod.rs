@@ -314,7 +314,10 @@ fn from_clap(error: &clap::Error, args: &[OsString]) -> Usage {
     let line = line.strip_prefix("error: ").unwrap_or(line);
     let known = args.get(1).and_then(|name| COMMANDS.iter().find(|(known, ..)| name == known));
     let command = known.map_or(String::new(), |(name, ..)| format!("{name} "));
-    Usage::new(Exit::Usage, format!("{line} (see driftless {command}--help)"))
+    // A monitor would take 1 for a warning about the copy.
+    let checks = args.get(1).is_some_and(|name| name == "status") && args.iter().any(|arg| arg == "--check");
+    let exit = if checks { Exit::Selection } else { Exit::Usage };
+    Usage::new(exit, format!("{line} (see driftless {command}--help)"))
 }
 
 fn invocation(name: &str, matches: &ArgMatches) -> Result<Invocation, Usage> {

@@ -64,7 +64,7 @@ fn a_check_is_one_line_with_the_exit_code_of_a_nagios_plugin() {
     held.watch.wait();
     let out = held.agent.operate("status --check").exits(2).stdout;
     assert!(out.contains("no watch is running"), "{out}");
-    held.agent.operate("status --check --max-age soon").exits(1);
+    held.agent.operate("status --check --max-age soon").exits(3);
 }
 
 #[test]

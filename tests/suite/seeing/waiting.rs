@@ -127,7 +127,8 @@ fn a_burst_of_new_directories_is_waited_for_while_others_write_on(engine: &str) 
             let mut i = 0;
             while !ended.load(Ordering::SeqCst) {
                 i += 1;
-                plant(&live.src, &[&format!("noise/{}/{}/g=noise {i}", i % 7, i % 97), "noise/f=again"]);
+                let dir = if i % 16 == 0 { format!("new{i}") } else { format!("{}", i % 7) };
+                plant(&live.src, &[&format!("noise/{dir}/{}=noise {i}", i % 97), "noise/f=again"]);
                 // Some dozen changes a second, whatever the disk can take.
                 std::thread::sleep(std::time::Duration::from_millis(20));
             }
