@@ -44,7 +44,7 @@ const LOOK: Duration = Duration::from_millis(500);
 #[derive(Default)]
 pub(super) struct Continuity {
     seen: Option<ServerSeen>,
-    journal: Option<Arc<Journal>>,
+    pub(super) journal: Option<Arc<Journal>>,
     /// How deletions stand: the terms of the next stream.
     pub(super) standing: Standing,
     /// What the last session could not compare, or the inventory not follow, is to be compared from the root.
