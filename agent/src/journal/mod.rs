@@ -5,7 +5,7 @@
 //!
 //! Touches: its own file. Never: the source, the network.
 
-mod exchanges;
+mod doubts;
 mod inventory;
 mod links;
 mod row;
@@ -30,7 +30,7 @@ use redb::{Database, DatabaseError, Durability, ReadableDatabase, ReadableTable,
 use redb::{ReadOnlyTable, TableDefinition, WriteTransaction};
 use rustix::fs::{CWD, Mode, OFlags};
 
-use exchanges::Doubts;
+use doubts::Doubts;
 pub use inventory::{Inventory, Item, Mounted};
 use links::Links;
 use tables::Tables;

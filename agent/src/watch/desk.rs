@@ -354,13 +354,16 @@ impl State {
         (first * 2_u32.pow(failures.count.saturating_sub(1).min(16))).min(longest)
     }
 
-    /// The stream is gone: whatever was on its way is pending again, at once.
-    pub(super) fn abandon(&mut self) {
+    /// The stream is gone: whatever was on its way is pending again, at once. Returns the names among it that were on
+    /// their way by themselves.
+    pub(super) fn abandon(&mut self) -> Vec<RelPath> {
         let mut lost: HashMap<u64, Vec<Dirty>> = HashMap::new();
         for (batch, flight) in self.batches.drain() {
             lost.entry(batch).or_default().extend(flight.failed);
         }
+        let mut names = Vec::new();
         for (_, Tasked { batch, retry, .. }) in self.tasks.drain() {
+            names.extend(retry.iter().filter(|dirty| !dirty.subtree).map(|dirty| dirty.path.clone()));
             lost.entry(batch).or_default().extend(retry);
         }
         self.pending.abandon();
@@ -369,6 +372,7 @@ impl State {
         for (batch, paths) in batches {
             self.pending.fail_back(batch, paths, Duration::ZERO, Instant::now());
         }
+        names
     }
 
     /// Nothing that one session was told is for the next: a comparison that had come to its end must not end that one's.

@@ -390,7 +390,10 @@ impl<'a> Watch<'a> {
         loop {
             let connected = Instant::now();
             let end = self.session(root, &mut known);
-            self.desk.lock().abandon();
+            let lost = self.desk.lock().abandon();
+            if let Some(journal) = &known.journal {
+                self.note(journal.lost_on_the_way(lost).map_err(std::io::Error::other));
+            }
             match end {
                 session::End::Stop => return RootEnd::Stop,
                 session::End::RootGone(why) => return RootEnd::Gone(why),

@@ -286,7 +286,6 @@ impl Scan<'_> {
     /// Looks for files that another one took the place of: the comparison that follows sees size and time, and two
     /// files written in the same instant may share both. The journal knows which one the server has.
     fn look_for_doubles(&self, dir: &RelPath, work: &mut Vec<Work>) {
-        let in_doubt = self.journal.is_in_doubt(dir);
         let mut dirs = vec![dir.clone()];
         while let Some(dir) = dirs.pop() {
             // What cannot be read, the comparison reports.
@@ -299,7 +298,9 @@ impl Scan<'_> {
                 }
                 if is_dir {
                     dirs.push(path);
-                } else if found.entry.is_file() && (in_doubt || self.is_double(&path, &found.stat)) {
+                } else if found.entry.is_file()
+                    && (self.journal.is_in_doubt(&path) || self.is_double(&path, &found.stat))
+                {
                     work.push(self.file(&path, &found.entry));
                 }
             }
