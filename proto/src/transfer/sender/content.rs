@@ -92,6 +92,9 @@ impl Sender {
         if !entry.is_file() {
             return self.put_entry(id, path, found.entry);
         }
+        if !self.config.record && self.config.terms.checksum {
+            return self.offer_digest(id, path, read);
+        }
         if !self.config.record {
             return self.offer(id, path, found.entry, None);
         }

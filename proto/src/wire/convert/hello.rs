@@ -97,6 +97,7 @@ impl From<g::Options> for Options {
             bwlimit: o.bwlimit,
             report: o.report,
             keep_replaced: o.keep_replaced,
+            checksum: o.checksum,
         }
     }
 }
@@ -119,6 +120,7 @@ impl From<Options> for g::Options {
             bwlimit: o.bwlimit,
             report: o.report,
             keep_replaced: o.keep_replaced,
+            checksum: o.checksum,
         }
     }
 }
