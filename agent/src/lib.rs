@@ -6,6 +6,7 @@
 //! * [`events`], [`stats`]: what inotifywait(1) and inotifywatch(1) do, with a command line of their own.
 //! * [`report`], [`progress`]: what the operator sees meanwhile, in rsync's words and formats.
 //! * [`password`], [`state`]: what the agent knows between runs.
+//! * [`verify`]: whether a copy is one.
 //! * [`plan`], [`control`]: what the operator decides about a watch, and what a watch tells.
 
 pub mod cli;
@@ -29,5 +30,6 @@ pub mod report;
 pub mod run;
 pub mod state;
 pub mod stats;
+pub mod verify;
 mod watch;
 pub mod watcher;

@@ -147,7 +147,7 @@ pub(crate) fn ended_by_us(wire: &Wire) -> Option<(&'static str, Exit)> {
 }
 
 /// Lets us open as many files as the hard limit allows: a transfer holds some hundreds.
-fn raise_descriptor_limit() {
+pub(crate) fn raise_descriptor_limit() {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;

@@ -22,5 +22,6 @@ mod restoring;
 mod status;
 mod strangers;
 mod tutorial;
+mod verifying;
 mod watch_faults;
 mod watching;

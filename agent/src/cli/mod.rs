@@ -4,6 +4,7 @@ pub mod operand;
 pub mod operate;
 pub mod options;
 pub mod refused;
+pub mod verify;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -19,6 +20,7 @@ use crate::guard::brake::{self, Limit};
 use crate::watcher::Choice;
 use operand::{Place, Remote};
 use operate::Operate;
+use verify::Verify;
 
 /// The port of driftlessd where neither the operand nor `--port` says otherwise.
 pub const DEFAULT_PORT: u16 = 8730;
@@ -82,6 +84,8 @@ pub enum Request {
     Run(Box<Invocation>),
     /// A command about watches of this host.
     Operate(Operate),
+    /// A look at whether a copy is one.
+    Verify(Verify),
 }
 
 impl Invocation {
@@ -211,6 +215,7 @@ const COMMANDS: &[(&str, &str, &str)] = &[
         "Get data back: as `pull -a`, keeping each local file it replaces as NAME.before-restore",
         "host::module[/path]... DEST",
     ),
+    ("verify", "Compare a copy with its source, content by content", verify::OPERANDS),
 ];
 
 /// What the options do not say.
@@ -252,7 +257,11 @@ fn clap_command() -> ClapCommand {
                     .value_parser(clap::value_parser!(OsString)),
             );
         // After `augment_args`, which would put its own first line here.
-        let command = command.about(about).after_help(AFTER_HELP);
+        let command = match name {
+            "verify" => verify::add(command).after_help(verify::AFTER_HELP),
+            _ => command.after_help(AFTER_HELP),
+        };
+        let command = command.about(about);
         top.subcommand(refused::add(command))
     });
     operate::add(top)
@@ -262,7 +271,7 @@ fn clap_command() -> ClapCommand {
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, Usage> {
     match read(args)? {
         Request::Run(invocation) => Ok(*invocation),
-        Request::Operate(_) => Err(Usage::new(Exit::Usage, "not a run")),
+        Request::Operate(_) | Request::Verify(_) => Err(Usage::new(Exit::Usage, "not a run")),
     }
 }
 
@@ -282,7 +291,13 @@ pub fn read(args: impl IntoIterator<Item = OsString>) -> Result<Request, Usage> 
     if let Some(message) = refused::first(matches) {
         return Err(Usage::new(Exit::Unsupported, message));
     }
-    let run = invocation(name, matches).map(|invocation| Request::Run(Box::new(invocation)));
+    if name == "verify" && !verify::names_a_pair(matches) {
+        return verify::read(matches, None).map(Request::Verify);
+    }
+    let run = invocation(name, matches).and_then(|invocation| match name {
+        "verify" => verify::read(matches, Some(invocation)).map(Request::Verify),
+        _ => Ok(Request::Run(Box::new(invocation))),
+    });
     run.map_err(|usage| match usage.exit {
         Exit::Usage => Usage::new(Exit::Usage, format!("{} (see driftless {name} --help)", usage.message)),
         _ => usage,
@@ -311,8 +326,14 @@ fn invocation(name: &str, matches: &ArgMatches) -> Result<Invocation, Usage> {
     let (command, sources, dest) = places(name, matches)?;
 
     let restore = command == Command::Restore;
-    let mut options =
-        options::options(matches, if restore { restore_defaults() } else { Options::default() });
+    let mut options = options::options(
+        matches,
+        match name {
+            "restore" => restore_defaults(),
+            "verify" => Options { partial: false, keep_replaced: false, ..restore_defaults() },
+            _ => Options::default(),
+        },
+    );
     if options.delete && !options.recursive {
         return Err(bad("--delete does not work without --recursive (-r) or --dirs (-d)."));
     }
@@ -439,12 +460,13 @@ fn places(name: &str, matches: &ArgMatches) -> Result<(Command, Vec<Place>, Opti
     let command = match (name, from_remote, to_remote) {
         (_, true, true) => return Err(bad("The source and destination cannot both be remote.")),
         ("sync", false, false) => Command::Copy,
-        ("sync" | "push", false, true) => Command::Push,
+        ("verify", false, true) if sources.len() > 1 => return Err(bad("verify takes one source")),
+        ("sync" | "push" | "verify", false, true) => Command::Push,
         ("sync" | "pull", true, false) => Command::Pull,
         ("restore", true, false) => Command::Restore,
         ("watch", false, true) if sources.len() == 1 => Command::Watch,
         ("watch", false, true) => return Err(bad("watch takes one source")),
-        ("watch" | "push", ..) => {
+        ("watch" | "push" | "verify", ..) => {
             return Err(bad(&format!("{name} needs a local source and a remote destination")));
         }
         _ => return Err(bad(&format!("{name} needs a remote source and a local destination"))),

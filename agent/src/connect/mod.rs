@@ -57,6 +57,9 @@ pub enum ConnectError {
     /// `--plaintext` to another host.
     #[error("--plaintext is allowed to a server on this host only, not to {0}")]
     Plaintext(SocketAddr),
+    /// This side ended it: why, and how the run ends.
+    #[error("{0}")]
+    Stopped(&'static str, Exit),
     /// Nobody answered in time.
     #[error("{0} did not answer in time")]
     Timeout(String),
@@ -81,6 +84,7 @@ impl ConnectError {
             Self::Ended(ended) => exit_of(ended),
             Self::Io { .. } | Self::Tls { .. } => Exit::Socket,
             Self::Password(_) | Self::Plaintext(_) | Self::TrustFile(_) => Exit::Usage,
+            Self::Stopped(_, exit) => *exit,
             Self::Timeout(_) => Exit::ConnectTimeout,
         }
     }

@@ -5,6 +5,7 @@
 //!
 //! Touches: its socket. Never: the source, the network.
 
+pub(crate) mod operands;
 pub(crate) mod picture;
 mod status;
 
@@ -18,6 +19,9 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use driftless_proto::model::path::RelPath;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use serde_json::{Value, json};
@@ -36,20 +40,49 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const AGAIN: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
 /// What a watch can be asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Request {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Request {
     /// `status`: the picture.
     Status,
+    /// `operands`: what it keeps where, as [`operands`] has it.
+    Operands,
+    /// `distrust PATH...`: what the journal says of these paths is not so: they are to be looked at, and sent by their
+    /// content. The paths lie beneath the source, as base64.
+    Distrust(Vec<RelPath>),
 }
 
 impl Request {
     fn parse(line: &str) -> Option<Self> {
-        (line.trim_end() == "status").then_some(Self::Status)
+        let mut words = line.split_ascii_whitespace();
+        match (words.next()?, words.clone().next()) {
+            ("status", None) => Some(Self::Status),
+            ("operands", None) => Some(Self::Operands),
+            ("distrust", Some(_)) => words.map(path_of).collect::<Option<_>>().map(Self::Distrust),
+            _ => None,
+        }
     }
 }
 
-/// Gives the answer to `status`.
-pub(crate) type Answer = Box<dyn Fn() -> Value + Send>;
+fn path_of(word: &str) -> Option<RelPath> {
+    let bytes = URL_SAFE_NO_PAD.decode(word.strip_prefix('/')?).ok()?;
+    if bytes.is_empty() { Some(RelPath::root()) } else { RelPath::parse(&bytes).ok() }
+}
+
+/// The requests by which these paths are distrusted: as many as it takes.
+pub(crate) fn distrust(paths: &[RelPath]) -> Vec<String> {
+    let mut requests: Vec<String> = Vec::new();
+    for path in paths {
+        let word = format!(" /{}", URL_SAFE_NO_PAD.encode(path.as_bytes()));
+        match requests.last_mut() {
+            Some(request) if request.len() + word.len() < REQUEST_LEN as usize => request.push_str(&word),
+            _ => requests.push(format!("distrust{word}")),
+        }
+    }
+    requests
+}
+
+/// Gives the answer to a request.
+pub(crate) type Answer = Box<dyn Fn(Request) -> Value + Send>;
 
 /// A watch that answers. Dropping it takes its socket away.
 pub(crate) struct Control {
@@ -65,7 +98,7 @@ impl Control {
     ///
     /// # Errors
     /// When the socket cannot be made.
-    pub(crate) fn start(state_dir: &Path, watch: &Watched, status: Answer) -> io::Result<Self> {
+    pub(crate) fn start(state_dir: &Path, watch: &Watched, answers: Answer) -> io::Result<Self> {
         let dir = Arc::new(open_dir(state_dir)?);
         let name = name(watch);
         let mut listener = listen(&dir, &name)?;
@@ -74,7 +107,7 @@ impl Control {
         let work = move || {
             loop {
                 if let Some(listener) = listener {
-                    serve(&listener, &stopped, &status);
+                    serve(&listener, &stopped, &answers);
                     return true;
                 }
                 let mut fds = [PollFd::new(&*stopped, PollFlags::IN)];
@@ -120,7 +153,7 @@ impl Drop for Control {
     }
 }
 
-fn serve(listener: &UnixListener, stop: &OwnedFd, status: &Answer) {
+fn serve(listener: &UnixListener, stop: &OwnedFd, answers: &Answer) {
     loop {
         let mut fds = [PollFd::new(listener, PollFlags::IN), PollFd::new(stop, PollFlags::IN)];
         match poll(&mut fds, None) {
@@ -133,12 +166,12 @@ fn serve(listener: &UnixListener, stop: &OwnedFd, status: &Answer) {
         }
         if let Ok((stream, _)) = listener.accept() {
             // Whoever goes away early wants no answer.
-            let _gone = answer(&stream, status);
+            let _gone = answer(&stream, answers);
         }
     }
 }
 
-fn answer(mut stream: &UnixStream, status: &Answer) -> io::Result<()> {
+fn answer(mut stream: &UnixStream, answers: &Answer) -> io::Result<()> {
     stream.set_nonblocking(false)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
@@ -149,14 +182,14 @@ fn answer(mut stream: &UnixStream, status: &Answer) -> io::Result<()> {
     let mut line = String::new();
     BufReader::new(stream).take(REQUEST_LEN).read_line(&mut line)?;
     let answer = match Request::parse(&line) {
-        Some(Request::Status) => status(),
+        Some(request) => answers(request),
         None => json!({ "error": "this watch does not know that request" }),
     };
     stream.write_all(format!("{answer}\n").as_bytes())
 }
 
 /// Asks every watch of a state folder. What does not answer is no watch.
-fn ask_all(state_dir: &Path, request: &str) -> io::Result<Vec<Value>> {
+pub(crate) fn ask_all(state_dir: &Path, request: &str) -> io::Result<Vec<Value>> {
     let dir = open_dir(state_dir)?;
     let mut names = Vec::new();
     for name in rustix::fs::Dir::read_from(&dir)? {
@@ -168,6 +201,12 @@ fn ask_all(state_dir: &Path, request: &str) -> io::Result<Vec<Value>> {
     }
     names.sort();
     Ok(names.iter().filter_map(|name| ask(&beneath(&dir, name), request).ok()).collect())
+}
+
+/// Asks the watch of this source and destination; `None` where none runs.
+pub(crate) fn ask_one(state_dir: &Path, watch: &Watched, request: &str) -> Option<Value> {
+    let dir = open_dir(state_dir).ok()?;
+    ask(&beneath(&dir, &name(watch)), request).ok()
 }
 
 fn ask(path: &Path, request: &str) -> io::Result<Value> {

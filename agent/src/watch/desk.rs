@@ -54,6 +54,8 @@ pub(super) struct State {
     pub(super) last_ack: Option<Instant>,
     /// Paths that failed, and how often in a row.
     failures: HashMap<RelPath, Failures>,
+    /// Paths of which the journal is not to be believed, until they have come through.
+    distrusted: HashSet<RelPath>,
 }
 
 /// How a path failed, and how often in a row.
@@ -61,6 +63,14 @@ pub(super) struct State {
 struct Failures {
     count: u32,
     class: ProblemClass,
+}
+
+/// Paths of a batch that are not to be treated like any other.
+pub(super) struct Marked {
+    /// They changed under too many readings, and are sent as they are.
+    pub(super) restless: HashSet<RelPath>,
+    /// The copy was found not to hold what the journal says.
+    pub(super) distrusted: HashSet<RelPath>,
 }
 
 /// Stands for what belongs to no batch: the first comparison, and paths that failed by themselves.
@@ -204,6 +214,7 @@ impl State {
                 self.last_ack = Some(Instant::now());
                 for dirty in &retry {
                     self.failures.remove(&dirty.path);
+                    self.distrusted.remove(&dirty.path);
                 }
                 // A comparison ends after whatever else its batch holds, and if it made or removed the directory
                 // itself, the one above has got another time on the server since it was brought across.
@@ -246,12 +257,23 @@ impl State {
         failures.count == 1
     }
 
-    /// The paths of a batch that changed under too many readings.
-    pub(super) fn restless(&self, batch: &Batch) -> HashSet<RelPath> {
+    /// Takes the word of somebody who looked that the copy does not hold what the journal says.
+    pub(super) fn distrust(&mut self, paths: Vec<RelPath>) {
+        for path in paths {
+            self.distrusted.insert(path.clone());
+            self.look_again(Dirty { path, subtree: false }, Duration::ZERO);
+        }
+    }
+
+    /// The paths of a batch that are not to be treated like any other.
+    pub(super) fn marked(&self, batch: &Batch) -> Marked {
         let restless = |path: &RelPath| {
             self.failures.get(path).is_some_and(|f| f.class == ProblemClass::Unstable && f.count >= RESTLESS)
         };
-        batch.dirty.iter().map(|dirty| &dirty.path).filter(|path| restless(path)).cloned().collect()
+        let of = |marked: &dyn Fn(&RelPath) -> bool| {
+            batch.dirty.iter().map(|dirty| &dirty.path).filter(|path| marked(path)).cloned().collect()
+        };
+        Marked { restless: of(&restless), distrusted: of(&|path| self.distrusted.contains(path)) }
     }
 
     /// Books the failure of a path, whether a task stands behind it or not: it will be looked at again. Returns whether

@@ -30,8 +30,8 @@ use crate::cli::Invocation;
 use crate::cli::operand::{Local, Place};
 use crate::connect::{ConnectError, Server};
 use crate::console::Console;
-use crate::control::Control;
 use crate::control::picture::Picture;
+use crate::control::{Control, Request, operands};
 use crate::exit::Exit;
 use crate::guard::brake::Brake;
 use crate::guard::mounts::Mounts;
@@ -258,9 +258,10 @@ impl<'a> Watch<'a> {
         mounts.map_err(|error| self.status.problem(&format!("mounts are not watched: {error}"))).ok()
     }
 
-    /// Answers `driftless status`.
+    /// Answers what an operator's commands ask.
     fn control(&self) -> Option<Control> {
         let (desk, picture) = (Arc::clone(&self.desk), Arc::clone(&self.picture));
+        let operands = operands::write(self.invocation, &self.source);
         let status = move || {
             let mut now = picture.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let state = desk.lock();
@@ -272,7 +273,16 @@ impl<'a> Watch<'a> {
             drop(state);
             now.json()
         };
-        let control = Control::start(self.state.path(), &self.watched, Box::new(status));
+        let desk = Arc::clone(&self.desk);
+        let answers = move |request| match request {
+            Request::Status => status(),
+            Request::Operands => operands.clone(),
+            Request::Distrust(paths) => {
+                desk.leave(|state| state.distrust(paths));
+                serde_json::Value::Bool(true)
+            }
+        };
+        let control = Control::start(self.state.path(), &self.watched, Box::new(answers));
         control.map_err(|error| self.status.problem(&format!("no status can be asked for: {error}"))).ok()
     }
 

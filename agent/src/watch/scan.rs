@@ -1,6 +1,6 @@
 //! Scan: what a settled batch means on disk. Events say where to look; only what is found there decides what is sent.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::io;
 
 use driftless_proto::disk::walk::{self, Listed};
@@ -11,6 +11,7 @@ use driftless_proto::model::path::RelPath;
 use driftless_proto::transfer::observer::TaskId;
 use driftless_proto::transfer::sender::{Known, Read, Task};
 
+use super::desk::Marked;
 use super::hold::Standing;
 use crate::journal::Journal;
 use crate::pending::{Batch, Dirty};
@@ -84,8 +85,8 @@ pub(super) struct Scan<'a> {
     pub(super) delete: bool,
     /// What is left alone.
     pub(super) standing: &'a Standing,
-    /// Files of this batch that would not rest: they are sent as they are.
-    pub(super) restless: HashSet<RelPath>,
+    /// Which paths of this batch are not like any other.
+    pub(super) marked: Marked,
 }
 
 impl Scan<'_> {
@@ -151,8 +152,9 @@ impl Scan<'_> {
     }
 
     fn file(&self, path: &RelPath) -> Work {
-        let read = if self.restless.contains(path) { Read::Anyway } else { Read::Rested };
-        Work::Put(path.clone(), self.known(path), read)
+        let read = if self.marked.restless.contains(path) { Read::Anyway } else { Read::Rested };
+        let known = if self.marked.distrusted.contains(path) { None } else { self.known(path) };
+        Work::Put(path.clone(), known, read)
     }
 
     /// Looks for files that another one took the place of: the comparison that follows sees size and time, and two

@@ -411,7 +411,7 @@ impl Trunk<'_, '_> {
             journal: &self.journal,
             delete,
             standing: &self.known.standing,
-            restless: self.watch.desk.lock().restless(batch),
+            marked: self.watch.desk.lock().marked(batch),
         };
         let scanned = scan.look(batch);
         if delete
