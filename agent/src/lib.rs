@@ -6,7 +6,7 @@
 //! * [`events`], [`stats`]: what inotifywait(1) and inotifywatch(1) do, with a command line of their own.
 //! * [`report`], [`progress`]: what the operator sees meanwhile, in rsync's words and formats.
 //! * [`password`], [`state`]: what the agent knows between runs.
-//! * [`verify`]: whether a copy is one.
+//! * [`verify`]: whether a copy is one; [`doctor`]: whether a watch would run.
 //! * [`plan`], [`control`]: what the operator decides about a watch, and what a watch tells.
 
 pub mod cli;
@@ -14,6 +14,7 @@ pub mod connect;
 pub mod console;
 pub mod control;
 mod copy;
+pub mod doctor;
 pub mod events;
 pub mod exit;
 pub mod guard;

@@ -7,6 +7,7 @@ mod brakes;
 mod commands;
 mod cost;
 mod delta;
+mod doctor;
 mod durability;
 mod engines;
 mod faults;

@@ -21,7 +21,8 @@ struct Copied {
     src: PathBuf,
     copy: PathBuf,
     server: Server,
-    world: World,
+    // Dropped last: the folder outlives the programs.
+    _world: World,
 }
 
 impl Copied {
@@ -31,7 +32,7 @@ impl Copied {
         let src = world.dir("src");
         plant(&src, names);
         let agent = world.agent(&server);
-        let copied = Self { agent, src, copy: server.module("backup").to_owned(), server, world };
+        let copied = Self { agent, src, copy: server.module("backup").to_owned(), server, _world: world };
         copied.agent.push("-a --delete", slash(&copied.src), "backup").ok();
         copied
     }

@@ -1,5 +1,6 @@
 //! The command line: what was typed becomes one [`Invocation`], or one line that says why not.
 
+pub mod doctor;
 pub mod operand;
 pub mod operate;
 pub mod options;
@@ -18,6 +19,7 @@ use driftless_proto::model::options::Options;
 use crate::exit::Exit;
 use crate::guard::brake::{self, Limit};
 use crate::watcher::Choice;
+use doctor::Doctor;
 use operand::{Place, Remote};
 use operate::Operate;
 use verify::Verify;
@@ -86,6 +88,8 @@ pub enum Request {
     Operate(Operate),
     /// A look at whether a copy is one.
     Verify(Verify),
+    /// A look at whether a watch would run.
+    Doctor(Doctor),
 }
 
 impl Invocation {
@@ -216,6 +220,7 @@ const COMMANDS: &[(&str, &str, &str)] = &[
         "host::module[/path]... DEST",
     ),
     ("verify", "Compare a copy with its source, content by content", verify::OPERANDS),
+    ("doctor", "Look at whether a watch would run here, and say what is missing", doctor::OPERANDS),
 ];
 
 /// What the options do not say.
@@ -259,6 +264,7 @@ fn clap_command() -> ClapCommand {
         // After `augment_args`, which would put its own first line here.
         let command = match name {
             "verify" => verify::add(command).after_help(verify::AFTER_HELP),
+            "doctor" => doctor::add(command).after_help(doctor::AFTER_HELP),
             _ => command.after_help(AFTER_HELP),
         };
         let command = command.about(about);
@@ -271,7 +277,7 @@ fn clap_command() -> ClapCommand {
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, Usage> {
     match read(args)? {
         Request::Run(invocation) => Ok(*invocation),
-        Request::Operate(_) | Request::Verify(_) => Err(Usage::new(Exit::Usage, "not a run")),
+        _ => Err(Usage::new(Exit::Usage, "not a run")),
     }
 }
 
@@ -294,8 +300,12 @@ pub fn read(args: impl IntoIterator<Item = OsString>) -> Result<Request, Usage> 
     if name == "verify" && !verify::names_a_pair(matches) {
         return verify::read(matches, None).map(Request::Verify);
     }
+    if name == "doctor" && !matches.contains_id("operands") {
+        return doctor::read(matches, None).map(Request::Doctor);
+    }
     let run = invocation(name, matches).and_then(|invocation| match name {
         "verify" => verify::read(matches, Some(invocation)).map(Request::Verify),
+        "doctor" => doctor::read(matches, Some(invocation)).map(Request::Doctor),
         _ => Ok(Request::Run(Box::new(invocation))),
     });
     run.map_err(|usage| match usage.exit {
@@ -330,7 +340,7 @@ fn invocation(name: &str, matches: &ArgMatches) -> Result<Invocation, Usage> {
         matches,
         match name {
             "restore" => restore_defaults(),
-            "verify" => Options { partial: false, keep_replaced: false, ..restore_defaults() },
+            "verify" | "doctor" => Options { partial: false, keep_replaced: false, ..restore_defaults() },
             _ => Options::default(),
         },
     );
@@ -460,13 +470,15 @@ fn places(name: &str, matches: &ArgMatches) -> Result<(Command, Vec<Place>, Opti
     let command = match (name, from_remote, to_remote) {
         (_, true, true) => return Err(bad("The source and destination cannot both be remote.")),
         ("sync", false, false) => Command::Copy,
-        ("verify", false, true) if sources.len() > 1 => return Err(bad("verify takes one source")),
-        ("sync" | "push" | "verify", false, true) => Command::Push,
+        ("verify" | "doctor", false, true) if sources.len() > 1 => {
+            return Err(bad(&format!("{name} takes one source")));
+        }
+        ("sync" | "push" | "verify" | "doctor", false, true) => Command::Push,
         ("sync" | "pull", true, false) => Command::Pull,
         ("restore", true, false) => Command::Restore,
         ("watch", false, true) if sources.len() == 1 => Command::Watch,
         ("watch", false, true) => return Err(bad("watch takes one source")),
-        ("watch" | "push" | "verify", ..) => {
+        ("watch" | "push" | "verify" | "doctor", ..) => {
             return Err(bad(&format!("{name} needs a local source and a remote destination")));
         }
         _ => return Err(bad(&format!("{name} needs a remote source and a local destination"))),

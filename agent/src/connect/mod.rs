@@ -7,7 +7,7 @@ mod trust;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use base64::Engine;
 use driftless_proto::limits;
@@ -200,6 +200,19 @@ impl Server {
         let (channel, _) = self.channel().await?;
         let reply = DriftlessClient::new(channel).modules(ModulesRequest {}).await;
         Ok(reply.map_err(|status| broken(&status))?.into_inner())
+    }
+
+    /// The server's clock, to the second, as its answers carry it (RFC 9110, `Date`); `None` where they do not.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub async fn date(&self) -> Result<Option<SystemTime>, ConnectError> {
+        let (channel, _) = self.channel().await?;
+        let reply = DriftlessClient::new(channel).modules(ModulesRequest {}).await;
+        let reply = reply.map_err(|status| broken(&status))?;
+        let date = reply.metadata().get("date").and_then(|date| date.to_str().ok());
+        let date = date.and_then(|date| jiff::fmt::rfc2822::parse(date).ok());
+        Ok(date.map(|date| date.timestamp().into()))
     }
 
     /// Host and port, for messages.
