@@ -5,6 +5,7 @@
 //! * [`run`]: what an invocation sets in motion, and how it ends ([`exit`]).
 //! * [`events`], [`stats`]: what inotifywait(1) and inotifywatch(1) do, with a command line of their own.
 //! * [`report`], [`progress`]: what the operator sees meanwhile, in rsync's words and formats.
+//! * [`job`]: the config of a service, many watches in one process.
 //! * [`password`], [`state`]: what the agent knows between runs.
 //! * [`verify`]: whether a copy is one; [`doctor`]: whether a watch would run.
 //! * [`plan`], [`control`]: what the operator decides about a watch, and what a watch tells.
@@ -18,6 +19,7 @@ pub mod doctor;
 pub mod events;
 pub mod exit;
 pub mod guard;
+pub mod job;
 pub mod journal;
 mod list;
 mod local;

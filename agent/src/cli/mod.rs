@@ -45,7 +45,7 @@ pub enum Command {
 }
 
 /// Everything the command line said.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Invocation {
     /// What to do.
     pub command: Command,
@@ -433,7 +433,7 @@ fn trust(connection: Connection) -> Result<Trust, Usage> {
 }
 
 /// Reads `sha256:` and 64 hexadecimal digits.
-fn fingerprint(typed: &str) -> Result<[u8; 32], String> {
+pub(crate) fn fingerprint(typed: &str) -> Result<[u8; 32], String> {
     let wrong =
         || "expected sha256: and 64 hexadecimal digits, as `driftlessd fingerprint` prints".to_owned();
     let digits = typed.strip_prefix("sha256:").map(str::as_bytes).ok_or_else(wrong)?;

@@ -1,7 +1,7 @@
 //! From the words on the command line to [`Options`] and [`Rules`]. Where several words speak of the same thing,
 //! their order decides, as in rsync(1): `-a --no-o` keeps no owners, `--no-o -a` does.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 
@@ -177,6 +177,43 @@ pub fn options(matches: &ArgMatches, base: Options) -> Options {
     options
 }
 
+/// Reads words that say what is kept of each entry, as `-a` or `-rlt --no-owner`: the `options` of a job's config.
+///
+/// # Errors
+/// The word that is not one of them, and where it belongs.
+pub(crate) fn kept(words: &str) -> Result<Options, String> {
+    /// What a job says by other keys, or cannot say.
+    const NOT_HERE: [(&str, &str); 9] = [
+        ("delete", "write delete = true instead"),
+        ("compress", "write compress = true instead"),
+        ("bwlimit", "write bwlimit = \"...\" instead"),
+        ("exclude", "write exclude = [...] instead"),
+        ("include", "write include = [...] instead"),
+        ("exclude-from", "write exclude-from = [...] instead"),
+        ("include-from", "write include-from = [...] instead"),
+        ("dry-run", "a job is never one; try it with driftless push"),
+        ("P", "a job shows no progress; driftless status tells how far it is"),
+    ];
+    let command =
+        Command::new("options").no_binary_name(true).disable_help_flag(true).args_override_self(true);
+    let matches = super::refused::add(add(command)).try_get_matches_from(words.split_whitespace());
+    let matches = matches.map_err(|error| {
+        let text = error.render().to_string();
+        let line = text.lines().next().unwrap_or_default();
+        format!(
+            "{}: what is kept is said here, as -a, -rlt or -a --no-owner",
+            line.strip_prefix("error: ").unwrap_or(line)
+        )
+    })?;
+    if let Some(message) = super::refused::first(&matches) {
+        return Err(message);
+    }
+    match NOT_HERE.iter().find(|(id, _)| given(&matches, id)) {
+        Some((id, instead)) => Err(format!("--{id}: {instead}").replace("--P", "-P")),
+        None => Ok(options(&matches, Options::default())),
+    }
+}
+
 /// The rules as typed, in their order across all four options.
 pub fn rules(matches: &ArgMatches) -> Result<Rules, Usage> {
     let mut typed: Vec<(usize, &str, &OsString)> = Vec::new();
@@ -189,11 +226,16 @@ pub fn rules(matches: &ArgMatches) -> Result<Rules, Usage> {
     let mut rules = Rules::default();
     for (_, id, value) in typed {
         let bytes = value.as_bytes();
+        // Exit code 11 when it cannot be read, as in rsync(1).
+        let rule_file = |value: &OsString| {
+            let failed = |why| Usage::new(Exit::File, format!("--{id}={}: {why}", Escaped(bytes)));
+            rule_file(value).map_err(failed)
+        };
         let added = match id {
             "exclude" => rules.exclude(bytes),
             "include" => rules.include(bytes),
-            "exclude-from" => rules.exclude_from(&rule_file(id, value)?),
-            _ => rules.include_from(&rule_file(id, value)?),
+            "exclude-from" => rules.exclude_from(&rule_file(value)?),
+            _ => rules.include_from(&rule_file(value)?),
         };
         added.map_err(|error| Usage::new(Exit::Usage, format!("--{id}={}: {error}", Escaped(bytes))))?;
     }
@@ -206,12 +248,15 @@ pub fn rules_from_stdin(matches: &ArgMatches) -> usize {
     from("exclude-from").chain(from("include-from")).filter(|file| *file == "-").count()
 }
 
-/// The content of a rule file that the operator named. Exit code 11 when it cannot be read, as in rsync(1).
+/// The content of a rule file that the operator named.
+///
+/// # Errors
+/// Why it cannot be read, without its name.
 #[expect(
     clippy::disallowed_methods,
     reason = "a file that the operator names, opened once, not beneath any Root"
 )]
-fn rule_file(id: &str, name: &OsString) -> Result<Vec<u8>, Usage> {
+pub(crate) fn rule_file(name: &OsStr) -> Result<Vec<u8>, String> {
     // More rules than this no hello may carry, so no honest file is cut.
     let most = (limits::RULES_MAX * limits::RULE_LEN) as u64;
     let mut content = Vec::new();
@@ -220,18 +265,16 @@ fn rule_file(id: &str, name: &OsString) -> Result<Vec<u8>, Usage> {
     } else {
         std::fs::File::open(name).and_then(|file| file.take(most + 1).read_to_end(&mut content))
     };
-    let failed =
-        |error: String| Usage::new(Exit::File, format!("--{id}={}: {error}", Escaped(name.as_bytes())));
     match read {
-        Err(error) => Err(failed(error.to_string())),
-        Ok(read) if read as u64 > most => Err(failed(format!("larger than {most} bytes"))),
+        Err(error) => Err(error.to_string()),
+        Ok(read) if read as u64 > most => Err(format!("larger than {most} bytes")),
         Ok(_) => Ok(content),
     }
 }
 
 /// Reads `--bwlimit` as rsync(1) reads a SIZE: a number, a unit of `b k m g t p` (KiB when left out) counting by
 /// 1024, or by 1000 when another `b` follows; `ib` says 1024 in full; `+1` or `-1` moves the result by one byte.
-fn rate(typed: &str) -> Result<u64, String> {
+pub(crate) fn rate(typed: &str) -> Result<u64, String> {
     let end = typed.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(typed.len());
     let (number, unit) = typed.split_at(end);
     let number: f64 = number.parse().map_err(|_| "not a number".to_owned())?;

@@ -76,6 +76,15 @@ pub struct Rules {
     rules: Vec<Rule>,
 }
 
+/// Two lists of the same texts decide alike.
+impl PartialEq for Rules {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for Rules {}
+
 impl Rules {
     /// The argument of one `--exclude`. A `- ` or `+ ` in front overrides the option's name, a lone `!` clears the
     /// list, and no bytes at all are no rule (so that `--exclude="$UNSET"` is harmless, as it is to rsync).
