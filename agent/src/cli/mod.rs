@@ -1,6 +1,7 @@
 //! The command line: what was typed becomes one [`Invocation`], or one line that says why not.
 
 pub mod doctor;
+mod help;
 pub mod operand;
 pub mod operate;
 pub mod options;
@@ -20,6 +21,7 @@ use crate::exit::Exit;
 use crate::guard::brake::{self, Limit};
 use crate::watcher::Choice;
 use doctor::Doctor;
+use help::{AFTER_HELP, ALSO};
 use operand::{Place, Remote};
 use operate::Operate;
 use verify::Verify;
@@ -222,20 +224,6 @@ const COMMANDS: &[(&str, &str, &str)] = &[
     ("verify", "Compare a copy with its source, content by content", verify::OPERANDS),
     ("doctor", "Look at whether a watch would run here, and say what is missing", doctor::OPERANDS),
 ];
-
-/// What the options do not say.
-const AFTER_HELP: &str = "\
-Remote operands: [user@]host::module[/path], driftless://[user@]host[:port]/module[/path], rsync:// alike.
-`host::` alone lists modules (sync, pull). SRC/ means what is in SRC; SRC means SRC itself.
-A --no-X takes back one part of -a (--no-o, --no-perms, ...); the last word on each part counts.
-Password: --password-file, else DRIFTLESS_PASSWORD, else RSYNC_PASSWORD, else asked for on a terminal.
-User: from the operand, else USER, else LOGNAME, else nobody.";
-
-/// The commands that never get here: they read their options as inotify-tools do.
-const ALSO: &str = "\
-Also:
-  events   Wait for events and print them, as inotifywait does
-  stats    Count events, as inotifywatch does";
 
 /// The command line as clap knows it.
 fn clap_command() -> ClapCommand {
