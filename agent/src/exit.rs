@@ -38,7 +38,7 @@ pub enum Exit {
     Timeout = 30,
     /// The server did not answer while connecting.
     ConnectTimeout = 35,
-    /// `verify`: the copy differs from its source.
+    /// `verify`: the copy differs from its source; `restore`: from what was acknowledged.
     Differs = 40,
     /// `verify`: it differs in nothing but what a running watch has not brought across yet.
     Pending = 41,
@@ -81,7 +81,7 @@ impl fmt::Display for Exit {
             Self::MaxDelete => "the limit on deletions stopped the rest of them",
             Self::Timeout => "no data arrived in time",
             Self::ConnectTimeout => "the server did not answer in time",
-            Self::Differs => "the copy differs from its source",
+            Self::Differs => "the copy is not what it should be",
             Self::Pending => "the copy is about to follow its source",
         })
     }

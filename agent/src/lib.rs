@@ -7,6 +7,7 @@
 //! * [`report`], [`progress`]: what the operator sees meanwhile, in rsync's words and formats.
 //! * [`job`]: the config of a service, many watches in one process.
 //! * [`password`], [`state`]: what the agent knows between runs.
+//! * [`restore`]: what was lost comes back.
 //! * [`verify`]: whether a copy is one; [`doctor`]: whether a watch would run.
 //! * [`plan`], [`control`]: what the operator decides about a watch, and what a watch tells.
 
@@ -30,6 +31,7 @@ pub mod progress;
 mod pull;
 mod push;
 pub mod report;
+pub mod restore;
 pub mod run;
 pub mod state;
 pub mod stats;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use driftless_agent::cli::operate::What;
 use driftless_agent::exit::Exit;
-use driftless_agent::{cli, control, doctor, plan, run, verify};
+use driftless_agent::{cli, control, doctor, plan, restore, run, verify};
 
 fn main() -> ExitCode {
     if let Some(code) = run::inotify_tools(std::env::args_os()) {
@@ -17,6 +17,7 @@ fn main() -> ExitCode {
             What::Plan(act) => plan::run(&act, operate.state_dir.as_deref()),
             What::Status(json) => control::run(json, operate.state_dir.as_deref()),
         },
+        Ok(cli::Request::Restore(wanted)) => restore::run(&wanted),
         Ok(cli::Request::Doctor(wanted)) => return doctor::run(&wanted).into(),
         Ok(cli::Request::Verify(wanted)) => verify::run(&wanted),
         Err(usage) if usage.exit == Exit::Ok => {

@@ -6,6 +6,7 @@ pub mod operand;
 pub mod operate;
 pub mod options;
 pub mod refused;
+pub mod restore;
 pub mod verify;
 
 use std::ffi::OsString;
@@ -24,6 +25,7 @@ use doctor::Doctor;
 use help::{AFTER_HELP, ALSO};
 use operand::{Place, Remote};
 use operate::Operate;
+use restore::Restore;
 use verify::Verify;
 
 /// The port of driftlessd where neither the operand nor `--port` says otherwise.
@@ -88,6 +90,8 @@ pub enum Request {
     Run(Box<Invocation>),
     /// A command about watches of this host.
     Operate(Operate),
+    /// A restore.
+    Restore(Restore),
     /// A look at whether a copy is one.
     Verify(Verify),
     /// A look at whether a watch would run.
@@ -219,7 +223,7 @@ const COMMANDS: &[(&str, &str, &str)] = &[
     (
         "restore",
         "Get data back: as `pull -a`, keeping each local file it replaces as NAME.before-restore",
-        "host::module[/path]... DEST",
+        restore::OPERANDS,
     ),
     ("verify", "Compare a copy with its source, content by content", verify::OPERANDS),
     ("doctor", "Look at whether a watch would run here, and say what is missing", doctor::OPERANDS),
@@ -253,6 +257,7 @@ fn clap_command() -> ClapCommand {
         let command = match name {
             "verify" => verify::add(command).after_help(verify::AFTER_HELP),
             "doctor" => doctor::add(command).after_help(doctor::AFTER_HELP),
+            "restore" => restore::add(command).after_help(restore::AFTER_HELP),
             _ => command.after_help(AFTER_HELP),
         };
         let command = command.about(about);
@@ -265,6 +270,7 @@ fn clap_command() -> ClapCommand {
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, Usage> {
     match read(args)? {
         Request::Run(invocation) => Ok(*invocation),
+        Request::Restore(restore) => Ok(*restore.invocation),
         _ => Err(Usage::new(Exit::Usage, "not a run")),
     }
 }
@@ -294,6 +300,7 @@ pub fn read(args: impl IntoIterator<Item = OsString>) -> Result<Request, Usage> 
     let run = invocation(name, matches).and_then(|invocation| match name {
         "verify" => verify::read(matches, Some(invocation)).map(Request::Verify),
         "doctor" => doctor::read(matches, Some(invocation)).map(Request::Doctor),
+        "restore" => restore::read(matches, invocation).map(Request::Restore),
         _ => Ok(Request::Run(Box::new(invocation))),
     });
     run.map_err(|usage| match usage.exit {
@@ -321,7 +328,10 @@ fn invocation(name: &str, matches: &ArgMatches) -> Result<Invocation, Usage> {
     let typed = |error: clap::Error| bad(&error.kind().to_string());
     let connection = Connection::from_arg_matches(matches).map_err(typed)?;
     let output = Output::from_arg_matches(matches).map_err(typed)?;
-    let (command, sources, dest) = places(name, matches)?;
+    let (command, sources, dest) = match name {
+        "restore" if restore::names_a_job(matches) => restore::places(),
+        _ => places(name, matches)?,
+    };
 
     let restore = command == Command::Restore;
     let mut options = options::options(

@@ -46,6 +46,8 @@ pub(crate) enum Request {
     Status,
     /// `operands`: what it keeps where, as [`operands`] has it.
     Operands,
+    /// `acked PATH...`: what the journal says was acknowledged of these files.
+    Acked(Vec<RelPath>),
     /// `distrust PATH...`: what the journal says of these paths is not so: they are to be looked at, and sent by their
     /// content. The paths lie beneath the source, as base64.
     Distrust(Vec<RelPath>),
@@ -57,6 +59,7 @@ impl Request {
         match (words.next()?, words.clone().next()) {
             ("status", None) => Some(Self::Status),
             ("operands", None) => Some(Self::Operands),
+            ("acked", Some(_)) => words.map(path_of).collect::<Option<_>>().map(Self::Acked),
             ("distrust", Some(_)) => words.map(path_of).collect::<Option<_>>().map(Self::Distrust),
             _ => None,
         }
@@ -68,14 +71,17 @@ fn path_of(word: &str) -> Option<RelPath> {
     if bytes.is_empty() { Some(RelPath::root()) } else { RelPath::parse(&bytes).ok() }
 }
 
-/// The requests by which these paths are distrusted: as many as it takes.
-pub(crate) fn distrust(paths: &[RelPath]) -> Vec<String> {
-    let mut requests: Vec<String> = Vec::new();
+/// The requests with this verb for these paths: as many as it takes, and how many paths are in each.
+pub(crate) fn requests(verb: &str, paths: &[RelPath]) -> Vec<(String, usize)> {
+    let mut requests: Vec<(String, usize)> = Vec::new();
     for path in paths {
         let word = format!(" /{}", URL_SAFE_NO_PAD.encode(path.as_bytes()));
         match requests.last_mut() {
-            Some(request) if request.len() + word.len() < REQUEST_LEN as usize => request.push_str(&word),
-            _ => requests.push(format!("distrust{word}")),
+            Some((request, count)) if request.len() + word.len() < REQUEST_LEN as usize => {
+                request.push_str(&word);
+                *count += 1;
+            }
+            _ => requests.push((format!("{verb}{word}"), 1)),
         }
     }
     requests

@@ -98,7 +98,7 @@ impl Beside {
 
     /// Tells it that the copy does not hold at these paths, beneath the source, what it believes.
     pub(super) fn distrust(&self, paths: &[RelPath]) {
-        for request in control::distrust(paths) {
+        for (request, _) in control::requests("distrust", paths) {
             // One that ended meanwhile leaves the difference as it is, which the next look shows.
             let _answer = control::ask_one(&self.state, &self.watched, &request);
         }

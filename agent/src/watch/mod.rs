@@ -17,7 +17,7 @@ mod weigh;
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
 use driftless_proto::disk::{Root, Style};
@@ -35,6 +35,7 @@ use crate::control::{Control, Request, operands};
 use crate::exit::Exit;
 use crate::guard::brake::Brake;
 use crate::guard::mounts::Mounts;
+use crate::journal::Journal;
 use crate::plan::{Store, Watched};
 use crate::push::place;
 use crate::run::{remote, server, signalled};
@@ -67,6 +68,8 @@ struct Watch<'a> {
     watched: Watched,
     brake: Mutex<Brake>,
     picture: Arc<Mutex<Picture>>,
+    /// The journal of the server that was last met, for as long as a session holds it.
+    open_journal: Arc<Mutex<Weak<Journal>>>,
     last_epoch: u64,
     /// The server has let us in once: a refusal from then on may pass.
     was_connected: bool,
@@ -134,6 +137,7 @@ impl<'a> Watch<'a> {
             watched,
             brake: Mutex::new(Brake::new(invocation.brake)),
             picture: Arc::new(Mutex::new(picture)),
+            open_journal: Arc::default(),
             last_epoch: 0,
             was_connected: false,
         })
@@ -273,10 +277,15 @@ impl<'a> Watch<'a> {
             drop(state);
             now.json()
         };
-        let desk = Arc::clone(&self.desk);
+        let (desk, journal) = (Arc::clone(&self.desk), Arc::clone(&self.open_journal));
         let answers = move |request| match request {
             Request::Status => status(),
             Request::Operands => operands.clone(),
+            Request::Acked(paths) => {
+                let journal = journal.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
+                let row = |path| journal.as_ref()?.glance(path).ok()?;
+                paths.iter().map(|path| crate::restore::told(row(path).as_ref())).collect()
+            }
             Request::Distrust(paths) => {
                 desk.leave(|state| state.distrust(paths));
                 serde_json::Value::Bool(true)
@@ -284,6 +293,13 @@ impl<'a> Watch<'a> {
         };
         let control = Control::start(self.state.path(), &self.watched, Box::new(answers));
         control.map_err(|error| self.status.problem(&format!("no status can be asked for: {error}"))).ok()
+    }
+
+    /// A journal that was opened, so that it can be asked for what was acknowledged.
+    fn share(&self, journal: Journal) -> Arc<Journal> {
+        let journal = Arc::new(journal);
+        *self.open_journal.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&journal);
+        journal
     }
 
     /// Changes what is told to `driftless status`.

@@ -192,7 +192,7 @@ impl Watch<'_> {
         let destination = place(remote(self.invocation.dest.as_ref())?);
         let journal = Journal::open(self.state.path(), &self.source, &welcome.module_id, &destination.path)
             .map_err(|error| ConnectError::TrustFile(error.to_string()))?;
-        let journal = Arc::new(journal);
+        let journal = self.share(journal);
         known.journal = Some(Arc::clone(&journal));
         Ok(journal)
     }
