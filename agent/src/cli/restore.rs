@@ -56,7 +56,9 @@ pub(super) fn add(command: ClapCommand) -> ClapCommand {
         .arg(value("job", "NAME", "What this job keeps; source and destination are its own"))
         .arg(value("from", "DESTINATION", "From this destination of the job [default: its first]"))
         .arg(
-            value("config", "FILE", "Where the job is written down [default: /etc/driftless/agent.toml]")
+            // Not by the name of rsync's own --config, which is refused.
+            value("job-config", "FILE", "Where the job is written down [default: /etc/driftless/agent.toml]")
+                .long("config")
                 .value_parser(clap::value_parser!(PathBuf)),
         )
         .arg(
@@ -92,7 +94,7 @@ pub(super) fn read(matches: &ArgMatches, invocation: Invocation) -> Result<Resto
     let operands: Vec<&OsString> = matches.get_many("operands").into_iter().flatten().collect();
     let bad = |text: &str| Err(Usage::new(Exit::Usage, format!("{text} (see driftless restore --help)")));
     let job = match text("job") {
-        None if matches.contains_id("from") || matches.contains_id("config") => {
+        None if matches.contains_id("from") || matches.contains_id("job-config") => {
             return bad("--from and --config need --job");
         }
         None => None,
@@ -101,7 +103,7 @@ pub(super) fn read(matches: &ArgMatches, invocation: Invocation) -> Result<Resto
             name,
             from: text("from"),
             path: operands.first().map(PathBuf::from),
-            config: matches.get_one("config").cloned(),
+            config: matches.get_one("job-config").cloned(),
         }),
     };
     Ok(Restore {
