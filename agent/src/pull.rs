@@ -14,8 +14,8 @@ use driftless_proto::transfer::receiver::{self, Config};
 use driftless_proto::wire::message::{FromReceiver, Place};
 use tokio::runtime::Handle;
 
-use crate::cli::operand::{Local, Place as Operand};
 use crate::cli::Invocation;
+use crate::cli::operand::{Local, Place as Operand};
 use crate::connect::{ConnectError, Session};
 use crate::console::Console;
 use crate::exit::Exit;

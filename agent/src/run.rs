@@ -113,11 +113,7 @@ pub(crate) async fn open<D: Direction>(
 
 /// Ends the stream on SIGINT, SIGTERM and SIGHUP, and when nothing crosses it for the operator's `--timeout`. The reason
 /// is noted, so that the run ends with its exit code.
-pub(crate) fn guard<Out, In>(
-    handle: &Handle,
-    session: &Session<Out, In>,
-    timeout: Option<Duration>,
-) {
+pub(crate) fn guard<Out, In>(handle: &Handle, session: &Session<Out, In>, timeout: Option<Duration>) {
     let (wire, activity) = (Arc::clone(&session.wire), Arc::clone(&session.activity));
     let stop = session.stop.clone();
     handle.spawn(async move {

@@ -196,7 +196,10 @@ fn a_copy_that_is_not_what_was_acknowledged_is_named_and_can_be_refused() {
     }
     let out = restore("").exits(40);
     assert_eq!(out.stderr.matches("is not what was acknowledged").count(), 3, "{}", out.stderr);
-    assert!(out.stderr.contains("the copy of d/flipped is not what was acknowledged: another content, of 12 bytes"));
+    assert!(
+        out.stderr
+            .contains("the copy of d/flipped is not what was acknowledged: another content, of 12 bytes")
+    );
     assert_eq!(fs::read(src.join("d/longer")).expect("read"), b"abcdef");
     // What nobody remembers can only be taken.
     let elsewhere = world.path("elsewhere");
@@ -225,9 +228,7 @@ fn a_job_is_restored_by_its_name_whole_or_one_path() {
             agent.remote("backup/"),
         ),
     );
-    let restore = |rest: &str| {
-        agent.operate(&format!("restore --config {} --job {rest}", config.display()))
-    };
+    let restore = |rest: &str| agent.operate(&format!("restore --config {} --job {rest}", config.display()));
     fs::remove_dir_all(src.join("a")).expect("rm");
     fs::remove_file(src.join("top")).expect("rm");
     restore("code a/b/c").ok();

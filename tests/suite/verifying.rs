@@ -5,13 +5,13 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use driftless_tests::World;
 use driftless_tests::agent::{Agent, Outcome};
 use driftless_tests::oracle::slash;
 use driftless_tests::server::Server;
 use driftless_tests::trees::{assert_equal, every_kind, plant, write_noise};
 use driftless_tests::wait::until;
 use driftless_tests::wire::Wire;
-use driftless_tests::World;
 
 const MIB: u64 = 1 << 20;
 
@@ -150,10 +150,7 @@ fn every_difference_has_its_name_and_nothing_is_changed_unless_asked() {
     assert!(!out.stdout.contains("extra "), "{}", out.stdout);
     // An empty directory gives way without --delete, as in rsync; what only the copy has stays.
     let out = copied.verify("--repair").exits(40);
-    assert_eq!(
-        named(&out),
-        ["extra    dir/more", "extra    extra", "extra    extra/a", "extra    extra/b"]
-    );
+    assert_eq!(named(&out), ["extra    dir/more", "extra    extra", "extra    extra/a", "extra    extra/b"]);
     copied.verify("--ignore-extra").ok();
     copied.verify("--repair --delete").ok();
     assert_equal(&copied.src, &copied.copy);

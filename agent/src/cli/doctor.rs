@@ -34,7 +34,11 @@ Exit codes: 0 all is well, 1 something to be warned of (or bad usage), 2 a watch
 /// Adds its own options.
 pub(super) fn add(command: ClapCommand) -> ClapCommand {
     command.arg(
-        Arg::new("json").long("json").action(ArgAction::SetTrue).help("As JSON, one array").help_heading("Output"),
+        Arg::new("json")
+            .long("json")
+            .action(ArgAction::SetTrue)
+            .help("As JSON, one array")
+            .help_heading("Output"),
     )
 }
 
@@ -43,7 +47,9 @@ pub(super) fn read(matches: &ArgMatches, pair: Option<Invocation>) -> Result<Doc
     if pair.is_none() {
         let known = ["json", "state_dir"];
         let typed = |id: &clap::Id| matches.value_source(id.as_str()) == Some(ValueSource::CommandLine);
-        let is_group = |id: &clap::Id| id.as_str().starts_with(|c: char| c.is_ascii_uppercase()) && id.as_str().len() > 1;
+        let is_group = |id: &clap::Id| {
+            id.as_str().starts_with(|c: char| c.is_ascii_uppercase()) && id.as_str().len() > 1
+        };
         let other = matches.ids().find(|id| typed(id) && !known.contains(&id.as_str()) && !is_group(id));
         if let Some(id) = other {
             let name = id.as_str().replace('_', "-");

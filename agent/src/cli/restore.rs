@@ -62,10 +62,9 @@ pub(super) fn add(command: ClapCommand) -> ClapCommand {
                 .value_parser(clap::value_parser!(PathBuf)),
         )
         .arg(
-            Arg::new("refuse-changed")
-                .long("refuse-changed")
-                .action(ArgAction::SetTrue)
-                .help("Leave out files whose copy is not what was acknowledged; the server reads all of them"),
+            Arg::new("refuse-changed").long("refuse-changed").action(ArgAction::SetTrue).help(
+                "Leave out files whose copy is not what was acknowledged; the server reads all of them",
+            ),
         )
 }
 
@@ -106,9 +105,5 @@ pub(super) fn read(matches: &ArgMatches, invocation: Invocation) -> Result<Resto
             config: matches.get_one("job-config").cloned(),
         }),
     };
-    Ok(Restore {
-        invocation: Box::new(invocation),
-        job,
-        refuse_changed: matches.get_flag("refuse-changed"),
-    })
+    Ok(Restore { invocation: Box::new(invocation), job, refuse_changed: matches.get_flag("refuse-changed") })
 }

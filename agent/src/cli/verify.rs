@@ -88,7 +88,17 @@ pub(super) fn read(matches: &ArgMatches, pair: Option<Invocation>) -> Result<Ver
         return bad("--dry-run (-n): nothing is changed without --repair");
     }
     let pairs = ["partial", "P", "progress", "stats"];
-    let watches = ["repair", "delete", "ignore-extra", "json", "wait", "password_file", "state_dir", "quiet", "operands"];
+    let watches = [
+        "repair",
+        "delete",
+        "ignore-extra",
+        "json",
+        "wait",
+        "password_file",
+        "state_dir",
+        "quiet",
+        "operands",
+    ];
     for id in matches.ids() {
         let typed = matches.value_source(id.as_str()) == Some(ValueSource::CommandLine);
         let known = if pair.is_some() {

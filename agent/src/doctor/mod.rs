@@ -121,7 +121,8 @@ pub fn run(doctor: &Doctor) -> u8 {
 
 fn tell(findings: &Findings, as_json: bool) {
     let text = if as_json {
-        let finding = |f: &Finding| json!({"check": f.what, "status": f.grade.name(), "text": f.text, "fix": f.cure});
+        let finding =
+            |f: &Finding| json!({"check": f.what, "status": f.grade.name(), "text": f.text, "fix": f.cure});
         format!("{}\n", Value::Array(findings.0.iter().map(finding).collect()))
     } else {
         findings.0.iter().fold(String::new(), |mut out, finding| {

@@ -80,7 +80,8 @@ impl Walked {
                     continue;
                 }
                 walked.others += 1;
-                let may = || rustix::fs::accessat(dir.as_fd(), &*listed.name, Access::READ_OK, AtFlags::EACCESS);
+                let may =
+                    || rustix::fs::accessat(dir.as_fd(), &*listed.name, Access::READ_OK, AtFlags::EACCESS);
                 if entry.is_file() && may().is_err() {
                     walked.cannot_read(&child);
                 }
@@ -119,7 +120,11 @@ fn file_systems(findings: &mut Findings, root: &Root) {
         let text = format!("{} is mounted, of type {}", Escaped(&mount.point), mount.kind);
         if POLLED.contains(&&*mount.kind) || mount.kind.starts_with("fuse") {
             let cure = "exclude it and watch it where it is local, or accept the delay (up to 5 min)";
-            findings.warn("filesystem", format!("{text}: not every change gives an event, it is polled"), cure);
+            findings.warn(
+                "filesystem",
+                format!("{text}: not every change gives an event, it is polled"),
+                cure,
+            );
         } else if mount.kind == "overlay" {
             let cure = "change files only by way of the mount, never in its layers";
             findings.warn("filesystem", format!("{text}: a change made in a layer gives no event"), cure);

@@ -40,7 +40,8 @@ pub(super) fn held() -> Held {
         if !process.to_bytes().iter().all(u8::is_ascii_digit) {
             continue;
         }
-        let is_own = rustix::fs::statat(&proc, &*process, AtFlags::empty()).is_ok_and(|stat| stat.st_uid == own);
+        let is_own =
+            rustix::fs::statat(&proc, &*process, AtFlags::empty()).is_ok_and(|stat| stat.st_uid == own);
         let opened = || {
             let process = open_dir(&proc, &process)?;
             Ok::<_, io::Error>((open_dir(&process, c"fd")?, open_dir(&process, c"fdinfo")?))
@@ -50,7 +51,8 @@ pub(super) fn held() -> Held {
             let link = rustix::fs::readlinkat(&fds, &*name, Vec::new());
             if link.is_ok_and(|link| link.as_bytes() == b"anon_inode:inotify") {
                 held.instances += 1;
-                let info = rustix::fs::openat(&infos, &*name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+                let info =
+                    rustix::fs::openat(&infos, &*name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
                 let info = info.ok().and_then(|fd| text(fd).ok()).unwrap_or_default();
                 held.watches += info.lines().filter(|line| line.starts_with("inotify wd:")).count() as u64;
             }
@@ -66,7 +68,10 @@ fn open_dir(at: impl std::os::fd::AsFd, name: &CStr) -> io::Result<OwnedFd> {
 
 fn names(dir: &OwnedFd) -> Vec<std::ffi::CString> {
     let entries = Dir::read_from(dir).into_iter().flatten().flatten();
-    entries.map(|entry| entry.file_name().to_owned()).filter(|name| !name.to_bytes().starts_with(b".")).collect()
+    entries
+        .map(|entry| entry.file_name().to_owned())
+        .filter(|name| !name.to_bytes().starts_with(b"."))
+        .collect()
 }
 
 /// A mount: where, and which type of file system.

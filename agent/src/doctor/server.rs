@@ -40,7 +40,8 @@ pub(super) fn look(findings: &mut Findings, pair: &Invocation, console: &Arc<Con
     match handle.block_on(server.date()) {
         Err(error) => refused(findings, remote, &error),
         Ok(date) => {
-            let trusted = if pair.trust.plaintext { "without TLS, on this host" } else { "its certificate is trusted" };
+            let trusted =
+                if pair.trust.plaintext { "without TLS, on this host" } else { "its certificate is trusted" };
             findings.ok("server", format!("{} answers, {trusted}", server.address()));
             clock(findings, date, before);
             module(findings, pair, remote, &server, console, &handle);
@@ -55,7 +56,8 @@ fn clock(findings: &mut Findings, date: Option<SystemTime>, before: SystemTime) 
         return findings.warn("clock", "the server did not tell its time", "compare the two clocks by hand");
     };
     let now = SystemTime::now();
-    let seconds = |later: SystemTime, earlier: SystemTime| later.duration_since(earlier).map(|d| d.as_secs_f64());
+    let seconds =
+        |later: SystemTime, earlier: SystemTime| later.duration_since(earlier).map(|d| d.as_secs_f64());
     let (behind, ahead) = (seconds(before, date).unwrap_or(0.0), seconds(date, now).unwrap_or(0.0));
     if behind > CLOCK {
         let text = format!("the server's clock is {behind:.0} s behind this host's");
@@ -108,7 +110,8 @@ fn keeps(findings: &mut Findings, pair: &Invocation, welcome: &Welcome) {
     let keeps = &welcome.keeps;
     let wanted = pair.options.owner || pair.options.group;
     if wanted && !keeps.owners {
-        let cure = "uid = root, or `fake super = yes`, in the module; or --no-o --no-g, if it does not matter";
+        let cure =
+            "uid = root, or `fake super = yes`, in the module; or --no-o --no-g, if it does not matter";
         findings.warn("owners", "the module keeps no owners: its files belong to its own user", cure);
     } else if keeps.owners {
         let how = if keeps.numeric_ids { "by number" } else { "by name" };
@@ -118,7 +121,11 @@ fn keeps(findings: &mut Findings, pair: &Invocation, welcome: &Welcome) {
     }
     if keeps.time_granularity_ns > 1_000 {
         let text = format!("the module's file system keeps times to {} ns only", keeps.time_granularity_ns);
-        findings.warn("times", text, "two changes within that time may look alike until contents are compared");
+        findings.warn(
+            "times",
+            text,
+            "two changes within that time may look alike until contents are compared",
+        );
     }
     if welcome.empty {
         findings.ok("copy", "nothing is there yet: the first run sends everything");
@@ -132,10 +139,18 @@ fn refused(findings: &mut Findings, remote: &Remote, error: &ConnectError) {
     let text = error.to_string();
     match error {
         ConnectError::Io { .. } | ConnectError::Timeout(_) => {
-            findings.fail("server", text, "is driftlessd running there, on that port, and does a firewall let us through?");
+            findings.fail(
+                "server",
+                text,
+                "is driftlessd running there, on that port, and does a firewall let us through?",
+            );
         }
         ConnectError::Tls { .. } => {
-            findings.fail("certificate", text, "--ca FILE, or --fingerprint with what `driftlessd fingerprint` prints there");
+            findings.fail(
+                "certificate",
+                text,
+                "--ca FILE, or --fingerprint with what `driftlessd fingerprint` prints there",
+            );
         }
         ConnectError::Ended(Ended::Refused(Refusal { reason, .. })) => match reason {
             RefusalReason::AuthenticationNeeded => {
@@ -152,7 +167,11 @@ fn refused(findings: &mut Findings, remote: &Remote, error: &ConnectError) {
             RefusalReason::Busy => findings.fail("login", text, "`max connections` of the module, or wait"),
             RefusalReason::Rights => findings.fail("module", text, "`read only = no` in the module"),
             RefusalReason::Destination | RefusalReason::Source => {
-                findings.fail("module", text, "the module's path, or the directory above the destination, must exist there");
+                findings.fail(
+                    "module",
+                    text,
+                    "the module's path, or the directory above the destination, must exist there",
+                );
             }
             _ => findings.fail("module", text, "see the message"),
         },

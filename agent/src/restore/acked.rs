@@ -147,9 +147,7 @@ impl Memory {
     /// One answer for each of these paths beneath the source.
     fn rows(&self, paths: &[RelPath]) -> Vec<Option<Row>> {
         match self {
-            Self::Journal(journal) => {
-                paths.iter().map(|path| row(&journal.glance(path).ok()??)).collect()
-            }
+            Self::Journal(journal) => paths.iter().map(|path| row(&journal.glance(path).ok()??)).collect(),
             Self::Watch(state, watched) => {
                 let mut rows = Vec::new();
                 for (request, count) in control::requests("acked", paths) {

@@ -27,12 +27,12 @@ type Failed = (String, Exit);
 pub(super) fn find(job: &Job, typed: &Invocation) -> Result<(Invocation, Origin), Failed> {
     let (target, state_dir) = target(job, typed)?;
     let bad = |text: String| (text, Exit::Usage);
-    let (Some(Place::Local(source)), Some(Place::Remote(dest))) = (target.sources.first(), &target.dest) else {
+    let (Some(Place::Local(source)), Some(Place::Remote(dest))) = (target.sources.first(), &target.dest)
+    else {
         return Err(bad(format!("job {}: it has no destination on a server", job.name)));
     };
     let absolute = std::path::absolute(&source.path).map_err(|error| (error.to_string(), Exit::File))?;
-    let origin =
-        Origin { source: absolute.clone(), slash: source.trailing_slash, path: place(dest).path };
+    let origin = Origin { source: absolute.clone(), slash: source.trailing_slash, path: place(dest).path };
     let sub = match &job.path {
         None => RelPath::root(),
         Some(path) => beneath(&absolute, path).ok_or_else(|| {

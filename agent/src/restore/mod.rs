@@ -67,7 +67,8 @@ fn try_run(
     let mut invocation = invocation.clone();
     let Some((acked, listed)) = survey::look(&invocation, origin, refuse, console, handle)? else {
         if refuse {
-            let text = "--refuse-changed: no journal of a watch knows what was acknowledged here (--state-dir?)";
+            let text =
+                "--refuse-changed: no journal of a watch knows what was acknowledged here (--state-dir?)";
             return Err(ConnectError::TrustFile(text.into()));
         }
         let observer = Arc::clone(console) as _;
@@ -78,10 +79,9 @@ fn try_run(
     for (path, how) in changed {
         let means = if how.certain { "is" } else { "may be" };
         let left = if refuse { "; it is left out" } else { "" };
-        console.report.problem(&format!(
-            "the copy of {path} {means} not what was acknowledged: {}{left}",
-            how.text
-        ));
+        console
+            .report
+            .problem(&format!("the copy of {path} {means} not what was acknowledged: {}{left}", how.text));
         if refuse {
             let rule = [b"- /", &*escaped(path.as_bytes())].concat();
             refused.push_wire(&rule).map_err(|error| ConnectError::TrustFile(error.to_string()))?;
@@ -95,8 +95,7 @@ fn try_run(
     }
     invocation.rules = refused;
     let (queue, landed) = channel();
-    let watcher =
-        Arc::new(Landing { console: Arc::clone(console), queue: Mutex::new(Some(queue)) });
+    let watcher = Arc::new(Landing { console: Arc::clone(console), queue: Mutex::new(Some(queue)) });
     let root = OnceLock::new();
     let differ = AtomicU64::new(told.len() as u64);
     let exit = std::thread::scope(|scope| {

@@ -92,7 +92,9 @@ impl Beside {
     pub(super) fn leaves_alone(&self, path: &RelPath, prefix: &RelPath) -> bool {
         let Some(path) = path.below(prefix) else { return false };
         let shown = path.to_string();
-        let within = |apart: &String| shown.strip_prefix(apart.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        let within = |apart: &String| {
+            shown.strip_prefix(apart.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
         self.apart.iter().any(within)
     }
 

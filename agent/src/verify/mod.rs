@@ -79,9 +79,11 @@ fn subjects(verify: &Verify) -> Result<Vec<(Invocation, RelPath)>, (String, Exit
         Subject::Pair(invocation) => return Ok(vec![((**invocation).clone(), RelPath::root())]),
         Subject::Watches(path) => path,
     };
-    let path = path.as_deref().map(std::path::absolute).transpose().map_err(|e| (e.to_string(), Exit::File))?;
+    let path =
+        path.as_deref().map(std::path::absolute).transpose().map_err(|e| (e.to_string(), Exit::File))?;
     let state = StateDir::open(verify.state_dir.as_deref()).map_err(|e| (e.to_string(), Exit::File))?;
-    let asked = control::ask_all(state.path(), "operands").map_err(|error| (error.to_string(), Exit::File))?;
+    let asked =
+        control::ask_all(state.path(), "operands").map_err(|error| (error.to_string(), Exit::File))?;
     let mut found = Vec::new();
     for mut invocation in asked.iter().filter_map(operands::read) {
         let Some(Place::Local(source)) = invocation.sources.first() else { continue };

@@ -88,7 +88,16 @@ impl<'a> Ends<'a> {
         invocation.options =
             Options { checksum: true, delete: !ignore_extra, partial: false, ..invocation.options };
         let Sources { view, single_name, missing } = sources;
-        Ok(Self { invocation, remote, server, view: RefCell::new(view), single_name, missing, console, handle })
+        Ok(Self {
+            invocation,
+            remote,
+            server,
+            view: RefCell::new(view),
+            single_name,
+            missing,
+            console,
+            handle,
+        })
     }
 
     /// The same, and what only the copy has is no difference.
@@ -139,7 +148,11 @@ impl<'a> Ends<'a> {
     ///
     /// # Errors
     /// What ended it early.
-    pub(super) fn repair(&self, paths: &BTreeSet<RelPath>, delete: bool) -> Result<Vec<String>, ConnectError> {
+    pub(super) fn repair(
+        &self,
+        paths: &BTreeSet<RelPath>,
+        delete: bool,
+    ) -> Result<Vec<String>, ConnectError> {
         let options = Options { dry_run: false, delete, ..self.invocation.options.clone() };
         // What changes in a directory changes its time.
         let dirs: BTreeSet<RelPath> = paths.iter().filter_map(RelPath::parent).collect();
