@@ -249,7 +249,7 @@ fn what_cannot_be_read_is_a_failure_and_not_equal() {
     agent.push("-rlpt", slash(&src), "backup").ok();
     let verify = || agent.run("verify", "--no-o --no-g", &[&slash(&src), &agent.remote("backup")]);
     verify().ok();
-    rustix::fs::chown(&copy.join("f"), Some(rustix::fs::Uid::ROOT), None).expect("chown");
+    rustix::fs::chown(copy.join("f"), Some(rustix::fs::Uid::ROOT), None).expect("chown");
     fs::set_permissions(copy.join("f"), fs::Permissions::from_mode(0o644)).expect("chmod");
     verify().ok();
     fs::set_permissions(src.join("f"), fs::Permissions::from_mode(0o600)).expect("chmod");
