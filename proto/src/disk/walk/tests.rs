@@ -139,14 +139,14 @@ fn by_checksum_contents_show_and_their_times_only_with_times() {
     let (one, other) = (planted(), planted());
     let terms = Terms { checksum: true, times: false, ..TERMS };
     let digest = |ground: &Ground, terms: &Terms| summary_in(ground, &RelPath::root(), terms).digest;
-    set_mtime(&other, "a/file", 77);
+    set_mtime(&other, "d/e/f", 77);
     assert_eq!(digest(&one, &terms), digest(&other, &terms));
     assert_ne!(digest(&one, &TERMS), digest(&other, &TERMS));
-    let kept = std::fs::metadata(other.path("a/file")).expect("stat").modified().expect("time");
-    let mut content = std::fs::read(other.path("a/file")).expect("read");
+    let kept = std::fs::metadata(other.path("d/e/f")).expect("stat").modified().expect("time");
+    let mut content = std::fs::read(other.path("d/e/f")).expect("read");
     content[0] ^= 1;
-    std::fs::write(other.path("a/file"), content).expect("write");
-    let file = std::fs::File::options().write(true).open(other.path("a/file")).expect("open");
+    std::fs::write(other.path("d/e/f"), content).expect("write");
+    let file = std::fs::File::options().write(true).open(other.path("d/e/f")).expect("open");
     file.set_modified(kept).expect("time");
     assert_ne!(digest(&one, &terms), digest(&other, &terms));
 }
