@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use driftless_proto::model::options::Terms;
-use driftless_proto::transfer::link::{self, Ended};
+use driftless_proto::transfer::link::{self, Ended, Rate};
 use driftless_proto::transfer::observer::Silent;
 use driftless_proto::transfer::partial::{Beside, Forget, Partials};
 use driftless_proto::transfer::{receiver, sender};
@@ -47,6 +47,7 @@ fn try_run(invocation: &Invocation, console: &Arc<Console>) -> Result<Exit, Conn
     let partials: Arc<dyn Partials> =
         if options.partial { Arc::new(Beside(landing.root.clone())) } else { Arc::new(Forget) };
     let sender = sender::Config {
+        rate: Rate::new(options.bwlimit),
         view: sources.view,
         options: options.clone(),
         terms,

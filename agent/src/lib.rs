@@ -5,7 +5,7 @@
 //! * [`run`]: what an invocation sets in motion, and how it ends ([`exit`]).
 //! * [`events`], [`stats`]: what inotifywait(1) and inotifywatch(1) do, with a command line of their own.
 //! * [`report`], [`progress`]: what the operator sees meanwhile, in rsync's words and formats.
-//! * [`job`]: the config of a service, many watches in one process.
+//! * [`job`], [`supervise`]: a service: many watches in one process, and its config.
 //! * [`password`], [`state`]: what the agent knows between runs.
 //! * [`restore`]: what was lost comes back.
 //! * [`verify`]: whether a copy is one; [`doctor`]: whether a watch would run.
@@ -35,6 +35,8 @@ pub mod restore;
 pub mod run;
 pub mod state;
 pub mod stats;
+pub mod supervise;
 pub mod verify;
+mod voice;
 mod watch;
 pub mod watcher;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use driftless_agent::cli::operate::What;
 use driftless_agent::exit::Exit;
-use driftless_agent::{cli, control, doctor, plan, restore, run, verify};
+use driftless_agent::{cli, control, doctor, plan, restore, run, supervise, verify};
 
 fn main() -> ExitCode {
     if let Some(code) = run::inotify_tools(std::env::args_os()) {
@@ -13,6 +13,7 @@ fn main() -> ExitCode {
     }
     let exit = match cli::read(std::env::args_os()) {
         Ok(cli::Request::Run(invocation)) => run::run(*invocation),
+        Ok(cli::Request::Serve(service)) => supervise::run(&service),
         Ok(cli::Request::Operate(operate)) => match operate.what {
             What::Plan(act) => plan::run(&act, operate.state_dir.as_deref()),
             What::Status(json) => control::run(json, operate.state_dir.as_deref()),

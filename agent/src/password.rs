@@ -70,6 +70,8 @@ pub enum PasswordError {
 #[derive(Debug, Default)]
 pub struct Passwords {
     file: Option<PathBuf>,
+    /// Nobody is there to be asked.
+    alone: bool,
     /// Standard input can be read once only, and an operator should type once only.
     once: OnceLock<Password>,
 }
@@ -78,7 +80,12 @@ impl Passwords {
     /// `file` is `--password-file`.
     #[must_use]
     pub fn new(file: Option<PathBuf>) -> Self {
-        Self { file, once: OnceLock::new() }
+        Self { file, ..Self::default() }
+    }
+
+    /// From now on nobody is asked: a terminal that a service was started from is not its own.
+    pub fn never_ask(&mut self) {
+        self.alone = true;
     }
 
     /// The password to send unasked: from the file, else `DRIFTLESS_PASSWORD`, else `RSYNC_PASSWORD`, else what
@@ -107,6 +114,9 @@ impl Passwords {
     /// Asks on the terminal, and remembers the answer. For when the server wants a password and
     /// [`Passwords::get`] had none. Blocks; not for a thread of the runtime.
     pub fn prompt(&self) -> Result<Password, PasswordError> {
+        if self.alone {
+            return Err(PasswordError::NoTerminal(io::ErrorKind::Unsupported.into()));
+        }
         let typed = rpassword::prompt_password("Password: ").map_err(PasswordError::NoTerminal)?;
         let password = Password::new(typed.into_bytes())?;
         Ok(self.once.get_or_init(|| password).clone())

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use driftless_proto::model::options::Terms;
 use driftless_proto::model::path::RelPath;
+use driftless_proto::transfer::link::Rate;
 use driftless_proto::transfer::sender::{self, Config};
 use driftless_proto::wire::message::{FromSender, Hello, Place};
 use driftless_proto::wire::version::Version;
@@ -43,6 +44,7 @@ fn try_run(invocation: &Invocation, console: &Arc<Console>, handle: &Handle) -> 
     let config = Config {
         view: sources.view,
         terms: Terms::new(&invocation.options, &session.welcome.keeps),
+        rate: Rate::new(invocation.options.bwlimit),
         options: invocation.options.clone(),
         rules: invocation.rules.clone(),
         empty: session.welcome.empty,

@@ -7,7 +7,7 @@ use driftless_proto::disk::Root;
 use driftless_proto::model::options::{Keeps, Terms};
 use driftless_proto::model::path::{Escaped, RelPath};
 use driftless_proto::model::problem::{Misbehaved, Problem, ProblemClass, Refusal, RefusalReason};
-use driftless_proto::transfer::link::{Ended, Link};
+use driftless_proto::transfer::link::{Ended, Link, Rate};
 use driftless_proto::transfer::sender::{self, Config};
 use driftless_proto::transfer::view::{Mount, View};
 use driftless_proto::wire::message::{FromReceiver, FromSender, Hello, Place, Welcome};
@@ -55,6 +55,7 @@ pub(crate) fn run(
     let config = Config {
         view: View::new(sources.mounts),
         terms: Terms::new(&hello.options, &keeps),
+        rate: Rate::new(hello.options.bwlimit),
         options: hello.options,
         rules: hello.rules,
         empty: hello.empty,

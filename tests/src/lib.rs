@@ -3,6 +3,8 @@
 //! * [`world`]: a folder of its own for each test, and both programs, built once.
 //! * [`server`]: a real `driftlessd` on a free port, started, killed and restarted.
 //! * [`agent`]: a real `driftless`, run to its end or left watching.
+//! * [`postgres`]: a real PostgreSQL, to be dumped.
+//! * [`service`]: a real `driftless run`: a config with many jobs.
 //! * [`wire`]: a TCP proxy that cuts, stalls, delays and throttles.
 //! * [`trees`]: source trees with every kind of entry, and what it means that two trees are equal.
 //! * [`certs`]: certificates, good and bad.
@@ -20,7 +22,9 @@
 pub mod agent;
 pub mod certs;
 pub mod oracle;
+pub mod postgres;
 pub mod server;
+pub mod service;
 pub mod trees;
 pub mod wait;
 pub mod wire;

@@ -8,10 +8,13 @@ use driftless_tests::World;
 use driftless_tests::agent::{Agent, Running};
 use driftless_tests::oracle::slash;
 use driftless_tests::server::Server;
+use driftless_tests::service::Service;
 use driftless_tests::trees::{assert_equal, equal, every_kind, names, plant, write_noise};
 use driftless_tests::wait::{until, until_ok};
 use driftless_tests::wire::{Way, Wire};
 use rustix::process::Signal;
+
+use crate::jobs::{arrives, host, job};
 
 const MIB: u64 = 1 << 20;
 
@@ -246,4 +249,30 @@ fn a_job_is_restored_by_its_name_whole_or_one_path() {
     assert!(out.stderr.contains("its destinations are"), "{}", out.stderr);
     let out = restore("code /etc/passwd").exits(1);
     assert!(out.stderr.contains("not in the source of job code"), "{}", out.stderr);
+}
+
+#[test]
+fn jobs_that_run_are_verified_and_restored_without_a_word_on_where_they_are() {
+    let (world, server) = host(&["one", "two"]);
+    let src = |name: &str| world.path(&format!("src/{name}"));
+    for name in ["one", "two"] {
+        plant(&src(name), &["d/e/f=content", "g=more"]);
+    }
+    let jobs = [job(&world, "one", "delete = true"), job(&world, "two", "")].concat();
+    let service = Service::start(&world, &server, &jobs);
+    for name in ["one", "two"] {
+        arrives(&src(name), server.module(name));
+    }
+    until("both are compared", || service.operate("verify --wait=1").code == Some(0));
+    flip(&server.module("two").join("d/e/f"));
+    let out = service.operate("verify").exits(40);
+    assert!(out.stdout.contains("content  d/e/f") && out.stdout.contains("::one: "), "{}", out.stdout);
+    let out = service.operate("verify --repair").ok();
+    assert!(out.stdout.contains("equal, 1 repaired"), "{}", out.stdout);
+    // Its watch removes nothing, so the copy has what the source has lost.
+    fs::remove_dir_all(src("two").join("d")).expect("rm");
+    service.operate("restore --job two d/e").ok();
+    assert_eq!(fs::read(src("two").join("d/e/f")).expect("read"), b"content");
+    let out = service.operate("restore --job three").exits(1);
+    assert!(out.stderr.contains("no job three; known are: one, two"), "{}", out.stderr);
 }

@@ -7,6 +7,8 @@ pub mod operate;
 pub mod options;
 pub mod refused;
 pub mod restore;
+pub mod service;
+mod trust;
 pub mod verify;
 
 use std::ffi::OsString;
@@ -26,6 +28,10 @@ use help::{AFTER_HELP, ALSO};
 use operand::{Place, Remote};
 use operate::Operate;
 use restore::Restore;
+use service::Service;
+pub use trust::Trust;
+pub(crate) use trust::fingerprint;
+use trust::trust;
 use verify::Verify;
 
 /// The port of driftlessd where neither the operand nor `--port` says otherwise.
@@ -96,6 +102,8 @@ pub enum Request {
     Verify(Verify),
     /// A look at whether a watch would run.
     Doctor(Doctor),
+    /// Many watches in one process.
+    Serve(Service),
 }
 
 impl Invocation {
@@ -104,22 +112,6 @@ impl Invocation {
     pub fn port_of(&self, remote: &Remote) -> u16 {
         remote.port.or(self.port).unwrap_or(DEFAULT_PORT)
     }
-}
-
-/// Whom to believe, and how to prove who we are. With no `ca` and no fingerprint the system's roots decide.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Trust {
-    /// `--ca`: certificates in PEM, instead of the system's. Never together with fingerprints.
-    pub ca: Option<PathBuf>,
-    /// `--fingerprint`: SHA-256 of the server's certificate in DER; at most two, so that one can be changed.
-    pub fingerprints: Vec<[u8; 32]>,
-    /// `--client-cert`: PEM. Given if and only if `client_key` is.
-    pub client_cert: Option<PathBuf>,
-    /// `--client-key`: PEM.
-    pub client_key: Option<PathBuf>,
-    /// `--plaintext`: no TLS. Never with any of the others; whether the server is on loopback is up to whoever
-    /// resolves its name.
-    pub plaintext: bool,
 }
 
 /// The command line could not be taken, or only asked for help.
@@ -263,7 +255,7 @@ fn clap_command() -> ClapCommand {
         let command = command.about(about);
         top.subcommand(refused::add(command))
     });
-    operate::add(top)
+    operate::add(service::add(top))
 }
 
 /// Reads the command line of a run, program name first.
@@ -285,6 +277,9 @@ pub fn read(args: impl IntoIterator<Item = OsString>) -> Result<Request, Usage> 
     let Some((name, matches)) = matches.subcommand() else {
         return Err(Usage::new(Exit::Usage, "a command is missing (see driftless --help)"));
     };
+    if let Some(service) = service::read(name, matches) {
+        return Ok(Request::Serve(service));
+    }
     if let Some(operate) = operate::read(name, matches) {
         return operate.map(Request::Operate);
     }
@@ -410,40 +405,6 @@ fn restore_defaults() -> Options {
         keep_replaced: true,
         ..Options::default()
     }
-}
-
-fn trust(connection: Connection) -> Result<Trust, Usage> {
-    let Connection { ca, fingerprints, client_cert, client_key, plaintext, .. } = connection;
-    let bad = |message: &str| Err(Usage::new(Exit::Usage, message));
-    if fingerprints.len() > 2 {
-        return bad("--fingerprint can be given twice at most");
-    }
-    if ca.is_some() && !fingerprints.is_empty() {
-        return bad("--ca and --fingerprint exclude each other");
-    }
-    if client_cert.is_some() != client_key.is_some() {
-        return bad("--client-cert and --client-key need each other");
-    }
-    if plaintext && (ca.is_some() || !fingerprints.is_empty() || client_cert.is_some()) {
-        return bad("--plaintext excludes --ca, --fingerprint and --client-cert");
-    }
-    Ok(Trust { ca, fingerprints, client_cert, client_key, plaintext })
-}
-
-/// Reads `sha256:` and 64 hexadecimal digits.
-pub(crate) fn fingerprint(typed: &str) -> Result<[u8; 32], String> {
-    let wrong =
-        || "expected sha256: and 64 hexadecimal digits, as `driftlessd fingerprint` prints".to_owned();
-    let digits = typed.strip_prefix("sha256:").map(str::as_bytes).ok_or_else(wrong)?;
-    if digits.len() != 64 {
-        return Err(wrong());
-    }
-    let mut bytes = [0; 32];
-    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-        let digit = |digit: u8| char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok());
-        *byte = digit(pair[0]).zip(digit(pair[1])).map(|(high, low)| high << 4 | low).ok_or_else(wrong)?;
-    }
-    Ok(bytes)
 }
 
 /// The operands, and what the command does with them.

@@ -45,7 +45,7 @@ pub(super) const OPERANDS: &str = "[SRC host::module[/path] | PATH]";
 
 /// What `--help` says below the options.
 pub(super) const AFTER_HELP: &str = "\
-SRC and the destination are compared as `push -ac --delete` would: everything that -a keeps, and every content by its
+SRC and the destination are compared as `push -ac --delete` would, with the right to write that a push needs: everything that -a keeps, and every content by its
 digest, which each end makes of its own files. Nothing is changed on either side without --repair.
 With PATH, or without operands, the copies of the running watches are verified, all of them or what they have of PATH:
 as these keep them, with their rules. What a watch has not brought across yet is `pending` and no difference; with

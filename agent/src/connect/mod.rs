@@ -133,6 +133,12 @@ pub struct Server {
     passwords: Passwords,
 }
 
+/// Host and port as one word.
+#[must_use]
+pub fn address(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
 /// An open stream whose server has said welcome.
 pub struct Session<Out, In> {
     /// For the role.
@@ -184,6 +190,11 @@ impl Server {
         })
     }
 
+    /// There is nobody to ask for a password.
+    pub(crate) fn never_ask(&mut self) {
+        self.passwords.never_ask();
+    }
+
     /// Asks on the terminal for the password that the server wants.
     ///
     /// # Errors
@@ -218,11 +229,7 @@ impl Server {
     /// Host and port, for messages.
     #[must_use]
     pub fn address(&self) -> String {
-        if self.host.contains(':') {
-            format!("[{}]:{}", self.host, self.port)
-        } else {
-            format!("{}:{}", self.host, self.port)
-        }
+        address(&self.host, self.port)
     }
 
     async fn connect(&self) -> Result<(Io, Arc<Wire>), ConnectError> {

@@ -7,6 +7,7 @@
 
 pub(crate) mod operands;
 pub(crate) mod picture;
+pub(crate) mod schedule;
 mod status;
 
 use std::fs::DirBuilder;
@@ -243,4 +244,33 @@ fn name(watch: &Watched) -> String {
         hasher.update(&(part.len() as u64).to_le_bytes()).update(part.as_bytes());
     }
     format!("{}.sock", &hasher.finalize().to_hex()[..16])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_about_paths_are_as_many_as_it_takes_and_are_read_back() {
+        let paths: Vec<RelPath> = (0..900)
+            .map(|n| RelPath::parse(format!("a directory/n\u{e4}me {n}\n").as_bytes()).expect("path"))
+            .chain([RelPath::root()])
+            .collect();
+        let requests = requests("acked", &paths);
+        assert!(requests.len() > 1);
+        let mut read = Vec::new();
+        for (request, count) in requests {
+            assert!(request.len() < REQUEST_LEN as usize);
+            let Some(Request::Acked(some)) = Request::parse(&format!("{request}\n")) else {
+                panic!("{request}");
+            };
+            assert_eq!(some.len(), count);
+            read.extend(some);
+        }
+        assert_eq!(read, paths);
+        assert_eq!(Request::parse("status\n"), Some(Request::Status));
+        for wrong in ["", "acked", "acked x", "acked /!", "distrust /Li4", "status now"] {
+            assert_eq!(Request::parse(wrong), None, "{wrong}");
+        }
+    }
 }

@@ -28,6 +28,12 @@ pub(crate) struct Picture {
     /// Escaped, as everything here that has a name in it.
     pub(crate) source: String,
     pub(crate) destination: String,
+    /// The job it belongs to, if it does.
+    pub(crate) job: Option<String>,
+    /// When a job runs by its schedule, and how it went: of a job that has one.
+    pub(crate) schedule: Option<Value>,
+    /// Why it cannot go on at present. It tries again.
+    pub(crate) failing: Option<String>,
     /// Host and port, while there is a stream.
     pub(crate) connected: Option<String>,
     /// Which engine sees changes; empty until there is one.
@@ -57,6 +63,9 @@ impl Picture {
         json!({
             "source": self.source,
             "destination": self.destination,
+            "job": self.job,
+            "schedule": self.schedule,
+            "failing": self.failing,
             "connected": self.connected,
             "engine": self.engine,
             "polled": self.polled.iter().map(|(path, why)| json!({"path": path, "why": why})).collect::<Vec<_>>(),

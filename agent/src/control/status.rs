@@ -40,16 +40,25 @@ const SHOWN: usize = 10;
 fn shown(watch: &Value) -> String {
     let text = |name: &str| watch[name].as_str().unwrap_or("?").to_owned();
     let number = |value: &Value| value.as_f64().unwrap_or(0.0);
-    let mut out = format!("{} -> {}\n", text("source"), text("destination"));
+    let job = watch["job"].as_str().map_or(String::new(), |job| format!("job {job}: "));
+    let mut out = format!("{job}{} -> {}\n", text("source"), text("destination"));
     let mut line = |text: String| {
         // A string takes everything.
         writeln!(out, "  {text}").ok();
     };
+    if let Some(why) = watch["failing"].as_str() {
+        line(format!("failing, and tries again: {why}"));
+    }
+    schedule(&watch["schedule"]).into_iter().for_each(&mut line);
     match watch["connected"].as_str() {
         Some(address) => line(format!("connected to {address}")),
+        // Between its runs a scheduled job has nobody to be connected to.
+        None if watch["schedule"]["mode"] == "scheduled" && watch["schedule"]["state"] == "waiting" => {}
         None => line("not connected".into()),
     }
-    line(format!("engine {}", text("engine")));
+    if watch["engine"] != "" {
+        line(format!("engine {}", text("engine")));
+    }
     let listed = |name: &str| watch[name].as_array().cloned().unwrap_or_default();
     for polled in listed("polled").iter().take(SHOWN) {
         let (path, why) = (polled["path"].as_str().unwrap_or("?"), polled["why"].as_str().unwrap_or("?"));
@@ -79,4 +88,26 @@ fn shown(watch: &Value) -> String {
         line(format!("last problem, {:.0} s ago: {text}", number(&problem["seconds_ago"])));
     }
     out
+}
+
+/// When a job runs by its schedule, and how it went the last time.
+fn schedule(schedule: &Value) -> Vec<String> {
+    let Some(cron) = schedule["cron"].as_str() else { return Vec::new() };
+    let state = schedule["state"].as_str().unwrap_or("?");
+    let next = schedule["next"].as_str().unwrap_or("never");
+    let mut lines = vec![format!("schedule {cron}: {state}, next {next}")];
+    let last = &schedule["last"];
+    if last.is_object() {
+        let number = |name: &str| last[name].as_f64().unwrap_or(0.0);
+        let how = match (last["exit"].as_u64(), last["why"].as_str()) {
+            (Some(0), None) => "well".to_owned(),
+            (_, why) => format!("{} (code {})", why.unwrap_or("?"), last["exit"]),
+        };
+        lines.push(format!(
+            "last run {:.0} s ago, in {:.2} s: {how}",
+            number("seconds_ago"),
+            number("took_seconds")
+        ));
+    }
+    lines
 }

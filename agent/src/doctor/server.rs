@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use driftless_proto::model::options::{Options, Terms};
 use driftless_proto::model::problem::{Refusal, RefusalReason};
-use driftless_proto::transfer::link::Ended;
+use driftless_proto::transfer::link::{Ended, Rate};
 use driftless_proto::transfer::observer::Silent;
 use driftless_proto::transfer::sender::{self, Config, Task};
 use driftless_proto::transfer::view::View;
@@ -95,6 +95,7 @@ fn module(
     let config = Config {
         view: View::default(),
         terms: Terms::new(&invocation.options, &session.welcome.keeps),
+        rate: Rate::new(invocation.options.bwlimit),
         options: invocation.options,
         rules: invocation.rules,
         empty: false,

@@ -53,6 +53,9 @@ pub(super) fn config<'a>(
         settings(text, &alone, host);
         reach(text, &alone, host);
     }
+    if let Some(found) = top.get(text, "metrics") {
+        found.wrong("not supported yet: take it out");
+    }
     let mut config = Config {
         state_dir: top.get(text, "state-dir").and_then(|found| absolute(&found)),
         log_file: top.get(text, "log-file").and_then(|found| absolute(&found)),
@@ -79,6 +82,9 @@ pub(super) fn config<'a>(
         table.knows(text, &[keys::JOB, keys::SETTINGS, keys::REACH]);
         let reader = Reader { text, host, table, defaults: defaults.clone() };
         config.jobs.extend(reader.job(name.unwrap_or_default(), &mut taken));
+    }
+    for target in config.jobs.iter_mut().flat_map(|job| &mut job.targets) {
+        target.invocation.state_dir.clone_from(&config.state_dir);
     }
     Some(config)
 }
@@ -274,63 +280,69 @@ impl<'a> Reader<'a, '_> {
         };
         let mut targets = Vec::new();
         for place in self.destinations() {
-            let mut levels = Levels(levels.0.clone());
-            let to = if place.is_string() {
-                Some(place.clone())
-            } else {
-                let Some(table) = place.table(&self.table.label) else { continue };
-                table.knows(text, &[keys::DESTINATION, keys::REACH]);
-                let to = table.get(text, "to");
-                if to.is_none() {
-                    place.wrong("`to` is missing: { to = \"user@host::module/path\", ... }");
-                }
-                levels.0.insert(0, table);
-                to
-            };
-            let Some(to) = to else { continue };
-            let remote = destination(&to);
-            let reach = reach(text, &levels, self.host);
-            let (Some(remote), Some(source)) = (remote, &source) else { continue };
-            let options = Options { compress: reach.compress, ..settings.options.clone() };
-            let invocation = Invocation {
-                command: Command::Watch,
-                sources: vec![source.clone()],
-                dest: Some(Place::Remote(remote.clone())),
-                options,
-                rules: settings.rules.clone(),
-                verbosity: 0,
-                progress: false,
-                stats: false,
-                port: reach.port,
-                password_file: reach.password_file,
-                trust: reach.trust,
-                timeout: reach.timeout,
-                state_dir: None,
-                engine: settings.engine,
-                brake: settings.brake,
-            };
-            if let Err(why) = self.host.trust(&invocation) {
-                reach.blame.as_ref().unwrap_or(&to).wrong(why);
-            }
-            let key = format!(
-                "{}:{}::{}/{}",
-                remote.host,
-                invocation.port_of(&remote),
-                remote.module,
-                remote.path.escape_ascii()
-            );
-            if let Some(at) = taken.insert(key, to.at) {
-                let line = text.line(at);
-                to.wrong(format_args!(
-                    "the destination in line {line} is the same: each needs a path of its own"
-                ));
-            }
-            let to = to.string().unwrap_or_default().to_owned();
-            targets.push(Target { to, invocation, bandwidth: reach.bandwidth });
+            targets.extend(self.target(&place, &levels, &settings, source.as_ref(), taken));
         }
         let Settings { mode, schedule, before, after, .. } = settings;
         let step = |step: Option<(Found<'a>, Step)>| step.map(|(_, step)| step);
         Some(Job { name, mode, schedule, before: step(before), after: step(after), targets })
+    }
+
+    /// One destination: a string, or a table of its own.
+    fn target(
+        &self,
+        place: &Found<'a>,
+        levels: &Levels<'a>,
+        settings: &Settings<'a>,
+        source: Option<&Place>,
+        taken: &mut BTreeMap<String, usize>,
+    ) -> Option<Target> {
+        let text = self.text;
+        let mut levels = Levels(levels.0.clone());
+        let to = if place.is_string() {
+            place.clone()
+        } else {
+            let table = place.table(&self.table.label)?;
+            table.knows(text, &[keys::DESTINATION, keys::REACH]);
+            let to = table.get(text, "to");
+            if to.is_none() {
+                place.wrong("`to` is missing: { to = \"user@host::module/path\", ... }");
+            }
+            levels.0.insert(0, table);
+            to?
+        };
+        let remote = destination(&to);
+        let reach = reach(text, &levels, self.host);
+        let (remote, source) = (remote?, source?);
+        let invocation = Invocation {
+            command: Command::Watch,
+            sources: vec![source.clone()],
+            dest: Some(Place::Remote(remote.clone())),
+            options: Options { compress: reach.compress, ..settings.options.clone() },
+            rules: settings.rules.clone(),
+            verbosity: 0,
+            progress: false,
+            stats: false,
+            port: reach.port,
+            password_file: reach.password_file,
+            trust: reach.trust,
+            timeout: reach.timeout,
+            state_dir: None,
+            engine: settings.engine,
+            brake: settings.brake,
+        };
+        if let Err(why) = self.host.trust(&invocation) {
+            reach.blame.as_ref().unwrap_or(&to).wrong(why);
+        }
+        let port = invocation.port_of(&remote);
+        let key = format!("{}:{port}::{}/{}", remote.host, remote.module, remote.path.escape_ascii());
+        if let Some(at) = taken.insert(key, to.at) {
+            let line = text.line(at);
+            to.wrong(format_args!(
+                "the destination in line {line} is the same: each needs a path of its own"
+            ));
+        }
+        let to = to.string().unwrap_or_default().to_owned();
+        Some(Target { to, invocation, bandwidth: reach.bandwidth })
     }
 
     /// Complains of what does not go together.

@@ -175,3 +175,48 @@ fn a_command_is_a_line_for_the_shell_or_a_program_with_its_arguments() {
     let after = job.after.expect("after");
     assert_eq!((after.command, after.timeout.as_secs()), (vec!["c".into(), "d e".into()], 90));
 }
+
+/// The sample that is installed.
+const SAMPLE: &str = include_str!("../../../deploy/agent.toml");
+
+#[test]
+fn the_sample_is_taken_and_has_every_key_there_is() {
+    let config = ok(SAMPLE);
+    let names: Vec<&str> = config.jobs.iter().map(|job| &*job.name).collect();
+    assert_eq!(names, ["code", "spool", "database"]);
+    let keys: std::collections::BTreeSet<&str> =
+        SAMPLE.split(|c: char| !c.is_ascii_lowercase() && c != '-').filter(|word| !word.is_empty()).collect();
+    let missing: Vec<_> = keys::all().into_iter().filter(|key| !keys.contains(key)).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
+#[test]
+fn what_the_sample_has_in_comments_is_taken_too() {
+    for (line, number) in SAMPLE.lines().zip(1..) {
+        let Some(commented) =
+            line.strip_prefix("# ").filter(|line| line.contains(" = ") && !line.ends_with('.'))
+        else {
+            continue;
+        };
+        let (key, _) = commented.split_once(" = ").expect("it contains one");
+        // Figures are not told yet, which is said of the line.
+        if !keys::all().contains(key) || key == "metrics" {
+            continue;
+        }
+        // In its own place, so that the tables are those it was written for; what excludes it goes.
+        let rivals: &[&str] = match key {
+            "ca" | "plaintext" => &["fingerprint"],
+            "rules" => &["exclude", "include", "exclude-from"],
+            _ => &[],
+        };
+        let mut text: Vec<&str> = SAMPLE.lines().collect();
+        text[number - 1] = commented;
+        if key == "client-key" {
+            text[number - 2] = text[number - 2].trim_start_matches("# ");
+        } else if key == "client-cert" {
+            text[number] = text[number].trim_start_matches("# ");
+        }
+        text.retain(|line| !rivals.iter().any(|rival| line.starts_with(&format!("{rival} = "))));
+        ok(&text.join("\n"));
+    }
+}

@@ -98,9 +98,11 @@ impl Step {
     /// As it would be typed.
     #[must_use]
     pub fn shown(&self) -> String {
-        let words: Vec<String> =
-            self.command.iter().map(|word| word.to_string_lossy().escape_debug().to_string()).collect();
-        words.join(" ")
+        let word = |word: &OsString| {
+            let text = word.to_string_lossy().escape_debug().to_string();
+            if text.is_empty() || text.contains([' ', '\'']) { format!("'{text}'") } else { text }
+        };
+        self.command.iter().map(word).collect::<Vec<_>>().join(" ")
     }
 }
 

@@ -198,11 +198,7 @@ fn running(told: &Value, remote: &Remote, port: u16) -> Option<(RelPath, Watched
         return None;
     }
     let path = place(dest).path;
-    let address = if dest.host.contains(':') {
-        format!("[{}]:{port}", dest.host)
-    } else {
-        format!("{}:{port}", dest.host)
-    };
+    let address = crate::connect::address(&dest.host, port);
     let watched = Watched::new(&source.path, &address, dest.module.as_bytes(), path.as_bytes());
     let origin = Origin { source: source.path.clone(), slash: source.trailing_slash, path };
     Some((origin.base()?, watched))

@@ -47,7 +47,7 @@ pub(super) fn find(job: &Job, typed: &Invocation) -> Result<(Invocation, Origin)
         trailing_slash: sub.is_root(),
         ..dest.clone()
     })];
-    if !sub.is_root() {
+    if !sub.is_root() && !typed.options.dry_run {
         // The directories above it may be gone with it.
         std::fs::DirBuilder::new()
             .recursive(true)
@@ -127,6 +127,7 @@ fn target(job: &Job, typed: &Invocation) -> Result<(Invocation, Option<PathBuf>)
             known.push(name);
         }
     }
+    known.sort();
     let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
     let at = if is_there { String::new() } else { format!(" ({} is not there)", shown(&file)) };
     Err((format!("no job {}; known are: {known}{at}", job.name), Exit::Usage))

@@ -102,7 +102,9 @@ fn try_run(
         let (acked, root, differ, told) = (&acked, &root, &differ, &mut told);
         scope.spawn(move || check(&landed, acked, root, console, (told, differ)));
         let observer = Arc::clone(&watcher) as _;
-        let begun = |landing: &Root| drop(root.set(landing.clone()));
+        // In a dry run nothing lands.
+        let lands = !invocation.options.dry_run;
+        let begun = |landing: &Root| drop(lands.then(|| root.set(landing.clone())));
         let exit = crate::pull::try_run(&invocation, console, handle, observer, &begun);
         *watcher.queue.lock().unwrap_or_else(PoisonError::into_inner) = None;
         exit

@@ -12,7 +12,7 @@ use crate::connect::ConnectError;
 use crate::control;
 use crate::plan::Watched;
 use crate::push::place;
-use crate::run::{remote, server};
+use crate::run::remote;
 use crate::state::StateDir;
 
 /// How long an event may take from the change to where the watch counts it.
@@ -42,7 +42,7 @@ impl Beside {
         let Some(Place::Local(source)) = invocation.sources.first() else { return Ok(None) };
         let state = StateDir::open(invocation.state_dir.as_deref()).map_err(|error| file(&error))?;
         let source = std::path::absolute(&source.path).map_err(|error| file(&error))?;
-        let address = server(invocation, remote)?.address();
+        let address = crate::connect::address(&remote.host, invocation.port_of(remote));
         let watched =
             Watched::new(&source, &address, remote.module.as_bytes(), place(remote).path.as_bytes());
         let state = state.path().to_owned();

@@ -127,6 +127,7 @@ fn one(
         beside.settle(Duration::from_secs(1));
     }
     let first = ends.pass(&Scope::Below(sub.clone()))?;
+    ends.say(&first.problems);
     let mut told = Told::new(invocation, &first);
     let mut drift = believed(&ends, beside.as_ref(), &first, verify.wait, &mut told)?;
     if verify.repair && !drift.is_empty() {
@@ -164,7 +165,9 @@ fn repaired(
             }
         }
         None => {
-            told.take_problems(&ends.repair(&repairable(drift, verify.delete), verify.delete)?);
+            let problems = ends.repair(&repairable(drift, verify.delete), verify.delete)?;
+            ends.say(&problems);
+            told.take_problems(&problems);
             left = ends.pass(&Scope::of(&left))?.drift;
         }
     }

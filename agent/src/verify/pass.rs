@@ -8,6 +8,7 @@ use driftless_proto::model::change::{Action, Change};
 use driftless_proto::model::options::{Options, Terms};
 use driftless_proto::model::path::RelPath;
 use driftless_proto::model::problem::{Problem, ProblemClass};
+use driftless_proto::transfer::link::Rate;
 use driftless_proto::transfer::observer::Observer;
 use driftless_proto::transfer::sender::{self, Config, Read, Task, Tasks};
 use driftless_proto::transfer::view::{Part, View};
@@ -122,6 +123,11 @@ impl<'a> Ends<'a> {
         paths.iter().filter_map(|path| path.below(&prefix)).collect()
     }
 
+    /// Says what could not be compared.
+    pub(super) fn say(&self, problems: &[String]) {
+        problems.iter().for_each(|problem| self.console.report.problem(problem));
+    }
+
     /// Compares.
     ///
     /// # Errors
@@ -182,6 +188,7 @@ impl<'a> Ends<'a> {
         let config = Config {
             view,
             terms: Terms::new(&invocation.options, &session.welcome.keeps),
+            rate: Rate::new(invocation.options.bwlimit),
             options: invocation.options,
             rules: invocation.rules,
             empty: session.welcome.empty,
@@ -196,9 +203,6 @@ impl<'a> Ends<'a> {
         }
         let (sent, received) = ended?;
         let mut pass = std::mem::take(&mut *heard.0.lock().unwrap_or_else(PoisonError::into_inner));
-        for problem in &pass.problems {
-            self.console.report.problem(problem);
-        }
         if received.deletions_skipped && pass.problems.is_empty() {
             pass.problems.push("what only the copy has was not looked for".into());
         }

@@ -51,7 +51,7 @@ impl Told {
             (invocation.sources.first(), &invocation.dest)
         {
             let path = std::path::absolute(&local.path).unwrap_or_else(|_| local.path.clone());
-            let address = format!("{}:{}", remote.host, invocation.port_of(remote));
+            let address = crate::connect::address(&remote.host, invocation.port_of(remote));
             let named =
                 Watched::new(&path, &address, remote.module.as_bytes(), place(remote).path.as_bytes());
             (source, destination) = (named.source, named.destination);

@@ -11,6 +11,7 @@ use driftless_proto::transfer::link::Ended;
 use driftless_proto::transfer::observer::TaskId;
 
 use super::learn::Matched;
+use super::whole::Whole;
 use crate::pending::{Batch, Dirty, Pending};
 use crate::watcher::{Signal, Why};
 
@@ -38,7 +39,7 @@ pub(super) struct State {
     pub(super) words: Vec<String>,
     /// Directories that cannot be watched and are polled, each with the reason as it was told.
     pub(super) unwatched: BTreeMap<RelPath, String>,
-    /// How the comparison of everything ended, once it has.
+    /// How a comparison of everything ended, once it has.
     pub(super) compared: Option<bool>,
     /// Directories whose comparison came to its end well: the inventory is to follow.
     pub(super) learn: Vec<Matched>,
@@ -48,6 +49,8 @@ pub(super) struct State {
     pub(super) mounts_changed: bool,
     /// The last problem of a path, and when it was.
     pub(super) last_problem: Option<(String, SystemTime)>,
+    /// How far comparisons of everything have come.
+    pub(super) whole: Whole,
     /// The operator wants to stop.
     pub(super) stop: bool,
     /// When something was last acknowledged.
@@ -206,7 +209,7 @@ impl State {
     /// Books the end of a task; the batch's failed paths are pending again once all of it has ended.
     pub(super) fn settled(&mut self, task: TaskId, outcome: &Result<(), Problem>) {
         let Some((batch, retry)) = self.tasks.remove(&task) else { return };
-        if batch == NO_BATCH {
+        if self.whole.settled(task, &retry, outcome.is_ok()) {
             self.compared = Some(outcome.is_ok());
         }
         match outcome {
@@ -240,6 +243,16 @@ impl State {
             let delay = failed.iter().map(|dirty| self.delay_of(&dirty.path)).min().unwrap_or(RETRY.0);
             self.pending.fail_back(batch, failed, delay, Instant::now());
         }
+    }
+
+    /// The task that was booked last.
+    pub(super) fn last_task(&self) -> TaskId {
+        self.last_task
+    }
+
+    /// Whether the server's disk was full for a path that has not come through since.
+    pub(super) fn disk_is_full(&self) -> bool {
+        self.failures.values().any(|failures| failures.class == ProblemClass::DiskFull)
     }
 
     /// Paths that failed and have not come through since.

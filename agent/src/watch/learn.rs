@@ -126,10 +126,13 @@ impl Matched {
 impl Learning {
     fn work(&self, queue: &Receiver<Matched>, stop: &AtomicBool) {
         while let Ok(matched) = queue.recv() {
-            match self.learn(&matched, stop) {
-                Ok(()) if matched.dir.is_root() && !stop.load(Ordering::Relaxed) => {
-                    self.desk.leave(|state| state.learned = true);
-                }
+            let learnt = self.learn(&matched, stop);
+            let learned = learnt.is_ok() && matched.dir.is_root() && !stop.load(Ordering::Relaxed);
+            self.desk.leave(|state| {
+                state.learned |= learned;
+                state.whole.learning = state.whole.learning.saturating_sub(1);
+            });
+            match learnt {
                 Ok(()) => {}
                 // A moved or removed directory is told of by its own events.
                 Err(SurveyError::Source(error)) if error.kind() == std::io::ErrorKind::NotFound => {}
@@ -219,7 +222,7 @@ mod tests {
             rules: Rules::default(),
             forget: true,
             desk: Arc::default(),
-            status: Arc::new(Status::new(true)),
+            status: Arc::new(Status::new(crate::voice::Voice::default(), true, false)),
         };
         let learn = |missing: &[&str]| {
             let path = |name: &&str| top.child(name.as_bytes()).expect("path");

@@ -8,12 +8,14 @@ mod desk;
 mod hold;
 mod learn;
 mod recorder;
+pub(crate) mod reins;
 mod renamed;
 mod scan;
 mod session;
 mod standing;
 mod status;
 mod weigh;
+mod whole;
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -23,12 +25,13 @@ use std::time::{Duration, Instant, SystemTime};
 use driftless_proto::disk::{Root, Style};
 use driftless_proto::model::path::RelPath;
 use driftless_proto::model::problem::RefusalReason;
-use driftless_proto::transfer::link::Ended;
+use driftless_proto::transfer::link::{Ended, Rate};
+use driftless_proto::wire::message::{FromReceiver, FromSender};
 use tokio::runtime::Handle;
 
 use crate::cli::Invocation;
 use crate::cli::operand::{Local, Place};
-use crate::connect::{ConnectError, Server};
+use crate::connect::{ConnectError, Server, Session};
 use crate::console::Console;
 use crate::control::picture::Picture;
 use crate::control::{Control, Request, operands};
@@ -42,10 +45,17 @@ use crate::run::{remote, server, signalled};
 use crate::state::StateDir;
 use crate::watcher::Watcher;
 use desk::Desk;
+use reins::{Manner, Pulse, Reins};
 use status::Status;
 
 /// The first wait before connecting again, and the longest.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// How long a watch that never gives up rests after what would end others, first and at most.
+const GIVEN_UP: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+/// No rest is longer than this without a sign of life.
+const LIFE: Duration = Duration::from_millis(500);
 
 /// How often a source that went away is looked for.
 const LOOK_FOR_ROOT: Duration = Duration::from_millis(500);
@@ -53,7 +63,9 @@ const LOOK_FOR_ROOT: Duration = Duration::from_millis(500);
 /// Everything a watch works with.
 struct Watch<'a> {
     invocation: &'a Invocation,
-    console: &'a Arc<Console>,
+    /// Says what ends a watch that was typed; none for one that belongs to a job.
+    console: Option<&'a Console>,
+    manner: &'a Manner,
     handle: &'a Handle,
     server: Server,
     state: StateDir,
@@ -61,6 +73,8 @@ struct Watch<'a> {
     /// Where the source lies in the transfer: the root for `SRC/`, its name for `SRC`.
     prefix: RelPath,
     desk: Arc<Desk>,
+    pulse: Arc<Pulse>,
+    rate: Rate,
     status: Arc<Status>,
     /// What is held, and what was decided about it.
     plans: Store,
@@ -79,29 +93,55 @@ struct Watch<'a> {
 enum RootEnd {
     /// The operator wants to stop.
     Stop,
+    /// What was wanted is done.
+    Done(Exit),
     /// It is gone, for this reason.
     Gone(String),
     /// It is to be watched anew.
     Rearm,
-    /// It cannot go on.
-    Failed(Exit),
+    /// It cannot go on, for this reason, which has been said.
+    Failed(Exit, String),
 }
 
 /// Watches the source until the operator stops it, or until the server refuses for good.
-pub(crate) fn run(invocation: &Invocation, console: &Arc<Console>, handle: &Handle) -> Exit {
-    match Watch::new(invocation, console, handle) {
+pub(crate) fn run(invocation: &Invocation, console: &Console, handle: &Handle) -> Exit {
+    let (manner, reins) = (Manner::default(), Reins::new(Rate::new(invocation.options.bwlimit)));
+    let stopped = reins.clone();
+    handle.spawn(async move {
+        signalled().await;
+        stopped.stop();
+    });
+    match Watch::new(invocation, &manner, &reins, Some(console), handle) {
         Ok(mut watch) => watch.run(),
         Err(error) => console.refused(&error),
     }
 }
 
+/// The watch of a job: runs until its reins stop it, or, if its manner is to, until everything was compared.
+///
+/// # Errors
+/// It could not begin.
+pub(crate) fn drive(
+    invocation: &Invocation,
+    manner: &Manner,
+    reins: &Reins,
+    handle: &Handle,
+) -> Result<Exit, ConnectError> {
+    Ok(Watch::new(invocation, manner, reins, None, handle)?.run())
+}
+
 impl<'a> Watch<'a> {
     fn new(
         invocation: &'a Invocation,
-        console: &'a Arc<Console>,
+        manner: &'a Manner,
+        reins: &Reins,
+        console: Option<&'a Console>,
         handle: &'a Handle,
     ) -> Result<Self, ConnectError> {
-        let server = server(invocation, remote(invocation.dest.as_ref())?)?;
+        let mut server = server(invocation, remote(invocation.dest.as_ref())?)?;
+        if manner.job.is_some() {
+            server.never_ask();
+        }
         let file = |error: &dyn std::fmt::Display| ConnectError::TrustFile(error.to_string());
         let state = StateDir::open(invocation.state_dir.as_deref()).map_err(|e| file(&e))?;
         let Some(Place::Local(Local { path, trailing_slash })) = invocation.sources.first() else {
@@ -112,8 +152,8 @@ impl<'a> Watch<'a> {
             Some(name) if !trailing_slash => RelPath::root().child(name.as_bytes()).map_err(|e| file(&e))?,
             _ => RelPath::root(),
         };
-        let status = Arc::new(Status::new(invocation.verbosity < 0));
-        let desk = Arc::new(Desk::default());
+        let (voice, quiet) = (manner.voice.clone(), invocation.verbosity < 0);
+        let status = Arc::new(Status::new(voice, quiet, manner.job.is_none()));
         let plans = Store::open(state.path()).map_err(|e| file(&e))?;
         let remote = remote(invocation.dest.as_ref())?;
         let path = place(remote).path;
@@ -121,17 +161,21 @@ impl<'a> Watch<'a> {
         let picture = Picture {
             source: watched.source.clone(),
             destination: watched.destination.clone(),
+            job: manner.job.clone(),
             ..Picture::default()
         };
         Ok(Self {
             invocation,
+            manner,
             console,
             handle,
             server,
             state,
             source,
             prefix,
-            desk,
+            desk: Arc::clone(&reins.desk),
+            pulse: Arc::clone(&reins.pulse),
+            rate: reins.rate.clone(),
             status,
             plans,
             watched,
@@ -144,14 +188,13 @@ impl<'a> Watch<'a> {
     }
 
     fn run(&mut self) -> Exit {
-        let desk = Arc::clone(&self.desk);
-        self.handle.spawn(async move {
-            signalled().await;
-            desk.leave(|state| state.stop = true);
-        });
         let _control = self.control();
-        let (mut first, mut told) = (true, false);
+        // One that never gives up waits for its source from the start.
+        let mut first = !self.manner.persists;
+        let mut told = None;
+        let mut given_up = GIVEN_UP.0;
         loop {
+            self.pulse.works();
             let root = match Root::open(&self.source, Style::default()) {
                 Ok(root) => root,
                 Err(error) if first => {
@@ -159,13 +202,15 @@ impl<'a> Watch<'a> {
                     return Exit::Partial;
                 }
                 Err(error) => {
-                    if !std::mem::replace(&mut told, true) {
-                        let why = format!("{}: {error}", self.source.display());
+                    let why = format!("{}: {error}", self.source.display());
+                    if told.as_ref() != Some(&why) {
                         let plan = self.hold_gone(&why);
                         self.status.problem(&format!(
                             "{why}; waiting for it to come back{}",
                             hold::hint(plan.as_deref())
                         ));
+                        self.picture(|picture| picture.failing = Some(why.clone()));
+                        told = Some(why);
                     }
                     if self.rest(LOOK_FOR_ROOT) {
                         return Exit::Ok;
@@ -173,22 +218,77 @@ impl<'a> Watch<'a> {
                     continue;
                 }
             };
-            told = false;
+            let begun = Instant::now();
             match self.one_root(&root, std::mem::take(&mut first)) {
-                RootEnd::Stop => return Exit::Ok,
+                RootEnd::Stop => return if self.manner.once { Exit::Signal } else { Exit::Ok },
+                RootEnd::Done(exit) => return exit,
                 RootEnd::Rearm => {}
-                RootEnd::Failed(exit) => return exit,
+                RootEnd::Failed(exit, _) if !self.manner.persists => return exit,
+                RootEnd::Failed(_, why) => {
+                    if begun.elapsed() > GIVEN_UP.1 {
+                        given_up = GIVEN_UP.0;
+                    }
+                    self.picture(|picture| picture.failing = Some(why));
+                    self.status.log(&format!("trying again in {} s", given_up.as_secs()));
+                    if self.rest(given_up) {
+                        return Exit::Ok;
+                    }
+                    given_up = (given_up * 2).min(GIVEN_UP.1);
+                }
                 RootEnd::Gone(why) => {
-                    self.status.problem(&format!(
-                        "{}: {why}; nothing is deleted on the server",
-                        self.source.display()
-                    ));
+                    let why = format!("{}: {why}", self.source.display());
+                    if begun.elapsed() > LOOK_FOR_ROOT {
+                        told = None;
+                    }
+                    // What is in the way may stay there for days: it is said once.
+                    if told.as_ref() != Some(&why) {
+                        self.status.problem(&format!("{why}; nothing is deleted on the server"));
+                        self.picture(|picture| picture.failing = Some(why.clone()));
+                    }
+                    told = Some(why);
                     if self.rest(LOOK_FOR_ROOT) {
                         return Exit::Ok;
                     }
+                    continue;
                 }
             }
+            told = None;
         }
+    }
+
+    /// Ends a stream on which something is under way, and nothing has crossed for as long as the operator allows. One that
+    /// has nothing to say may be silent for days: keep-alive looks after it.
+    fn time_out(&self, session: &Session<FromSender, FromReceiver>) {
+        let Some(limit) = self.invocation.timeout else { return };
+        let (desk, status) = (Arc::clone(&self.desk), Arc::clone(&self.status));
+        let (activity, stop) = (Arc::clone(&session.activity), session.stop.clone());
+        self.handle.spawn(async move {
+            while !stop.is_finished() {
+                activity.idle(Some(limit)).await;
+                let since = desk.lock().oldest();
+                if since.is_some_and(|since| since.elapsed() >= limit) && !stop.is_finished() {
+                    status.problem(&format!("nothing moved for {} s (timeout)", limit.as_secs()));
+                    return stop.abort();
+                }
+            }
+        });
+    }
+
+    /// Says why there is no stream, and how a watch ends that gives up then.
+    fn refused(&self, error: &ConnectError) -> RootEnd {
+        match self.console {
+            Some(console) => RootEnd::Failed(console.refused(error), error.to_string()),
+            None => {
+                self.status.problem(&error.to_string());
+                RootEnd::Failed(error.exit(), error.to_string())
+            }
+        }
+    }
+
+    /// What goes wrong with the connection, for the log and for `driftless status`.
+    fn lost(&self, why: &dyn std::fmt::Display) {
+        self.status.problem(&why.to_string());
+        self.picture(|picture| picture.failing = Some(why.to_string()));
     }
 
     /// Watches one life of the root: sessions until it goes away.
@@ -203,19 +303,23 @@ impl<'a> Watch<'a> {
         // Live before the first walk: what changes during it is told.
         let engine = self.invocation.engine;
         let report = Box::new(move |signals| desk.signals(signals));
-        let _watcher = match Watcher::start(root.clone(), rules, engine, report) {
-            Ok(watcher) => {
+        let watcher = (!self.manner.once).then(|| Watcher::start(root.clone(), rules, engine, report));
+        let _watcher = match watcher.transpose() {
+            // It waits for no changes.
+            Ok(None) => None,
+            Ok(Some(watcher)) => {
                 if let Some(note) = watcher.note() {
                     self.status.problem(&format!("{}: {note}", self.source.display()));
                 }
                 self.picture(|picture| picture.engine = watcher.engine());
-                watcher
+                Some(watcher)
             }
             // A watch that has run stays one: what is in the way now may pass.
             Err(error) if !first => return RootEnd::Gone(error.to_string()),
             Err(error) => {
-                self.status.problem(&format!("{}: {error}", self.source.display()));
-                return RootEnd::Failed(Exit::File);
+                let why = format!("{}: {error}", self.source.display());
+                self.status.problem(&why);
+                return RootEnd::Failed(Exit::File, why);
             }
         };
         let _mounts = self.mounts();
@@ -229,19 +333,20 @@ impl<'a> Watch<'a> {
                 session::End::Stop => return RootEnd::Stop,
                 session::End::RootGone(why) => return RootEnd::Gone(why),
                 session::End::Rearm => return RootEnd::Rearm,
+                session::End::Done(exit) => return RootEnd::Done(exit),
                 session::End::Again if connected.elapsed() > BACK_OFF.1 => continue,
                 session::End::Again => {}
                 session::End::Refused(error) if !error.is_passing() && !self.was_connected => {
-                    return RootEnd::Failed(self.console.refused(&error));
+                    return self.refused(&error);
                 }
                 // Two watches of one host that take a destination from each other in turn would do so for ever.
                 session::End::Ended(Ended::Refused(refusal))
                     if refusal.reason == RefusalReason::Superseded =>
                 {
-                    return RootEnd::Failed(self.console.refused(&Ended::Refused(refusal).into()));
+                    return self.refused(&Ended::Refused(refusal).into());
                 }
-                session::End::Refused(error) => self.status.problem(&error.to_string()),
-                session::End::Ended(ended) => self.status.problem(&ended.to_string()),
+                session::End::Refused(error) => self.lost(&error),
+                session::End::Ended(ended) => self.lost(&ended),
             }
             if connected.elapsed() > BACK_OFF.1 {
                 back_off = BACK_OFF.0;
@@ -266,8 +371,10 @@ impl<'a> Watch<'a> {
     fn control(&self) -> Option<Control> {
         let (desk, picture) = (Arc::clone(&self.desk), Arc::clone(&self.picture));
         let operands = operands::write(self.invocation, &self.source);
+        let timed = self.manner.timed.clone();
         let status = move || {
             let mut now = picture.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            now.schedule = timed.json();
             let state = desk.lock();
             now.pending = state.pending.len();
             now.in_flight = state.in_flight();
@@ -314,11 +421,16 @@ impl<'a> Watch<'a> {
     /// Waits so long, unless the operator stops us or the root goes: returns whether to stop.
     fn rest(&self, time: Duration) -> bool {
         let until = Instant::now() + time;
+        self.pulse.waits();
         let mut state = self.desk.lock();
         while !state.stop && Instant::now() < until {
-            state = self.desk.wait(state, Some(until));
+            self.pulse.waits();
+            state = self.desk.wait(state, Some(until.min(Instant::now() + LIFE)));
         }
-        state.stop
+        let stop = state.stop;
+        drop(state);
+        self.pulse.works();
+        stop
     }
 
     /// A number greater than that of every stream this agent opened before: the clock, and one more if it stood still.

@@ -1,8 +1,9 @@
 //! One session of a watch: one stream, from its hello to its end.
 
 use std::collections::{BTreeMap, HashMap};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use driftless_proto::disk::Root;
 use driftless_proto::model::filter::Rules;
@@ -16,13 +17,13 @@ use driftless_proto::wire::message::{FromReceiver, FromSender, Welcome};
 
 use super::Watch;
 use super::booking::{Booked, Booking, lock};
-use super::desk::{NO_BATCH, RENAMES};
+use super::desk::NO_BATCH;
 use super::hold::{Standing, Weighed};
 use super::learn::{Learner, Matched};
 use super::recorder::Recorder;
 use super::scan::{Scan, Scanned, Work};
 use crate::connect::{ConnectError, Session};
-use crate::control::picture::Reconcile;
+use crate::exit::Exit;
 use crate::guard::{Guard, Occasion, Verdict};
 use crate::journal::{Item, Journal, Mounted, ServerSeen};
 use crate::pending::{Batch, Dirty};
@@ -80,6 +81,8 @@ enum Next {
 pub(super) enum End {
     /// Open another one at once.
     Again,
+    /// Everything was compared, and no more was wanted.
+    Done(Exit),
     /// Watch the root anew.
     Rearm,
     /// The stream broke or the peer ended it.
@@ -101,6 +104,7 @@ impl Watch<'_> {
             Err(error) => return End::Refused(error),
         };
         self.was_connected = true;
+        self.time_out(&session);
         let journal = match self.journal(&session.welcome, known) {
             Ok(journal) => journal,
             Err(error) => return End::Refused(error),
@@ -133,7 +137,10 @@ impl Watch<'_> {
         let compare = compare || known.stale;
         known.seen = Some(seen.clone());
         known.stale = compare;
-        self.picture(|picture| picture.connected = Some(self.server.address()));
+        self.picture(|picture| {
+            picture.connected = Some(self.server.address());
+            picture.failing = None;
+        });
         self.status.log(&format!(
             "connected to {}{}",
             self.server.address(),
@@ -172,6 +179,7 @@ impl Watch<'_> {
         let desk = &self.desk;
         let stopped = async {
             while !desk.lock().stop {
+                self.pulse.waits();
                 tokio::time::sleep(STOP_LOOK).await;
             }
         };
@@ -238,7 +246,7 @@ pub(super) struct Trunk<'a, 'w> {
     /// The destination had nothing when the stream began.
     pub(super) copy_is_empty: bool,
     /// When the comparison of everything began.
-    begun: Instant,
+    pub(super) begun: Instant,
     /// When the operator's decisions were last looked for.
     looked: Instant,
     /// When it was last looked whether the root is still the source.
@@ -268,13 +276,19 @@ impl Trunk<'_, '_> {
             options,
             rules: self.watch.rules(self.known),
             empty: session.welcome.empty,
+            rate: self.watch.rate.clone(),
             record: true,
             missing: Vec::new(),
         };
         let desk = Arc::clone(&self.watch.desk);
         let link = session.link;
         let spawned = std::thread::Builder::new().name("sender".into()).spawn(move || {
-            let ended = sender::run(config, link, queue, observer).err().unwrap_or(Ended::Stopped);
+            // A trunk whose sender is gone without a word would wait for ever.
+            let ran = catch_unwind(AssertUnwindSafe(|| sender::run(config, link, queue, observer)));
+            let ended = ran.map_or_else(
+                |_| Ended::Broken("the sender panicked".into()),
+                |ran| ran.err().unwrap_or(Ended::Stopped),
+            );
             desk.leave(|state| state.ended = Some(ended));
         });
         let thread = match spawned {
@@ -293,6 +307,7 @@ impl Trunk<'_, '_> {
             state.ended = None;
             state.compared = None;
             state.learned = false;
+            state.whole.learning = 0;
             // The inventory lacks what is beneath these: they are compared again. Of the root `stale` says so.
             for Matched { dir, .. } in std::mem::take(&mut state.learn) {
                 if !dir.is_root() {
@@ -317,7 +332,9 @@ impl Trunk<'_, '_> {
             return end;
         }
         loop {
-            let end = match self.next() {
+            let next = self.next();
+            self.watch.pulse.works();
+            let end = match next {
                 Next::End(end) => Some(end),
                 Next::Say(words) => {
                     words.iter().for_each(|text| self.watch.status.problem(text));
@@ -332,6 +349,7 @@ impl Trunk<'_, '_> {
                     None
                 }
                 Next::Learn(dirs) => {
+                    self.watch.desk.leave(|state| state.whole.learning += dirs.len());
                     dirs.into_iter().for_each(|matched| learner.learn(matched));
                     None
                 }
@@ -355,8 +373,10 @@ impl Trunk<'_, '_> {
 
     /// Waits for the next thing to do. Everything that takes longer than a look is done by the caller, without the lock.
     fn next(&mut self) -> Next {
+        self.watch.pulse.waits();
         let mut state = self.watch.desk.lock();
         loop {
+            self.watch.pulse.waits();
             if state.stop {
                 return Next::End(End::Stop);
             }
@@ -377,6 +397,9 @@ impl Trunk<'_, '_> {
             }
             if std::mem::take(&mut state.learned) {
                 return Next::Learned;
+            }
+            if let Some(end) = self.done(&state) {
+                return Next::End(end);
             }
             if let Some(line) = self.watch.status.due(&state) {
                 return Next::Draw(line);
@@ -431,51 +454,12 @@ impl Trunk<'_, '_> {
         end
     }
 
-    /// First what only has another name by now, then everything; the end of this session where it has to be held.
-    fn compare_everything(&mut self, tasks: &Tasks) -> Option<End> {
-        self.begun = Instant::now();
-        let gone = std::mem::take(&mut self.known.gone);
-        if !gone.is_empty() {
-            let rules = &self.watch.invocation.rules;
-            let renamed = super::renamed::find(self.root, &self.journal, rules, gone);
-            // It may have read for minutes: what vanished meanwhile is weighed too.
-            if let Some(end) = self.weigh() {
-                return Some(end);
-            }
-            self.known.gone.clear();
-            self.send(tasks, RENAMES, self.begun, Scanned { work: renamed, failed: Vec::new() });
-        }
-        self.planned_leaves();
-        let work = vec![Work::Compare(RelPath::root())];
-        self.send(tasks, NO_BATCH, self.begun, Scanned { work, failed: Vec::new() });
-        None
-    }
-
-    /// Once everything was compared, and nothing was held back, the journal speaks of this root and this start of the
-    /// server.
-    fn note_compared(&mut self, well: bool, failing: usize, seen: &ServerSeen) {
-        let took = self.begun.elapsed().as_secs_f64();
-        let held = self.known.standing.held.is_some();
-        self.watch.picture(|picture| {
-            picture.last_reconcile =
-                Some(Reconcile { at: SystemTime::now(), seconds: took, well: well && failing == 0 });
-        });
-        if well && !held {
-            self.watch.note(self.guard.adopt(&self.journal));
-            self.watch.note(self.journal.set_server_seen(seen).map_err(std::io::Error::other));
-        }
-        let text = match (well && failing == 0, held) {
-            (true, false) => format!("in sync after {took:.2} s, watching"),
-            (true, true) => format!("compared in {took:.2} s but for the deletions that are held, watching"),
-            (false, _) => {
-                format!("compared in {took:.2} s; {failing} paths failed and are tried again, watching")
-            }
-        };
-        self.watch.status.log(&text);
-    }
-
     /// Books a batch and hands it to the sender.
-    fn send(&mut self, tasks: &Tasks, batch: u64, since: Instant, scanned: Scanned) {
+    pub(super) fn send(&mut self, tasks: &Tasks, batch: u64, since: Instant, scanned: Scanned) {
+        let whole = |work: &Work| matches!(work, Work::Compare(dir) if dir.is_root());
+        if batch != NO_BATCH && scanned.work.iter().any(whole) {
+            self.begun = Instant::now();
+        }
         let ids = {
             let mut state = self.watch.desk.lock();
             for (dirty, error) in scanned.failed {

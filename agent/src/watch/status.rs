@@ -1,43 +1,46 @@
 //! What a watch shows: one line that is kept up to date on a terminal, log lines otherwise.
 
-use std::io::{IsTerminal, Write};
+use std::io::{IsTerminal, Write as _};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::desk::State;
+use crate::voice::Voice;
 
 /// The status line is drawn again at most this often.
 const REDRAW: Duration = Duration::from_millis(100);
 
 /// See the module.
 pub(super) struct Status {
+    voice: Voice,
     terminal: bool,
     quiet: bool,
     drawn: Mutex<Option<Instant>>,
 }
 
 impl Status {
-    pub(super) fn new(quiet: bool) -> Self {
-        Self { terminal: std::io::stdout().is_terminal() && !quiet, quiet, drawn: Mutex::new(None) }
+    /// `drawn`: whether the line is drawn at all, on a terminal.
+    pub(super) fn new(voice: Voice, quiet: bool, drawn: bool) -> Self {
+        let terminal = drawn && std::io::stdout().is_terminal() && !quiet;
+        Self { voice, terminal, quiet, drawn: Mutex::new(None) }
     }
 
     /// A line that stays.
     pub(super) fn log(&self, text: &str) {
         if !self.quiet {
-            self.line(&mut std::io::stdout().lock(), text);
+            self.voice.say(self.erase(), text);
         }
     }
 
     /// A line about something that is wrong, whatever the verbosity.
     pub(super) fn problem(&self, text: &str) {
-        self.line(&mut std::io::stderr().lock(), &format!("driftless: {text}"));
+        self.voice.problem(self.erase(), text);
     }
 
-    fn line(&self, out: &mut dyn Write, text: &str) {
-        let erase = if self.terminal { "\r\x1b[K" } else { "" };
-        // With nobody left to read there is nothing to be done about it.
-        let _closed = writeln!(out, "{erase}{text}").and_then(|()| out.flush());
+    /// What takes the status line away; it is drawn again when it is due.
+    fn erase(&self) -> &'static str {
         *self.drawn.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        if self.terminal { "\r\x1b[K" } else { "" }
     }
 
     /// The status line, when it is time to draw it anew; never but on a terminal.

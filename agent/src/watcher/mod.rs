@@ -21,6 +21,7 @@ mod signal;
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
@@ -65,11 +66,12 @@ impl Watcher {
         let poller = match inbox {
             Some(inbox) => {
                 let report = Reporter::alone(&reporter);
-                Some(Running::start(Box::new(PollEngine::beside(root, rules, report, inbox)?))?)
+                let engine = Box::new(PollEngine::beside(root, rules, report, inbox)?);
+                Some(Running::start(engine, Arc::clone(&reporter))?)
             }
             None => None,
         };
-        Ok(Self { _engine: Running::start(engine)?, _poller: poller, name, note })
+        Ok(Self { _engine: Running::start(engine, reporter)?, _poller: poller, name, note })
     }
 
     /// Which engine it is, as it is typed after `--engine`.
@@ -103,13 +105,17 @@ struct Running {
 }
 
 impl Running {
-    /// Returns once the engine is armed.
-    fn start(engine: Box<dyn Engine>) -> io::Result<Self> {
+    /// Returns once the engine is armed. One that panics must not fall silent: the root is to be watched anew.
+    fn start(engine: Box<dyn Engine>, reporter: Arc<Reporter>) -> io::Result<Self> {
         let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         let stopped = Arc::clone(&stop);
         let (armed, wait) = sync_channel(1);
-        let thread =
-            std::thread::Builder::new().name("watcher".into()).spawn(move || engine.run(&stopped, &armed))?;
+        let work = move || {
+            if catch_unwind(AssertUnwindSafe(|| engine.run(&stopped, &armed))).is_err() {
+                reporter.say(vec![Signal::RootGone("the watcher panicked".into())]);
+            }
+        };
+        let thread = std::thread::Builder::new().name("watcher".into()).spawn(work)?;
         // An error means that the thread ended first: the root went away, which has been reported.
         wait.recv().ok();
         Ok(Self { stop, thread: Some(thread) })
@@ -123,5 +129,31 @@ impl Drop for Running {
         if let Some(thread) = self.thread.take() {
             thread.join().ok();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{SyncSender, channel};
+
+    use super::*;
+
+    /// Panics once it is armed.
+    struct Broken;
+
+    impl Engine for Broken {
+        fn run(self: Box<Self>, _: &OwnedFd, armed: &SyncSender<()>) {
+            armed.send(()).expect("somebody waits");
+            panic!("as planned");
+        }
+    }
+
+    #[test]
+    fn an_engine_that_panics_does_not_fall_silent() {
+        let (heard, hears) = channel();
+        let reporter = Reporter::new(Box::new(move |signals| heard.send(signals).expect("a listener")));
+        let _running = Running::start(Box::new(Broken), reporter).expect("thread");
+        let signals = hears.recv_timeout(std::time::Duration::from_secs(30)).expect("a word");
+        assert!(matches!(&signals[..], [Signal::RootGone(why)] if why.contains("panicked")), "{signals:?}");
     }
 }

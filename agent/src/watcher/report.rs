@@ -64,7 +64,7 @@ impl Reporter {
         })
     }
 
-    fn say(&self, signals: Vec<Signal>) {
+    pub(super) fn say(&self, signals: Vec<Signal>) {
         let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
         let gone = signals.iter().any(|signal| matches!(signal, Signal::RootGone(_)));
         if let Some(report) = report.as_mut() {
@@ -134,6 +134,12 @@ impl Inbox {
     pub(super) fn bell(&self) -> &OwnedFd {
         &self.bell
     }
+}
+
+/// Hands on to nobody: for engines that a test listens to directly.
+#[cfg(test)]
+pub(super) fn nobody() -> Arc<Reporter> {
+    Reporter::new(Box::new(|_| {}))
 }
 
 #[cfg(test)]

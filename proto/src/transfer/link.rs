@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
@@ -84,21 +84,45 @@ where
     (Link { out: a_out, inbox: a_inbox }, Link { out: b_out, inbox: b_inbox })
 }
 
+/// How fast an outbox may send, in bytes a second of file data and its framing; 0 for no limit. Shared with whoever changes
+/// it meanwhile.
+#[derive(Clone, Debug, Default)]
+pub struct Rate(Arc<AtomicU64>);
+
+impl Rate {
+    /// This many bytes a second, until it is changed.
+    #[must_use]
+    pub fn new(bytes: u64) -> Self {
+        Self(Arc::new(AtomicU64::new(bytes)))
+    }
+
+    /// Changes it. What waits already, waits no longer than it has to by the new one.
+    pub fn set(&self, bytes: u64) {
+        self.0.store(bytes, Ordering::Relaxed);
+    }
+
+    /// As it is now.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// Collects items into frames. A frame leaves when it is full or when [`Outbox::flush`] is called, which the owner
 /// does before it waits for anything.
 pub struct Outbox<T> {
     out: mpsc::Sender<Vec<T>>,
     items: Vec<T>,
     weight: usize,
+    rate: Rate,
     pace: Option<Pace>,
     stopped: Arc<AtomicBool>,
 }
 
 impl<T: Framed> Outbox<T> {
-    /// `bwlimit` is in bytes a second of file data and its framing; 0 for none.
-    pub fn new(out: mpsc::Sender<Vec<T>>, bwlimit: u64) -> Self {
-        let pace = (bwlimit > 0).then(|| Pace { rate: bwlimit, from: Instant::now(), sent: 0 });
-        Self { out, items: Vec::new(), weight: 0, pace, stopped: Arc::default() }
+    /// Sends as fast as this allows.
+    pub fn new(out: mpsc::Sender<Vec<T>>, rate: Rate) -> Self {
+        Self { out, items: Vec::new(), weight: 0, rate, pace: None, stopped: Arc::default() }
     }
 
     /// What stops this outbox when it is set: the next item is refused. The owner may be in the middle of a large tree
@@ -119,9 +143,9 @@ impl<T: Framed> Outbox<T> {
         self.weight += item.weight();
         self.items.push(item);
         // A limited stream goes out in small pieces, or it would not be smooth within a second.
-        let full = match &self.pace {
-            Some(pace) => usize::try_from(pace.rate / 8).unwrap_or(usize::MAX).min(limits::FRAME_SOFT),
-            None => limits::FRAME_SOFT,
+        let full = match self.rate.get() {
+            0 => limits::FRAME_SOFT,
+            rate => usize::try_from(rate / 8).unwrap_or(usize::MAX).min(limits::FRAME_SOFT),
         };
         if self.weight >= full { self.flush() } else { Ok(()) }
     }
@@ -134,9 +158,14 @@ impl<T: Framed> Outbox<T> {
         if self.items.is_empty() {
             return Ok(());
         }
+        let rate = self.rate.get();
+        if self.pace.as_ref().map_or(0, |pace| pace.rate) != rate {
+            self.pace = (rate > 0).then(|| Pace { rate, from: Instant::now(), sent: 0 });
+        }
         if let Some(pace) = &mut self.pace {
-            let (out, stopped) = (&self.out, &self.stopped);
-            pace.wait(self.weight as u64, || out.is_closed() || stopped.load(Ordering::Relaxed));
+            let (out, stopped, now) = (&self.out, &self.stopped, &self.rate);
+            let over = || out.is_closed() || stopped.load(Ordering::Relaxed) || now.get() != rate;
+            pace.wait(self.weight as u64, over);
         }
         self.weight = 0;
         self.out
@@ -153,12 +182,12 @@ struct Pace {
 }
 
 impl Pace {
-    /// Waits, in steps, until the peer is gone at the latest.
-    fn wait(&mut self, bytes: u64, gone: impl Fn() -> bool) {
+    /// Waits, in steps, until there is no reason to at the latest.
+    fn wait(&mut self, bytes: u64, over: impl Fn() -> bool) {
         let due = Duration::from_secs_f64(self.sent as f64 / self.rate as f64);
         let elapsed = self.from.elapsed();
         if due > elapsed {
-            while !gone() {
+            while !over() {
                 let Some(ahead) = due.checked_sub(self.from.elapsed()) else { break };
                 std::thread::sleep(ahead.min(Duration::from_secs(1)));
             }
@@ -168,5 +197,33 @@ impl Pace {
             self.sent = 0;
         }
         self.sent += bytes;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::path::RelPath;
+    use crate::wire::message::FromSender;
+
+    #[test]
+    fn a_rate_that_is_raised_lets_go_what_waits_for_the_old_one() {
+        let (out, mut taken) = mpsc::channel(64);
+        // A frame of some bytes is due after minutes.
+        let rate = Rate::new(1);
+        let mut outbox = Outbox::new(out, rate.clone());
+        let begun = Instant::now();
+        let sender = std::thread::spawn(move || {
+            for seq in 0..20 {
+                outbox.push(FromSender::Remove { seq, path: RelPath::root() }).expect("push");
+                outbox.flush().expect("flush");
+            }
+        });
+        // The first frame never waits.
+        assert!(taken.blocking_recv().is_some());
+        rate.set(0);
+        sender.join().expect("no panic");
+        assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+        drop(rate);
     }
 }

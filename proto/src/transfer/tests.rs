@@ -8,7 +8,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::link::{self, Ended};
+use super::link::{self, Ended, Rate};
 use super::observer::Silent;
 use super::partial::Forget;
 use super::view::View;
@@ -80,6 +80,7 @@ fn run_with(
         groups: None,
     };
     let sender = sender::Config {
+        rate: Rate::new(options.bwlimit),
         view: View::whole(root(from)),
         options: options.clone(),
         terms,

@@ -13,6 +13,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use tempfile::TempDir;
 
 use super::*;
+use crate::watcher::report::nobody;
 use crate::watcher::{Running, Why};
 
 /// Nothing here takes nearly as long, on however busy a machine.
@@ -70,7 +71,7 @@ impl World {
             }
         };
         let hooks = engine.hooks.clone();
-        let _engine = Running::start(Box::new(engine)).expect("thread");
+        let _engine = Running::start(Box::new(engine), nobody()).expect("thread");
         Some(Self { home, hooks, heard, signals: Vec::new(), markers: 0, _engine })
     }
 

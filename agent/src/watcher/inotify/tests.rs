@@ -17,6 +17,7 @@ use driftless_proto::model::path::RelPath;
 use tempfile::TempDir;
 
 use super::*;
+use crate::watcher::report::nobody;
 use crate::watcher::{Running, Why};
 
 /// Nothing here takes nearly as long, on however busy a machine.
@@ -99,7 +100,7 @@ impl World {
         let engine = InotifyEngine::new(root, Arc::new(rules), report).expect("engine");
         let hooks = engine.hooks.clone();
         hooks.read_len.store(read_len, Ordering::Relaxed);
-        let watcher = Running::start(Box::new(engine)).expect("watcher");
+        let watcher = Running::start(Box::new(engine), nobody()).expect("watcher");
         Self { home, hooks, heard, signals: Vec::new(), markers: 0, watcher }
     }
 

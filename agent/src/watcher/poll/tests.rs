@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::watcher::Running;
+use crate::watcher::report::nobody;
 
 /// Nothing here takes nearly as long, on however busy a machine.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -38,7 +39,12 @@ impl World {
         rules.exclude(b"*.tmp").expect("rule");
         let mut engine = PollEngine::new(root, Arc::new(rules), report, inbox).expect("engine");
         engine.room = room;
-        Self { home, heard, signals: Vec::new(), _engine: Running::start(Box::new(engine)).expect("thread") }
+        Self {
+            home,
+            heard,
+            signals: Vec::new(),
+            _engine: Running::start(Box::new(engine), nobody()).expect("thread"),
+        }
     }
 
     fn at(&self, path: &str) -> PathBuf {
@@ -126,7 +132,7 @@ fn a_root_that_goes_away_is_told_as_gone_and_nothing_of_it_as_removed() {
     let (tell, heard) = channel();
     let report: Report = Box::new(move |signals| drop(tell.send(signals)));
     let engine = PollEngine::of_root(root, Arc::new(Rules::default()), report).expect("engine");
-    let running = Running::start(Box::new(engine)).expect("thread");
+    let running = Running::start(Box::new(engine), nobody()).expect("thread");
     fs::rename(world.at("tree"), world.at("elsewhere")).expect("mv");
     let mut told = Vec::new();
     while let Ok(signals) = heard.recv_timeout(DEADLINE) {

@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, mpsc};
 
 use super::group_cache::GroupCache;
-use super::link::{Ended, Inbox, Link, Outbox};
+use super::link::{Ended, Inbox, Link, Outbox, Rate};
 use super::observer::Observer;
 use super::partial::Partials;
 use crate::disk::meta::{Keep, Placement};
@@ -95,8 +95,13 @@ pub fn run(
         times: config.options.times,
     };
     let (ask, asks) = mpsc::channel();
-    let context =
-        Arc::new(Context::new(config, Placement { keep, umask: 0 }, observer, Outbox::new(link.out, 0), ask));
+    let context = Arc::new(Context::new(
+        config,
+        Placement { keep, umask: 0 },
+        observer,
+        Outbox::new(link.out, Rate::default()),
+        ask,
+    ));
     let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
         std::thread::Builder::new()
             .name(name.into())

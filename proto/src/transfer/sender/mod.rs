@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, mpsc};
 use std::time::Duration;
 
-use super::link::{Ended, Link, Outbox};
+use super::link::{Ended, Link, Outbox, Rate};
 use super::observer::{Observer, TaskId};
 use super::view::{Part, View};
 use crate::disk::ids::Names;
@@ -46,6 +46,8 @@ pub struct Config {
     pub rules: Rules,
     /// The receiver has nothing: send everything unasked.
     pub empty: bool,
+    /// How fast it may send: `options.bwlimit`, unless somebody changes it meanwhile.
+    pub rate: Rate,
     /// Keep what the journal needs of each content sent.
     pub record: bool,
     /// Sources that were missing from the start, told already on this side: they count, and nothing is deleted on
@@ -178,7 +180,7 @@ pub fn run(
     observer: Arc<dyn Observer>,
 ) -> Result<(SenderTotals, ReceiverTotals), Ended> {
     let Queue { tasks, events, stopper } = queue;
-    let out = Outbox::new(link.out, config.options.bwlimit);
+    let out = Outbox::new(link.out, config.rate.clone());
     let stop = out.stopper();
     // A stop that came before there was anything to stop waits in the queue.
     let _first = stopper.set(Arc::clone(&stop));
