@@ -53,6 +53,7 @@ fn try_run(invocation: &Invocation, console: &Arc<Console>) -> Result<Exit, Conn
         terms,
         rules: invocation.rules.clone(),
         empty: landing.empty && !options.partial,
+        early: false,
         record: false,
         missing: sources.missing,
     };
@@ -65,6 +66,7 @@ fn try_run(invocation: &Invocation, console: &Arc<Console>) -> Result<Exit, Conn
         sweep: None,
         live: false,
         expected: None,
+        comparing: None,
         partials,
         groups: None,
     };

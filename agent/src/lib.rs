@@ -11,6 +11,7 @@
 //! * [`verify`]: whether a copy is one; [`doctor`]: whether a watch would run.
 //! * [`plan`], [`control`]: what the operator decides about a watch, and what a watch tells.
 
+mod broken;
 pub mod cli;
 pub mod connect;
 pub mod console;

@@ -97,6 +97,7 @@ fn config<Out, In>(
         options,
         rules: invocation.rules.clone(),
         umask: local::umask(),
+        comparing: None,
         partials,
         groups: None,
     }

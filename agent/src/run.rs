@@ -33,6 +33,8 @@ pub fn run(invocation: Invocation) -> Exit {
 
 /// Does the work of an invocation with what every run has.
 pub(crate) fn with(invocation: &Invocation, work: impl FnOnce(&Arc<Console>, &Handle) -> Exit) -> Exit {
+    #[cfg(debug_assertions)]
+    crate::broken::arm();
     crate::local::umask();
     raise_descriptor_limit();
     let console = Arc::new(Console::new(invocation));

@@ -94,6 +94,7 @@ pub(crate) fn run(
         sweep: Some(service.state.started),
         live: hello.watch,
         expected: None,
+        comparing: hello.comparing.filter(|_| !hello.watch && !landing.empty),
         partials,
         groups: Some(Arc::clone(&service.groups) as _),
     };

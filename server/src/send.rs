@@ -59,6 +59,7 @@ pub(crate) fn run(
         options: hello.options,
         rules: hello.rules,
         empty: hello.empty,
+        early: false,
         record: false,
         missing: sources.missing,
     };

@@ -11,12 +11,13 @@
 //! * [`oracle`]: other programs whose judgement counts, and how a test is skipped where one is missing.
 //! * [`wait`]: waiting until something holds, with one patience for the whole suite.
 //!
-//! Three variables steer it:
+//! Four variables steer it:
 //!
 //! | variable | effect |
 //! |---|---|
 //! | `DRIFTLESS_BIN_DIR` | take `driftless` and `driftlessd` from there instead of building them |
 //! | `DRIFTLESS_TEST_PATIENCE_MS` | how long to wait for anything (default 30000) |
+//! | `DRIFTLESS_BROKEN` | every agent runs with this mechanism broken (`agent/src/broken.rs`): claims about it fail |
 //! | `CI=true` | a missing oracle fails the test instead of skipping it |
 
 pub mod agent;

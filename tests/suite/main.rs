@@ -4,6 +4,8 @@
 //! happens is the library beside it.
 
 mod brakes;
+mod broken;
+mod cases;
 mod commands;
 mod cost;
 mod delta;

@@ -95,6 +95,7 @@ fn module(
     let config = Config {
         view: View::default(),
         terms: Terms::new(&invocation.options, &session.welcome.keeps),
+        early: false,
         rate: Rate::new(invocation.options.bwlimit),
         options: invocation.options,
         rules: invocation.rules,

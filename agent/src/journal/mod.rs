@@ -5,7 +5,9 @@
 //!
 //! Touches: its own file. Never: the source, the network.
 
+mod exchanges;
 mod inventory;
+mod links;
 mod row;
 mod tables;
 #[cfg(test)]
@@ -17,7 +19,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use driftless_proto::disk::{Identity, Stamp};
@@ -28,7 +30,9 @@ use redb::{Database, DatabaseError, Durability, ReadableDatabase, ReadableTable,
 use redb::{ReadOnlyTable, TableDefinition, WriteTransaction};
 use rustix::fs::{Access, CWD, Mode, OFlags};
 
+use exchanges::Doubts;
 pub use inventory::{Inventory, Item, Mounted};
+use links::Links;
 use tables::Tables;
 
 /// Memory that one journal may use for its pages: some 20,000 rows.
@@ -93,6 +97,8 @@ pub enum Note {
     Removed(RelPath),
     /// What stood at the first path stands at the second.
     Renamed(RelPath, RelPath),
+    /// What stood at each of the two paths stands at the other.
+    Exchanged(RelPath, RelPath),
 }
 
 /// Which server, and which of its lives, the rows speak of.
@@ -111,6 +117,8 @@ pub struct Journal {
     db: Database,
     /// When a commit last reached the disk.
     synced: Mutex<Instant>,
+    links: Mutex<Links>,
+    doubts: Mutex<Doubts>,
 }
 
 impl Journal {
@@ -174,7 +182,13 @@ impl Journal {
             Ok(Err(DatabaseError::DatabaseAlreadyOpen)) => return Err(JournalError::Busy(path.into())),
             Ok(opened) => opened.map_err(|error| at(path, error))?,
         };
-        let journal = Self { path: path.into(), db, synced: Mutex::new(Instant::now()) };
+        let journal = Self {
+            path: path.into(),
+            db,
+            synced: Mutex::new(Instant::now()),
+            links: Mutex::default(),
+            doubts: Mutex::default(),
+        };
         journal.check_format()?;
         Ok(journal)
     }
@@ -221,7 +235,12 @@ impl Journal {
     /// # Errors
     /// When the file cannot be written; then none was taken.
     pub fn take(&self, notes: &[Note]) -> Result<(), JournalError> {
-        self.change(|tables| notes.iter().try_for_each(|note| tables.take(note)))
+        self.change(|tables| notes.iter().try_for_each(|note| tables.take(note)))?;
+        let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        notes.iter().for_each(|note| links.follow(note));
+        let mut doubts = self.doubts.lock().unwrap_or_else(PoisonError::into_inner);
+        notes.iter().for_each(|note| doubts.follow(note));
+        Ok(())
     }
 
     /// Records what was acked, all at once.

@@ -188,6 +188,7 @@ impl<'a> Ends<'a> {
         let config = Config {
             view,
             terms: Terms::new(&invocation.options, &session.welcome.keeps),
+            early: false,
             rate: Rate::new(invocation.options.bwlimit),
             options: invocation.options,
             rules: invocation.rules,

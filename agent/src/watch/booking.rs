@@ -38,6 +38,7 @@ impl Trunk<'_, '_> {
         Some(match work {
             Work::Remove(path) => Then::Note(Note::Removed(path.clone())),
             Work::Rename(from, to, _) => Then::Note(Note::Renamed(from.clone(), to.clone())),
+            Work::Exchange(one, other) => Then::Note(Note::Exchanged(one.clone(), other.clone())),
             Work::Compare(dir) => {
                 let missing = self.known.missing.keys().filter(|path| path.is_within(dir)).cloned();
                 Then::Learn(Matched { dir: dir.clone(), missing: missing.collect() })

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use driftless_proto::disk::Root;
 use driftless_proto::model::filter::Rules;
@@ -17,6 +18,7 @@ use super::session::Trunk;
 use super::status::Status;
 use crate::guard::survey::{Sight, SurveyError, survey};
 use crate::journal::{Item, Journal, Mounted, Note};
+use crate::pending::Dirty;
 
 /// Items of one commit.
 const ITEMS: usize = 4096;
@@ -167,7 +169,13 @@ impl Learning {
                     let changed = (was.ino, was.size, was.mtime)
                         != (found.stat.ino, found.entry.size(), found.entry.mtime)
                         || was.dir != found.entry.is_dir();
-                    if changed || was.born.is_none() {
+                    if was.hides_a_change(found) {
+                        // The comparison saw size and mtime, and nothing else.
+                        let dirty = Dirty { path: path.clone(), subtree: false };
+                        self.desk.leave(|state| {
+                            state.pending.look_again(dirty, Duration::ZERO, Instant::now());
+                        });
+                    } else if changed || was.born.is_none() || !was.dir && was.ctime.is_none() {
                         let item = Item::of(dir, path.name(), found, &mounted).ok();
                         notes.extend(
                             item.filter(|item| item != was).map(|item| Note::Seen(path.clone(), item)),

@@ -5,6 +5,7 @@
 
 mod booking;
 mod desk;
+mod exchanged;
 mod hold;
 mod learn;
 mod recorder;
@@ -197,18 +198,18 @@ impl<'a> Watch<'a> {
             self.pulse.works();
             let root = match Root::open(&self.source, Style::default()) {
                 Ok(root) => root,
-                Err(error) if first => {
+                Err(error) if first && error.kind() != std::io::ErrorKind::NotFound => {
                     self.status.problem(&format!("{}: {error}", self.source.display()));
                     return Exit::Partial;
                 }
                 Err(error) => {
                     let why = format!("{}: {error}", self.source.display());
                     if told.as_ref() != Some(&why) {
-                        let plan = self.hold_gone(&why);
-                        self.status.problem(&format!(
-                            "{why}; waiting for it to come back{}",
-                            hold::hint(plan.as_deref())
-                        ));
+                        // One that was not there yet, a disk that is mounted later, has nothing to be held.
+                        let plan = if first { None } else { self.hold_gone(&why) };
+                        let come = if first { "come" } else { "come back" };
+                        let hint = hold::hint(plan.as_deref());
+                        self.status.problem(&format!("{why}; waiting for it to {come}{hint}"));
                         self.picture(|picture| picture.failing = Some(why.clone()));
                         told = Some(why);
                     }

@@ -1,6 +1,6 @@
 //! Scan: what a settled batch means on disk. Events say where to look; only what is found there decides what is sent.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io;
 
 use driftless_proto::disk::walk::{self, Listed};
@@ -27,6 +27,8 @@ pub(super) enum Work {
     Remove(RelPath),
     /// Repeat a rename; with what is to be looked at if it cannot be repeated.
     Rename(RelPath, RelPath, Vec<Dirty>),
+    /// Have what stands at two paths change places.
+    Exchange(RelPath, RelPath),
 }
 
 /// What came of looking at a batch.
@@ -59,7 +61,16 @@ impl Work {
             Self::Put(path, known, read) => Task::Put(id, place(&path)?, known, read),
             Self::Remove(path) => Task::Remove(id, place(&path)?),
             Self::Rename(from, to, _) => Task::Rename(id, place(&from)?, place(&to)?),
+            Self::Exchange(one, other) => Task::Exchange(id, place(&one)?, place(&other)?),
         })
+    }
+
+    /// Where it is done.
+    fn path(&self) -> &RelPath {
+        match self {
+            Self::Compare(path) | Self::Put(path, ..) | Self::Remove(path) => path,
+            Self::Rename(_, path, _) | Self::Exchange(path, _) => path,
+        }
     }
 
     /// What is to be looked at again if this fails.
@@ -68,6 +79,9 @@ impl Work {
             Self::Compare(dir) => (dir, true),
             Self::Put(path, ..) | Self::Remove(path) => (path, false),
             Self::Rename(_, _, instead) => return instead.clone(),
+            Self::Exchange(one, other) => {
+                return [one, other].map(|path| Dirty { path: path.clone(), subtree: true }).into();
+            }
         };
         vec![Dirty { path: path.clone(), subtree }]
     }
@@ -96,7 +110,12 @@ impl Scan<'_> {
         let mut scanned = Scanned::default();
         let mut parents = BTreeSet::new();
         let mut instead = Vec::new();
+        let exchanged = self.exchanged(batch);
+        let is_half = |one: &RelPath, other: &RelPath| exchanged.iter().any(|(a, b)| a == one && b == other);
         for (index, rename) in batch.renames.iter().enumerate() {
+            if is_half(&rename.from, &rename.to) || is_half(&rename.to, &rename.from) {
+                continue;
+            }
             // Where nothing may be removed on the server, its old name stays, and the new one gets a copy.
             if self.delete && self.standing.holds_fast(rename) {
                 instead.extend(batch.instead_of(index));
@@ -106,12 +125,17 @@ impl Scan<'_> {
             }
             parents.extend([rename.from.parent(), rename.to.parent()].into_iter().flatten());
         }
+        let exchanges = exchanged.iter().map(|(one, other)| Work::Exchange(one.clone(), other.clone()));
+        scanned.work.extend(exchanges);
+        let mut linked = Vec::new();
         for dirty in batch.dirty.iter().chain(&instead) {
-            if let Err(error) = self.look_at(dirty, &mut scanned.work) {
+            if let Err(error) = self.look_at(dirty, &mut scanned.work, &mut linked) {
                 scanned.failed.push((dirty.clone(), error));
             }
             parents.extend(dirty.path.parent());
         }
+        self.look_for_names(&linked, &mut scanned.work);
+        self.begin(&exchanged, &mut scanned.work);
         let is_covered = |dir: &RelPath| batch.dirty.iter().any(|d| d.subtree && dir.is_within(&d.path));
         parents.retain(|dir| !is_covered(dir) && self.standing.apart(dir).is_none());
         // One that is gone by now has a mark of its own.
@@ -120,7 +144,54 @@ impl Scan<'_> {
         scanned
     }
 
-    fn look_at(&self, dirty: &Dirty, work: &mut Vec<Work>) -> io::Result<()> {
+    /// What changed places in this batch and may do so on the server.
+    fn exchanged(&self, batch: &Batch) -> Vec<(RelPath, RelPath)> {
+        if !self.delete {
+            return Vec::new();
+        }
+        let mut pairs = super::exchanged::find(self.root, self.journal, &batch.dirty);
+        let fixed = |path: &RelPath| {
+            let is_dir = self.root.found(path).is_ok_and(|found| found.entry.is_dir());
+            self.standing.is_apart_within(path)
+                || self.standing.apart(path).is_some()
+                || self.rules.hides(path, is_dir)
+        };
+        pairs.retain(|(one, other)| !fixed(one) && !fixed(other) && self.journal.may_exchange(one, other));
+        let near = |a: &RelPath, b: &RelPath| a.is_within(b) || b.is_within(a);
+        let mut apart: Vec<(RelPath, RelPath)> = Vec::new();
+        for (one, other) in pairs {
+            if !apart
+                .iter()
+                .any(|(a, b)| near(a, &one) || near(a, &other) || near(b, &one) || near(b, &other))
+            {
+                apart.push((one, other));
+            }
+        }
+        apart
+    }
+
+    /// These exchanges are about to be sent. Nobody knows yet whether they will be carried out, so what follows them must
+    /// be right either way: the two names are proved by digests.
+    fn begin(&self, exchanged: &[(RelPath, RelPath)], work: &mut [Work]) {
+        for (one, other) in exchanged {
+            self.journal.begin_exchange(one, other);
+            for put in work.iter_mut() {
+                if let Work::Put(path, known, _) = put
+                    && (path == one || path == other)
+                {
+                    *known = None;
+                }
+            }
+        }
+    }
+
+    /// Looks at one path. A file with several names is noted, with its inode number.
+    fn look_at(
+        &self,
+        dirty: &Dirty,
+        work: &mut Vec<Work>,
+        linked: &mut Vec<(RelPath, u64)>,
+    ) -> io::Result<()> {
         let path = &dirty.path;
         if self.standing.apart(path).is_some() {
             return Ok(());
@@ -145,10 +216,36 @@ impl Scan<'_> {
                     self.look_for_doubles(path, work);
                 }
             }
-            Kind::File { .. } => work.push(self.file(path)),
+            Kind::File { .. } => {
+                if found.stat.nlink > 1 {
+                    linked.push((path.clone(), found.stat.ino));
+                }
+                work.push(self.file(path));
+            }
             _ => work.push(Work::Put(path.clone(), None, Read::Anyway)),
         }
         Ok(())
+    }
+
+    /// Brings the other names of these files across too: no event tells of them. What the journal does not know yet, the
+    /// comparison under way will meet.
+    fn look_for_names(&self, linked: &[(RelPath, u64)], work: &mut Vec<Work>) {
+        if linked.is_empty() {
+            return;
+        }
+        let inodes: HashSet<u64> = linked.iter().map(|(_, ino)| *ino).collect();
+        let met: HashSet<RelPath> = work.iter().map(|work| work.path().clone()).collect();
+        for path in self.journal.names_of(linked).unwrap_or_default() {
+            let apart = met.contains(&path) || self.standing.apart(&path).is_some();
+            if apart || self.rules.hides(&path, false) {
+                continue;
+            }
+            // On another file system the number is another file's: that costs a comparison.
+            let found = self.root.found(&path).ok().filter(|found| found.entry.is_file());
+            if found.is_some_and(|found| inodes.contains(&found.stat.ino)) {
+                work.push(self.file(&path));
+            }
+        }
     }
 
     fn file(&self, path: &RelPath) -> Work {
@@ -160,6 +257,7 @@ impl Scan<'_> {
     /// Looks for files that another one took the place of: the comparison that follows sees size and time, and two
     /// files written in the same instant may share both. The journal knows which one the server has.
     fn look_for_doubles(&self, dir: &RelPath, work: &mut Vec<Work>) {
+        let in_doubt = self.journal.is_in_doubt(dir);
         let mut dirs = vec![dir.clone()];
         while let Some(dir) = dirs.pop() {
             // What cannot be read, the comparison reports.
@@ -172,7 +270,7 @@ impl Scan<'_> {
                 }
                 if is_dir {
                     dirs.push(path);
-                } else if found.entry.is_file() && self.is_double(&path, &found.stat) {
+                } else if found.entry.is_file() && (in_doubt || self.is_double(&path, &found.stat)) {
                     work.push(self.file(&path));
                 }
             }
@@ -196,6 +294,9 @@ impl Scan<'_> {
 
     /// What the journal says the server holds. A row that cannot be read costs sending more, nothing else.
     fn known(&self, path: &RelPath) -> Option<Known> {
+        if self.journal.is_in_doubt(path) {
+            return None;
+        }
         let record = self.journal.get(path).ok()??;
         Some(Known {
             stamp: record.stamp,

@@ -277,6 +277,7 @@ impl Trunk<'_, '_> {
             rules: self.watch.rules(self.known),
             empty: session.welcome.empty,
             rate: self.watch.rate.clone(),
+            early: false,
             record: true,
             missing: Vec::new(),
         };

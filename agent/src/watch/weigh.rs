@@ -127,7 +127,7 @@ impl Trunk<'_, '_> {
                 self.known.missing.extend(findings.missing);
                 entries
             }
-            Work::Put(..) | Work::Rename(..) => 0,
+            Work::Put(..) | Work::Rename(..) | Work::Exchange(..) => 0,
         }
     }
 }

@@ -90,7 +90,7 @@ pub mod from_sender {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct FromReceiver {
-    #[prost(oneof = "from_receiver::Item", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10")]
+    #[prost(oneof = "from_receiver::Item", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11")]
     pub item: ::core::option::Option<from_receiver::Item>,
 }
 /// Nested message and enum types in `FromReceiver`.
@@ -119,6 +119,8 @@ pub mod from_receiver {
         Change(::prost::alloc::boxed::Box<super::Change>),
         #[prost(message, tag = "10")]
         Done(::prost::alloc::boxed::Box<super::ReceiverDone>),
+        #[prost(message, tag = "11")]
+        Digested(super::Digested),
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -157,6 +159,10 @@ pub struct Hello {
     /// send it under this name. May be absent.
     #[prost(bytes = "bytes", tag = "12")]
     pub single_name: ::prost::bytes::Bytes,
+    /// Push, once: the directory that will be compared first. The server digests its own at once, while its welcome is on
+    /// its way, and tells. Absent: the agent says later what is to be compared.
+    #[prost(bytes = "bytes", optional, tag = "13")]
+    pub comparing: ::core::option::Option<::prost::bytes::Bytes>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Place {
@@ -385,6 +391,15 @@ pub struct Digesting {
     #[prost(bytes = "bytes", tag = "1")]
     pub dir: ::prost::bytes::Bytes,
 }
+/// The receiver's digest of the directory that the hello named, with the directory's own metadata. Where the sender's is
+/// equal there is nothing to do, and the sender may end the stream without another word. Not sent where there is no such
+/// directory.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Digested {
+    /// 32 bytes.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub digest: ::prost::bytes::Bytes,
+}
 /// Compare this directory with yours. Acknowledged once everything beneath is equal and durable.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Compare {
@@ -589,6 +604,9 @@ pub struct Rename {
     pub from: ::prost::bytes::Bytes,
     #[prost(bytes = "bytes", tag = "3")]
     pub to: ::prost::bytes::Bytes,
+    /// What stood at `to` stands at `from`. False when absent.
+    #[prost(bool, tag = "4")]
+    pub exchange: bool,
 }
 /// One path could not be read. It says nothing about whether the path is there.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -76,6 +76,7 @@ fn run_with(
         live: false,
         sweep,
         expected: None,
+        comparing: None,
         partials: Arc::new(Forget),
         groups: None,
     };
@@ -86,6 +87,7 @@ fn run_with(
         terms,
         rules: rules.clone(),
         empty,
+        early: false,
         record: false,
         missing: Vec::new(),
     };
@@ -284,6 +286,7 @@ fn hostile(expected: Option<&str>, says: Vec<FromSender>) -> Option<Ended> {
         sweep: None,
         umask: 0o022,
         expected: expected.map(|name| std::iter::once(name.as_bytes().into()).collect()),
+        comparing: None,
         partials: Arc::new(Forget),
         groups: None,
     };

@@ -336,11 +336,21 @@ impl Receiver {
 
     /// A rename saves sending content again. It is a hint: what stands at both paths afterwards is told as well, so one
     /// that cannot be repeated is no problem, but the sender must not believe that it was.
-    pub(super) fn rename(&mut self, seq: Seq, from: RelPath, to: RelPath) -> Result<(), Ended> {
+    pub(super) fn rename(
+        &mut self,
+        seq: Seq,
+        from: RelPath,
+        to: RelPath,
+        exchange: bool,
+    ) -> Result<(), Ended> {
         self.context.admit(&from, false)?;
         self.context.admit(&to, false)?;
         let tickets = vec![Ticket::new(seq, 1)];
-        if !self.context.may_delete() || self.context.options.dry_run || to.is_within(&from) {
+        if !self.context.may_delete()
+            || self.context.options.dry_run
+            || to.is_within(&from)
+            || from.is_within(&to)
+        {
             return self.not_renamed(to, "a rename that is not to be repeated", tickets);
         }
         self.barrier()?;
@@ -348,20 +358,28 @@ impl Receiver {
         let renamed = root.found(&from).and_then(|found| {
             let (from_dir, to_dir) = (root.parent_of(&from)?, root.parent_of(&to)?);
             let times = (from_dir.own()?, to_dir.own()?);
-            apply::rename(&from_dir, from.name(), &to_dir, to.name())?;
+            if exchange {
+                apply::exchange(&from_dir, from.name(), &to_dir, to.name())?;
+            } else {
+                apply::rename(&from_dir, from.name(), &to_dir, to.name())?;
+            }
             Ok((found, times))
         });
         let (found, (from_time, to_time)) = match renamed {
             Ok(renamed) => renamed,
             Err(error) => return self.not_renamed(to, &error.to_string(), tickets),
         };
-        let moved: Vec<RelPath> = self.deferred.keys().filter(|dir| dir.is_within(&from)).cloned().collect();
-        for old in moved {
-            let new = old.below(&from).and_then(|rest| to.join(&rest).ok());
-            if let (Some(entry), Some(new)) = (self.deferred.remove(&old), new) {
-                self.deferred.insert(new, entry);
+        let ways: &[_] = if exchange { &[(&from, &to), (&to, &from)] } else { &[(&from, &to)] };
+        let mut moved = Vec::new();
+        for (from, to) in ways {
+            let dirs: Vec<RelPath> =
+                self.deferred.keys().filter(|dir| dir.is_within(from)).cloned().collect();
+            for old in dirs {
+                let new = old.below(from).and_then(|rest| to.join(&rest).ok());
+                moved.extend(self.deferred.remove(&old).and_then(|entry| Some((new?, entry))));
             }
         }
+        self.deferred.extend(moved);
         for (path, dir) in [(&from, from_time), (&to, to_time)] {
             let parent = path.parent().unwrap_or_else(RelPath::root);
             if self.context.options.times {

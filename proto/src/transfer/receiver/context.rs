@@ -62,6 +62,8 @@ pub(super) struct Context {
     /// Why a thread gave up, for the dispatcher to end with.
     ended: Mutex<Option<Ended>>,
     stopped: AtomicBool,
+    /// Everything that is under way is new.
+    first: AtomicBool,
 }
 
 /// A file asked for.
@@ -174,6 +176,7 @@ impl Context {
             ids: Mutex::new(Ids { names, users: HashMap::new(), groups: HashMap::new() }),
             ended: Mutex::default(),
             stopped: AtomicBool::new(false),
+            first: AtomicBool::new(false),
         }
     }
 
@@ -215,6 +218,15 @@ impl Context {
 
     pub(super) fn may_delete(&self) -> bool {
         self.options.delete
+    }
+
+    /// Says whether what is under way is a first full push.
+    pub(super) fn set_first(&self, first: bool) {
+        self.first.store(first, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_first(&self) -> bool {
+        self.first.load(Ordering::Relaxed)
     }
 
     // === Ids ===

@@ -7,6 +7,7 @@ use std::time::Duration;
 use prost::bytes::Bytes;
 
 use super::groups::{GroupPlan, Reading};
+use super::stable::is_unchanged;
 use super::stream::{Plan, Planned};
 use super::{Known, Read, Sender, TaskId, Waiting, class_of};
 use crate::disk::{Dir, Found, Stamp, age};
@@ -45,7 +46,7 @@ pub(super) fn read_small(dir: &Dir, name: &[u8]) -> io::Result<Small> {
         // As many bytes as it had when it was opened: if it has another length by now, it is not stable.
         let size = usize::try_from(found.stat.size).unwrap_or(0);
         let bytes = Reading::new(&file, found.stat.size).take(size)?;
-        let stable = Stamp::of_file(&file)? == found.stat && bytes.len() == size;
+        let stable = is_unchanged(&file, &found.stat)? && bytes.len() == size;
         if stable || tries >= limits::UNSTABLE_TRIES {
             if let Kind::File { size } = &mut found.entry.kind {
                 *size = bytes.len() as u64;
@@ -130,7 +131,7 @@ impl Sender {
             let (file, found) = dir.open_file(&name)?;
             let (rested, stamp) = (is_rested(&found), found.stat.lasting());
             let plan = GroupPlan::compare(&file, found.stat.size, None)?;
-            let stable = rested && Stamp::of_file(&file)? == found.stat;
+            let stable = rested && is_unchanged(&file, &found.stat)?;
             Ok((plan, stable, stamp, found))
         });
         let (plan, stable, stamp, found) = match hashed {
@@ -206,7 +207,7 @@ impl Sender {
             let (file, found) = dir.open_file(&name)?;
             let (rested, stamp) = (is_rested(&found), found.stat.lasting());
             let plan = GroupPlan::compare(&file, found.stat.size, Some(&known))?;
-            let stable = rested && Stamp::of_file(&file)? == found.stat;
+            let stable = rested && is_unchanged(&file, &found.stat)?;
             Ok((plan, dir, name, found, stable.then_some(stamp)))
         });
         let (plan, dir, name, found, stable) = match planned {
@@ -225,7 +226,7 @@ impl Sender {
             return self.offer(id, path, found.entry, digest);
         }
         let seq = self.begin(Waiting::task(id));
-        let planned = Planned { known, plan, stamp: found.stat };
+        let planned = Planned { known, plan, stamp: found.stat, restless: stable.is_none() };
         self.stream(seq, 0, path, &dir, &name, Plan::Groups(Box::new(planned)))
     }
 

@@ -6,10 +6,12 @@
 
 mod ahead;
 mod content;
+mod early;
 mod groups;
 mod inbound;
 mod listing;
 mod outstanding;
+mod stable;
 mod stream;
 
 use std::collections::{HashSet, VecDeque};
@@ -32,7 +34,10 @@ use crate::model::path::RelPath;
 use crate::model::problem::{Misbehaved, Problem, ProblemClass};
 use crate::model::tree::{Owner, Seed};
 use crate::wire::message::{FromReceiver, FromSender, RequestId, Seq, WantBasis};
+use early::{Early, Told};
 use outstanding::{Outstanding, Waiting};
+#[cfg(debug_assertions)]
+pub use stable::break_reread;
 
 /// What a sender is to do its work with.
 pub struct Config {
@@ -48,6 +53,9 @@ pub struct Config {
     pub empty: bool,
     /// How fast it may send: `options.bwlimit`, unless somebody changes it meanwhile.
     pub rate: Rate,
+    /// The hello named the directory that is compared first, and the receiver digests it by itself. Only for
+    /// [`run_once`].
+    pub early: bool,
     /// Keep what the journal needs of each content sent.
     pub record: bool,
     /// Sources that were missing from the start, told already on this side: they count, and nothing is deleted on
@@ -66,6 +74,8 @@ pub enum Task {
     Remove(TaskId, RelPath),
     /// What stood at the first path stands at the second now.
     Rename(TaskId, RelPath, RelPath),
+    /// What stood at each of the two paths stands at the other now.
+    Exchange(TaskId, RelPath, RelPath),
     /// End the stream once everything outstanding is acknowledged.
     Finish,
 }
@@ -107,6 +117,8 @@ enum Event {
     /// Nothing is outstanding any more.
     Quiet,
     PeerDone(ReceiverTotals),
+    /// The receiver's digest has come by itself.
+    Digested,
     Ended(Ended),
 }
 
@@ -187,12 +199,14 @@ pub fn run(
     let outstanding = Arc::new(Outstanding::default());
     let requests = Arc::new(AtomicUsize::new(0));
     let sums = Arc::new(AtomicU64::new(0));
+    let told = Arc::<Told>::default();
     let reader = inbound::Reader {
         events: tasks,
         outstanding: Arc::clone(&outstanding),
         requests: Arc::clone(&requests),
         observer: Arc::clone(&observer),
         sums: Arc::clone(&sums),
+        told: Arc::clone(&told),
         stop,
     };
     std::thread::Builder::new()
@@ -207,6 +221,8 @@ pub fn run(
         outstanding,
         requests,
         sums,
+        told,
+        early: if config.early { Early::Awaited } else { Early::Off },
         totals: SenderTotals::default(),
         summary: None,
         comparing: false,
@@ -256,6 +272,8 @@ struct Sender {
     requests: Arc<AtomicUsize>,
     /// Bytes of sums in the queue, likewise.
     sums: Arc<AtomicU64>,
+    told: Arc<Told>,
+    early: Early,
     totals: SenderTotals,
     /// Digests of the directory last compared, beneath that directory.
     summary: Option<Summary>,
@@ -299,6 +317,7 @@ impl Sender {
                     self.next_comparison()?;
                 }
                 Event::Quiet => {}
+                Event::Digested => self.digested()?,
                 Event::PeerDone(totals) if self.finished => return Ok((self.totals, totals)),
                 Event::PeerDone(_) => return Err(Misbehaved::Unexpected("done").into()),
                 Event::Ended(ended) => return Err(ended),
@@ -307,6 +326,11 @@ impl Sender {
             if self.finishing && !self.finished && quiet {
                 self.finished = true;
                 self.out.push(FromSender::Done(self.totals))?;
+                if self.early == Early::Equal {
+                    // Nothing was said that the receiver could have something to tell of.
+                    self.out.flush()?;
+                    return Ok((self.totals, ReceiverTotals::default()));
+                }
             }
         }
     }
@@ -324,7 +348,11 @@ impl Sender {
             }
             Task::Rename(id, from, to) => {
                 let seq = self.begin(Waiting::task(id));
-                self.out.push(FromSender::Rename { seq, from, to })
+                self.out.push(FromSender::Rename { seq, from, to, exchange: false })
+            }
+            Task::Exchange(id, from, to) => {
+                let seq = self.begin(Waiting::task(id));
+                self.out.push(FromSender::Rename { seq, from, to, exchange: true })
             }
             Task::Finish => {
                 self.finishing = true;
@@ -374,8 +402,18 @@ impl Sender {
         // Only once: what comes later is compared with what has come by then.
         let everything = std::mem::take(&mut self.config.empty);
         let digest = if everything { None } else { Some(self.digest(&dir)?) };
+        let ours = match (&digest, &entry) {
+            (Some(digest), Some(entry)) if self.early == Early::Awaited => {
+                Some(walk::with_own(entry, digest, &self.config.terms, self.seed, &mut self.names))
+            }
+            _ => None,
+        };
+        if ours.is_some_and(|ours| self.is_equal_early(id, ours)) {
+            return Ok(());
+        }
         self.comparing = true;
         let seq = self.begin(Waiting::comparison(id));
+        self.early = ours.map_or(Early::Off, |ours| Early::Asked(seq, ours));
         self.out.push(FromSender::Compare { seq, dir: dir.clone(), entry, digest })?;
         if everything {
             self.answer_open(0, dir, true)?;
@@ -395,7 +433,9 @@ impl Sender {
         };
         let (root, place) = (root.clone(), place);
         // Both ends walk at the same time.
-        self.out.push(FromSender::Digesting(dir.clone()))?;
+        if self.early != Early::Awaited {
+            self.out.push(FromSender::Digesting(dir.clone()))?;
+        }
         self.out.flush()?;
         let Config { terms, rules, .. } = &self.config;
         let summary = walk::summarise(&root, &place, terms, rules, self.seed, &mut self.names)
