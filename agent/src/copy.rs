@@ -55,6 +55,7 @@ fn try_run(invocation: &Invocation, console: &Arc<Console>) -> Result<Exit, Conn
         empty: landing.empty && !options.partial,
         early: false,
         record: false,
+        withhold: None,
         missing: sources.missing,
     };
     let receiver = receiver::Config {

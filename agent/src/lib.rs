@@ -9,7 +9,8 @@
 //! * [`password`], [`state`]: what the agent knows between runs.
 //! * [`restore`]: what was lost comes back.
 //! * [`verify`]: whether a copy is one; [`doctor`]: whether a watch would run.
-//! * [`plan`], [`control`]: what the operator decides about a watch, and what a watch tells.
+//! * [`import`]: what lsyncd, sersync and scripts were told, as our own config.
+//! * [`plan`], [`control`], [`metrics`]: what the operator decides about a watch, and what a watch tells.
 
 mod broken;
 pub mod cli;
@@ -21,10 +22,13 @@ pub mod doctor;
 pub mod events;
 pub mod exit;
 pub mod guard;
+pub mod import;
 pub mod job;
 pub mod journal;
 mod list;
 mod local;
+mod log;
+pub mod metrics;
 pub mod password;
 pub mod pending;
 pub mod plan;

@@ -53,6 +53,7 @@ fn try_run(invocation: &Invocation, console: &Arc<Console>, handle: &Handle) -> 
         empty: session.welcome.empty,
         early,
         record: false,
+        withhold: None,
         missing: sources.missing,
     };
     guard(handle, &session, invocation.timeout);

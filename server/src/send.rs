@@ -61,6 +61,7 @@ pub(crate) fn run(
         empty: hello.empty,
         early: false,
         record: false,
+        withhold: None,
         missing: sources.missing,
     };
     let observer = Arc::new(Logged { logs: Arc::clone(&service.logs), module: Arc::clone(&module) });

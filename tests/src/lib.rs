@@ -9,6 +9,7 @@
 //! * [`trees`]: source trees with every kind of entry, and what it means that two trees are equal.
 //! * [`certs`]: certificates, good and bad.
 //! * [`oracle`]: other programs whose judgement counts, and how a test is skipped where one is missing.
+//! * [`soak`]: random work and bad weather for as long as one likes; the program beside this library runs it.
 //! * [`wait`]: waiting until something holds, with one patience for the whole suite.
 //!
 //! Four variables steer it:
@@ -26,6 +27,7 @@ pub mod oracle;
 pub mod postgres;
 pub mod server;
 pub mod service;
+pub mod soak;
 pub mod trees;
 pub mod wait;
 pub mod wire;

@@ -112,8 +112,9 @@ impl Wire {
         self.weather.down.load(Ordering::SeqCst)
     }
 
-    /// Lets connections through again.
+    /// Lets connections through again. A cut that was to come by itself comes no more.
     pub fn mend(&self) {
+        self.weather.cut_at.iter().for_each(|at| at.store(u64::MAX, Ordering::SeqCst));
         self.weather.down.store(false, Ordering::SeqCst);
     }
 

@@ -152,7 +152,7 @@ engine = "poll"
 fn five_jobs_of_one_host_go_through_everything_and_none_disturbs_another() {
     let Some(mut host) = Host::new() else { return };
     host.all_live_but(&[], "start");
-    until("all six destinations are told, and well", || host.count(|watch| watch["failing"].is_null()) == 6);
+    until("all six destinations are told, and well", || host.count(|watch| watch["trouble"].is_null()) == 6);
     host.status("it is polled", "polled", |watch| watch["engine"] == "poll");
     until("what has no watch says when it ran", || {
         host.count(|watch| watch["schedule"]["last"]["exit"] == 0) == 2
@@ -163,15 +163,15 @@ fn five_jobs_of_one_host_go_through_everything_and_none_disturbs_another() {
     plant(&host.src("code"), &["d/meanwhile=1"]);
     host.status("it is cut off, and since when", "code", |watch| {
         watch["connected"].is_null()
-            && watch["failing"].is_string()
+            && watch["trouble"].is_string()
             && watch["oldest_change_seconds"].is_number()
     });
     host.all_live_but(&["code"], "cut");
-    assert_eq!(host.count(|watch| watch["failing"].is_string()), 1);
+    assert_eq!(host.count(|watch| watch["trouble"].is_string()), 1);
     host.wire.mend();
     host.all_live_but(&[], "mended");
     host.status("it is connected", "code", |watch| {
-        watch["connected"].is_string() && watch["failing"].is_null()
+        watch["connected"].is_string() && watch["trouble"].is_null()
     });
 
     // The disk of one destination is full.

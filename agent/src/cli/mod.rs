@@ -2,16 +2,20 @@
 
 pub mod doctor;
 mod help;
+mod import;
 pub mod operand;
 pub mod operate;
 pub mod options;
 pub mod refused;
 pub mod restore;
 pub mod service;
+pub mod span;
 mod trust;
 pub mod verify;
+mod watching;
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -22,6 +26,7 @@ use driftless_proto::model::options::Options;
 
 use crate::exit::Exit;
 use crate::guard::brake::{self, Limit};
+use crate::import::Import;
 use crate::watcher::Choice;
 use doctor::Doctor;
 use help::{AFTER_HELP, ALSO};
@@ -85,8 +90,14 @@ pub struct Invocation {
     pub state_dir: Option<PathBuf>,
     /// `--engine`: how changes are found. Of a watch only.
     pub engine: Choice,
+    /// `--log-file`: beside what is printed. Of a watch only.
+    pub log_file: Option<PathBuf>,
+    /// `--metrics`: where they are served. Of a watch only.
+    pub metrics: Option<SocketAddr>,
     /// `--brake`, of a watch; `None` for `off`.
     pub brake: Option<Limit>,
+    /// `--rewrite-brake`, of a watch; `None` for `off`.
+    pub rewrite_brake: Option<Limit>,
 }
 
 /// What was asked for.
@@ -104,6 +115,8 @@ pub enum Request {
     Doctor(Doctor),
     /// Many watches in one process.
     Serve(Service),
+    /// The config of another program is to become ours.
+    Import(Import),
 }
 
 impl Invocation {
@@ -163,6 +176,9 @@ struct Connection {
     /// Hold deletions of a watch beyond N entries and P percent of the copy; off for none [default: 1000:50%]
     #[arg(long, value_name = "N:P%|off", value_parser = limit, allow_hyphen_values = true)]
     brake: Option<Typed>,
+    /// Hold new contents of a watch beyond N files that the copy has and P percent of it [default: off]
+    #[arg(long, value_name = "N:P%|off", value_parser = limit, allow_hyphen_values = true)]
+    rewrite_brake: Option<Typed>,
 }
 
 /// What was typed for a brake.
@@ -194,18 +210,6 @@ struct Output {
     stats: bool,
 }
 
-/// How changes are found. Every command knows the option, so that those that find none can say so.
-fn engine_option(command: &str) -> Arg {
-    let names = clap::builder::PossibleValuesParser::new(Choice::NAMES.map(|(name, _)| name));
-    Arg::new("engine")
-        .long("engine")
-        .value_name("ENGINE")
-        .value_parser(names)
-        .help("How changes are found [default: auto]")
-        .help_heading("What is watched")
-        .hide(command != "watch")
-}
-
 /// The commands: name, one line, operands.
 const COMMANDS: &[(&str, &str, &str)] = &[
     ("sync", "Copy in the direction that the operands say", "SRC... DEST"),
@@ -235,8 +239,7 @@ fn clap_command() -> ClapCommand {
             // As in rsync(1) a flag may be repeated, and -h is one (help only on its own: see `parse`).
             .args_override_self(true)
             .disable_help_flag(true);
-        let command = Output::augment_args(Connection::augment_args(options::add(command)))
-            .arg(engine_option(name))
+        let command = watching::add(Output::augment_args(Connection::augment_args(options::add(command))))
             .arg(Arg::new("help").long("help").action(ArgAction::Help).help("Show this help"))
             .arg(
                 Arg::new("operands")
@@ -255,7 +258,7 @@ fn clap_command() -> ClapCommand {
         let command = command.about(about);
         top.subcommand(refused::add(command))
     });
-    operate::add(service::add(top))
+    import::add(operate::add(service::add(top)))
 }
 
 /// Reads the command line of a run, program name first.
@@ -282,6 +285,9 @@ pub fn read(args: impl IntoIterator<Item = OsString>) -> Result<Request, Usage> 
     }
     if let Some(operate) = operate::read(name, matches) {
         return operate.map(Request::Operate);
+    }
+    if let Some(import) = import::read(name, matches) {
+        return Ok(Request::Import(import));
     }
     if let Some(message) = refused::first(matches) {
         return Err(Usage::new(Exit::Unsupported, message));
@@ -352,14 +358,13 @@ fn invocation(name: &str, matches: &ArgMatches) -> Result<Invocation, Usage> {
     if command != Command::Watch && connection.brake.is_some() {
         return Err(bad("--brake is for watch only; every other command obeys --delete as it is"));
     }
+    if command != Command::Watch && connection.rewrite_brake.is_some() {
+        return Err(bad("--rewrite-brake is for watch only; every other command sends what differs"));
+    }
     if command == Command::Watch && !options.recursive {
         return Err(bad("watch needs --recursive (-r), as in -a"));
     }
-    let engine = matches.get_one::<String>("engine");
-    if command != Command::Watch && engine.is_some() {
-        return Err(bad("--engine is for watch: nothing else waits for changes"));
-    }
-    let engine = Choice::NAMES.iter().find(|(name, _)| engine.is_some_and(|typed| typed == name));
+    let watching = watching::read(matches, command == Command::Watch)?;
     let stdin = usize::from(connection.password_file.as_deref().is_some_and(|file| file == "-"));
     if stdin + options::rules_from_stdin(matches) > 1 {
         return Err(bad("standard input can be read for one option only"));
@@ -385,8 +390,14 @@ fn invocation(name: &str, matches: &ArgMatches) -> Result<Invocation, Usage> {
             Some(Typed::Limit(limit)) => Some(limit),
             Some(Typed::Off) => None,
         },
+        rewrite_brake: match connection.rewrite_brake {
+            Some(Typed::Limit(limit)) => Some(limit),
+            None | Some(Typed::Off) => None,
+        },
         trust: trust(connection)?,
-        engine: engine.map(|(_, choice)| *choice).unwrap_or_default(),
+        engine: watching.engine,
+        log_file: watching.log_file,
+        metrics: watching.metrics,
     })
 }
 

@@ -118,7 +118,6 @@ const VALUED: &[(Option<char>, &str)] = &[
     (None, "iconv"),
     (None, "info"),
     (None, "link-dest"),
-    (None, "log-file"),
     (None, "log-file-format"),
     (None, "log-format"),
     (None, "max-alloc"),
@@ -229,6 +228,13 @@ fn rows() -> impl Iterator<Item = (Option<char>, &'static str, bool)> {
     let valued = VALUED.iter().map(|&(short, long)| (short, long, true));
     let negated = NEGATED.iter().map(|&long| (None, long, false));
     flags.chain(valued).chain(negated)
+}
+
+/// Whether rsync has an option of this name that is not supported here, by its letter or its long name: its letter, its
+/// long name, and whether it takes a value.
+pub(crate) fn known(name: &str) -> Option<(Option<char>, &'static str, bool)> {
+    let letter = name.chars().next().filter(|_| name.chars().count() == 1);
+    rows().find(|&(short, long, _)| !long.is_empty() && long == name || letter.is_some() && short == letter)
 }
 
 /// What clap knows the option by. Only `-F` has no long name.

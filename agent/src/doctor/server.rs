@@ -96,6 +96,7 @@ fn module(
         view: View::default(),
         terms: Terms::new(&invocation.options, &session.welcome.keeps),
         early: false,
+        withhold: None,
         rate: Rate::new(invocation.options.bwlimit),
         options: invocation.options,
         rules: invocation.rules,

@@ -1,7 +1,8 @@
 //! guard: stop rather than mirror a disaster. Before deletions leave, the source must be shown to be the directory
 //! that was backed up; whatever speaks against it holds them.
 //!
-//! Here is the root: its identity, and whether it was emptied. [`brake`]: how much may go at once; `survey`: what a
+//! Here is the root: its identity, and whether it was emptied. [`brake`]: how much may go at once; [`rewrites`]: how
+//! much may be rewritten; `survey`: what a
 //! comparison would delete, before there is one; `mounts`: when the mounts of this host change. Holding is for `watch`
 //! only: `push` and `sync` obey `--delete`.
 //!
@@ -9,6 +10,7 @@
 
 pub mod brake;
 pub(crate) mod mounts;
+pub mod rewrites;
 pub(crate) mod survey;
 
 use std::io;

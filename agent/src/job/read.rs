@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use driftless_proto::model::filter::{RuleError, Rules};
@@ -53,13 +52,10 @@ pub(super) fn config<'a>(
         settings(text, &alone, host);
         reach(text, &alone, host);
     }
-    if let Some(found) = top.get(text, "metrics") {
-        found.wrong("not supported yet: take it out");
-    }
     let mut config = Config {
         state_dir: top.get(text, "state-dir").and_then(|found| absolute(&found)),
         log_file: top.get(text, "log-file").and_then(|found| absolute(&found)),
-        metrics: top.get(text, "metrics").and_then(|found| local_address(&found)),
+        metrics: top.get(text, "metrics").and_then(|found| found.parsed(crate::metrics::address)),
         jobs: Vec::new(),
     };
     let Some(jobs) = top.get(text, "job") else {
@@ -118,16 +114,6 @@ pub(super) fn absolute(found: &Found<'_>) -> Option<PathBuf> {
     Some(path.to_owned())
 }
 
-fn local_address(found: &Found<'_>) -> Option<SocketAddr> {
-    let address: SocketAddr = found.parsed(|typed| {
-        typed.parse().map_err(|_| "expected an address and a port of this host, as 127.0.0.1:9731")
-    })?;
-    if !address.ip().is_loopback() {
-        found.wrong(format_args!("{address}: anybody could read it there: use 127.0.0.1 or [::1]"));
-    }
-    Some(address)
-}
-
 /// What `[defaults]` and a job may say.
 struct Settings<'a> {
     mode: Mode,
@@ -138,6 +124,7 @@ struct Settings<'a> {
     rules: Rules,
     engine: Choice,
     brake: Option<Limit>,
+    rewrite_brake: Option<Limit>,
 }
 
 fn settings<'a>(text: &'a Text<'a>, levels: &Levels<'a>, host: &dyn Host) -> Settings<'a> {
@@ -163,6 +150,7 @@ fn settings<'a>(text: &'a Text<'a>, levels: &Levels<'a>, host: &dyn Host) -> Set
         rules: rules(text, levels, host),
         engine: get("engine").and_then(|found| choice(&found, Choice::NAMES)).unwrap_or_default(),
         brake: get("brake").and_then(|found| found.parsed(brake)).unwrap_or(Some(brake::DELETIONS)),
+        rewrite_brake: get("rewrite-brake").and_then(|found| found.parsed(brake)).flatten(),
     }
 }
 
@@ -327,8 +315,11 @@ impl<'a> Reader<'a, '_> {
             trust: reach.trust,
             timeout: reach.timeout,
             state_dir: None,
+            log_file: None,
+            metrics: None,
             engine: settings.engine,
             brake: settings.brake,
+            rewrite_brake: settings.rewrite_brake,
         };
         if let Err(why) = self.host.trust(&invocation) {
             reach.blame.as_ref().unwrap_or(&to).wrong(why);

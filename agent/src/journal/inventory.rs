@@ -26,6 +26,8 @@ pub struct Item {
     pub dir: bool,
     /// Whether it is a directory of another mount than the root.
     pub mounted: bool,
+    /// Whether the copy keeps an older content than this, by a plan that was rejected.
+    pub kept: bool,
     /// Inode number.
     pub ino: u64,
     /// When the inode was made, where that is known.
@@ -56,6 +58,7 @@ impl Item {
         Self {
             dir,
             mounted: dir && root.is_another(found, inode),
+            kept: false,
             ino: inode.ino,
             born: inode.born,
             size: found.entry.size(),
@@ -110,8 +113,9 @@ impl Mounted {
 }
 
 pub(super) fn encode(item: &Item) -> Vec<u8> {
-    let mut out =
-        vec![VERSION, u8::from(item.dir) | u8::from(item.mounted) << 1 | u8::from(item.ctime.is_some()) << 2];
+    let flags = [item.dir, item.mounted, item.ctime.is_some(), item.kept];
+    let flags = flags.iter().enumerate().fold(0, |flags, (n, on)| flags | u8::from(*on) << n);
+    let mut out = vec![VERSION, flags];
     out.extend(item.ino.to_le_bytes());
     out.extend(item.size.to_le_bytes());
     row::put_time(&mut out, item.mtime);
@@ -133,7 +137,8 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Item> {
     let (ino, size, mtime) = (rest.u64()?, rest.u64()?, rest.time()?);
     let ctime = if flags & 4 == 0 { None } else { Some(rest.time()?) };
     let born = if rest.0.is_empty() { None } else { Some(rest.time()?) };
-    let item = Item { dir: flags & 1 != 0, mounted: flags & 2 != 0, ino, born, size, mtime, ctime };
+    let (dir, mounted, kept) = (flags & 1 != 0, flags & 2 != 0, flags & 8 != 0);
+    let item = Item { dir, mounted, kept, ino, born, size, mtime, ctime };
     rest.0.is_empty().then_some(item)
 }
 

@@ -20,6 +20,7 @@ fn record(seed: u64) -> Record {
         entry: Entry { kind: Kind::File { size: seed }, mode: 0o644, mtime: time, uid: 1, gid: 2 },
         digest: Some(Digest::of(&seed.to_le_bytes())),
         groups: Vec::new(),
+        acked: seed.is_multiple_of(2).then_some(time),
     }
 }
 
@@ -90,7 +91,8 @@ fn a_subtree_is_forgotten_and_renamed_as_one_and_nothing_else_is() {
 }
 
 fn item(ino: u64, dir: bool) -> Item {
-    Item { dir, mounted: false, ino, born: None, size: 7, mtime: Time { sec: 1, nsec: 2 }, ctime: None }
+    let mtime = Time { sec: 1, nsec: 2 };
+    Item { dir, mounted: false, kept: false, ino, born: None, size: 7, mtime, ctime: None }
 }
 
 #[test]
@@ -104,6 +106,7 @@ fn the_inventory_follows_what_is_removed_and_renamed() {
         ("d/x", item(3, true)),
         ("d/x/y", item(4, false)),
         ("d0", Item { mounted: true, ..item(5, true) }),
+        ("d1", Item { kept: true, ..item(6, false) }),
     ];
     let notes: Vec<Note> = seen.iter().map(|(path, item)| Note::Seen(p(path), *item)).collect();
     journal.take(&notes).expect("take");
@@ -118,7 +121,7 @@ fn the_inventory_follows_what_is_removed_and_renamed() {
     journal.take(&[Note::Renamed(p("d"), p("e")), Note::Removed(p("e/x"))]).expect("take");
     assert_eq!(journal.item(&p("e")).expect("item"), Some(seen[0].1));
     assert_eq!(journal.item(&p("d/x")).expect("item"), None);
-    assert_eq!(journal.known().expect("count"), 3);
+    assert_eq!(journal.known().expect("count"), 4);
     journal.take(&[Note::Seen(p("e/z"), item(6, false)), Note::Exchanged(p("e"), p("d0"))]).expect("take");
     let (e, d0) = (journal.item(&p("e")).expect("item"), journal.item(&p("d0")).expect("item"));
     assert_eq!((e, d0), (Some(seen[4].1), Some(seen[0].1)));
@@ -225,7 +228,8 @@ proptest! {
 
     #[test]
     fn rows_come_back_as_they_were(
-        numbers: [u64; 4], times in [time(), time(), time()], ids: [u32; 3], kind in kind(), digest: Option<[u8; 32]>
+        numbers: [u64; 4], times in [time(), time(), time()], ids: [u32; 3], kind in kind(), digest: Option<[u8; 32]>,
+        acked in prop::option::of(time())
     ) {
         let [dev, ino, nlink, size] = numbers;
         let [mtime, ctime, entry_mtime] = times;
@@ -234,6 +238,7 @@ proptest! {
             entry: Entry { kind, mode: ids[0], mtime: entry_mtime, uid: ids[1], gid: ids[2] },
             digest: digest.map(Digest),
             groups: Vec::new(),
+            acked,
         };
         let bytes = row::encode(&record);
         prop_assert_eq!(row::decode(&bytes), Some(record.clone()));

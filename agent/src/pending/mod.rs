@@ -6,18 +6,26 @@
 //!
 //! Pure: the time is passed in. Touches: nothing. Never: disk, network, clocks, locks.
 
+mod mark;
+mod pace;
 mod renames;
+mod scope;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::time::{Duration, Instant};
 
 use driftless_proto::model::path::RelPath;
 
 use crate::watcher::{Signal, Why};
+pub use pace::{PAUSE_FIRST, PAUSE_MAX, SHARE};
+
+use mark::{Later, Mark};
+use pace::{Pace, Wait};
 use renames::Held;
+pub use scope::Scope;
 
 /// A name that is new waits this long after its close for a rename, so that a program that writes a temporary
 /// file and renames it leaves no temporary file on the server. A rename waits as long for its old name to come back.
@@ -34,12 +42,17 @@ pub const QUIET: Duration = Duration::from_millis(200);
 /// of a save, then ends as one change.
 pub const GONE: Duration = Duration::from_millis(50);
 
-/// No mark waits longer than this in all, however busy its file is: bounded staleness.
+/// No mark waits longer than this in all, however busy its file is: bounded staleness. A file that costs much to send
+/// pauses beyond it, see [`SHARE`].
 pub const STALE_MAX: Duration = Duration::from_secs(1);
 
-/// Marks held at once. More become one mark, "everything below the root": a path costs about 150 bytes here, and
-/// comparing the trees by digest then costs less than looking at each path.
+/// Marks held at once, of what waits and of what failed: a path costs about 150 bytes here, and a host may be without its
+/// server for days. With more, each directory that is a crowd of them becomes one mark, "everything beneath"; if that does
+/// not halve them, the root does: comparing trees by digest then costs less than looking at each path.
 pub const MARKS_MAX: usize = 200_000;
+
+/// Marks in one directory that are a crowd.
+pub const CROWD: usize = 1000;
 
 /// Renames held at once, and remembered for the batches in flight. So many only gather while nothing is taken; the
 /// trees are then compared as a whole, since each rename is at best a saving.
@@ -101,36 +114,6 @@ impl Batch {
     }
 }
 
-/// One path's mark.
-#[derive(Clone, Copy, Debug)]
-struct Mark {
-    /// When it was first heard of.
-    first: Instant,
-    /// When it may be looked at.
-    due: Instant,
-    /// Its first signal was a creation, so the server is not known to have it.
-    fresh: bool,
-    /// Everything beneath it is meant as well.
-    subtree: bool,
-}
-
-impl Mark {
-    fn new(now: Instant) -> Self {
-        Self { first: now, due: now, fresh: false, subtree: false }
-    }
-
-    fn rest(&mut self, now: Instant, rest: Duration) {
-        self.due = (now + rest).min(self.first + STALE_MAX);
-    }
-}
-
-/// A path that failed.
-#[derive(Clone, Copy, Debug)]
-struct Later {
-    due: Instant,
-    subtree: bool,
-}
-
 /// The dirty set.
 ///
 /// Invariant: no mark lies strictly beneath one that has `subtree`; `subtrees` counts those; `wake` is no later
@@ -142,8 +125,11 @@ pub struct Pending {
     /// What failed, and when it is to be looked at again.
     later: BTreeMap<RelPath, Later>,
     held: Held,
+    pace: Pace,
     wake: Option<Instant>,
     next_id: u64,
+    /// How old the batches are that are neither done nor failed.
+    taken: BTreeMap<u64, Instant>,
 }
 
 impl Pending {
@@ -168,7 +154,8 @@ impl Pending {
     /// When the oldest of what waits was first heard of. Looks at every mark.
     #[must_use]
     pub fn oldest(&self) -> Option<Instant> {
-        self.marks.values().map(|mark| mark.first).chain(self.held.oldest()).min()
+        let marks = self.marks.values().map(|mark| mark.since);
+        marks.chain(self.later.values().map(|later| later.since)).chain(self.held.oldest()).min()
     }
 
     /// The earliest time at which [`Pending::take`] may have something. It may turn out to have nothing yet, when
@@ -178,18 +165,44 @@ impl Pending {
         self.wake
     }
 
-    /// Takes one signal in. `RootGone`, `Unwatched` and `Watched` say nothing about a path's content and mark
-    /// nothing: the caller acts on them.
+    /// Takes one signal in. `Barrier`, `RootGone`, `Unwatched` and `Watched` say nothing about a path's content and
+    /// mark nothing: the caller acts on them.
     pub fn note(&mut self, signal: Signal, now: Instant) {
         match signal {
             Signal::Dirty { path, why, dir } => self.dirty(path, why, dir, now),
             Signal::Rescan(path) => self.cover(path, Mark::new(now)),
             Signal::Renamed { from, to, dir } => self.renamed(from, to, dir, now),
             Signal::Lost => self.lost(now),
-            Signal::RootGone(_) | Signal::Unwatched { .. } | Signal::Watched(_) => {}
+            Signal::Barrier(_) | Signal::RootGone(_) | Signal::Unwatched { .. } | Signal::Watched(_) => {}
         }
-        if self.marks.len() > MARKS_MAX || self.held.len() > RENAMES_MAX {
-            self.lost(now);
+        self.bound(now);
+    }
+
+    /// Keeps to [`MARKS_MAX`] and [`RENAMES_MAX`].
+    fn bound(&mut self, now: Instant) {
+        if self.held.len() > RENAMES_MAX {
+            return self.lost(now);
+        }
+        if self.marks.len() > MARKS_MAX {
+            let mut crowds: HashMap<RelPath, usize> = HashMap::new();
+            for dir in self.marks.keys().filter_map(RelPath::parent) {
+                *crowds.entry(dir).or_default() += 1;
+            }
+            for (dir, marks) in crowds {
+                if marks >= CROWD && !dir.is_root() {
+                    self.cover(dir, Mark::new(now));
+                }
+            }
+            if self.marks.len() > MARKS_MAX / 2 {
+                self.lost(now);
+            }
+        }
+        if self.later.len() > MARKS_MAX {
+            // Never at once: what failed would fail again, and again.
+            let due = self.later.values().map(|later| later.due).max().unwrap_or(now);
+            let since = self.later.values().map(|later| later.since).min().unwrap_or(now);
+            self.later.clear();
+            self.later.insert(RelPath::root(), Later { since, due, subtree: true });
         }
     }
 
@@ -199,7 +212,14 @@ impl Pending {
             return None;
         }
         self.promote(now);
-        let overdue = self.marks.values().any(|mark| mark.due <= now && mark.first + STALE_MAX <= now);
+        let pace = &self.pace;
+        let wait = |path: &RelPath, mark: &Mark| {
+            let wait = if mark.subtree { None } else { pace.wait(path, now) };
+            wait.filter(|_| mark.due <= now)
+        };
+        let overdue = self.marks.iter().any(|(path, mark)| {
+            mark.due <= now && mark.first + STALE_MAX <= now && wait(path, mark).is_none()
+        });
         let (renames, since_renames) = self.held.release(now, overdue);
         let blocked = self.held.names();
         let mut dirty = Vec::new();
@@ -207,15 +227,18 @@ impl Pending {
         let mut wake = self.held.due().into_iter().chain(self.later.values().map(|later| later.due)).min();
         let mut subtrees = 0;
         self.marks.retain(|path, mark| {
-            let waits = mark.due > now || renames::concern(&blocked, path, mark.subtree);
+            let paced = wait(path, mark);
+            let waits = mark.due > now || paced.is_some() || renames::concern(&blocked, path, mark.subtree);
             if waits {
-                // A mark that is due but blocked is looked at again when the rename is released.
-                if mark.due > now {
-                    wake = Some(wake.map_or(mark.due, |wake| wake.min(mark.due)));
-                }
+                // A mark that is due but blocked is looked at again when the rename is released, or the ack comes.
+                let due = match paced {
+                    Some(Wait::Until(until)) => Some(until),
+                    _ => (mark.due > now).then_some(mark.due),
+                };
+                wake = wake.into_iter().chain(due).min();
                 subtrees += usize::from(mark.subtree);
             } else {
-                since = since.min(mark.first);
+                since = since.min(mark.since);
                 dirty.push(Dirty { path: path.clone(), subtree: mark.subtree });
             }
             waits
@@ -228,44 +251,77 @@ impl Pending {
         let id = self.next_id;
         self.next_id += 1;
         self.held.batch_taken(id);
+        self.taken.insert(id, since);
         Some(Batch { id, renames, dirty, since })
     }
 
     /// The batch is acked or needs no more work.
     pub fn done(&mut self, batch: u64) {
+        self.taken.remove(&batch);
         self.held.batch_done(batch);
     }
 
+    /// The content of a file is on its way: it is not taken again before [`Pending::arrived`].
+    pub fn sent(&mut self, path: RelPath, now: Instant) {
+        self.pace.sent(path, now);
+    }
+
+    /// What was told to [`Pending::sent`] has come to its end, `well` or not. A file that is written without end pauses.
+    pub fn arrived(&mut self, path: &RelPath, well: bool, now: Instant) {
+        if let Some(again) = self.pace.ended(path, well, now)
+            && let Some(mark) = self.marks.get(path)
+        {
+            let due = mark.due.max(again);
+            self.wake_at(due);
+        }
+    }
+
+    /// Nothing is on its way any more: the stream is gone.
+    pub fn abandon(&mut self) {
+        self.pace.abandon();
+        // Whatever waited for an ack.
+        if let Some(due) = self.marks.values().map(|mark| mark.due).min() {
+            self.wake_at(due);
+        }
+    }
+
     /// These paths of a batch failed: they are marked again, due after `delay` or when something new happens to
-    /// them. Where they, or a directory above, were renamed since the batch was taken, the new name is marked.
+    /// them. Where they, or a directory above, were renamed since the batch was taken, the new name is marked. They
+    /// are as old as the batch.
     pub fn fail_back(&mut self, batch: u64, paths: Vec<Dirty>, delay: Duration, now: Instant) {
+        let since = self.taken.get(&batch).copied().unwrap_or(now);
         for Dirty { path, subtree } in paths {
             let dirty = match self.held.follow(batch, &path) {
                 Some(path) => Dirty { path, subtree },
                 // Nobody can tell where it is by now: the Root covers it.
                 None => Dirty { path: RelPath::root(), subtree: true },
             };
-            self.look_again(dirty, delay, now);
+            self.look_again(dirty, since, delay, now);
         }
+        self.bound(now);
         self.done(batch);
     }
 
     /// Marks a path that belongs to no batch, once `delay` has passed. Until then nothing is marked, so that what
-    /// happens there meanwhile is looked at in its own time.
-    pub fn look_again(&mut self, dirty: Dirty, delay: Duration, now: Instant) {
+    /// happens there meanwhile is looked at in its own time. `since` is how old what is to be found there is.
+    pub fn look_again(&mut self, dirty: Dirty, since: Instant, delay: Duration, now: Instant) {
         let Dirty { path, subtree } = dirty;
         if delay.is_zero() {
-            return self.mark(path, subtree, now);
+            return self.mark(path, subtree, since, now);
         }
         let due = now + delay;
-        let later = self.later.entry(path).or_insert(Later { due, subtree });
+        let later = self.later.entry(path).or_insert(Later { since, due, subtree });
+        later.since = later.since.min(since);
         later.due = due;
         later.subtree |= subtree;
         self.wake_at(due);
+        if self.later.len() > MARKS_MAX {
+            self.bound(now);
+        }
     }
 
-    fn mark(&mut self, path: RelPath, subtree: bool, now: Instant) {
-        let mark = Mark { subtree, ..Mark::new(now) };
+    fn mark(&mut self, path: RelPath, subtree: bool, since: Instant, now: Instant) {
+        let mark = Mark { subtree, since: since.min(now), ..Mark::new(now) };
         if subtree {
             self.cover(path, mark);
         } else {
@@ -276,10 +332,16 @@ impl Pending {
     /// Marks what was put off until now.
     fn promote(&mut self, now: Instant) {
         let due = self.later.iter().filter(|(_, later)| later.due <= now);
-        let due: Vec<(RelPath, bool)> = due.map(|(path, later)| (path.clone(), later.subtree)).collect();
-        for (path, subtree) in due {
-            self.later.remove(&path);
-            self.mark(path, subtree, now);
+        let due: Vec<RelPath> = due.map(|(path, _)| path.clone()).collect();
+        self.look_now(due, now);
+    }
+
+    /// Marks what was put off.
+    fn look_now(&mut self, paths: Vec<RelPath>, now: Instant) {
+        for path in paths {
+            if let Some(Later { since, subtree, .. }) = self.later.remove(&path) {
+                self.mark(path, subtree, since, now);
+            }
         }
     }
 
@@ -318,16 +380,18 @@ impl Pending {
 
     /// Marks everything from `path` down; what was marked beneath it is absorbed.
     fn cover(&mut self, path: RelPath, mut mark: Mark) {
-        if self.covered(&path) {
+        if self.age_covering(&path, mark.since) {
             return;
         }
         for below in self.beneath(&path) {
             if let Some(absorbed) = self.remove(&below) {
                 mark.first = mark.first.min(absorbed.first);
+                mark.since = mark.since.min(absorbed.since);
             }
         }
         if let Some(old) = self.remove(&path) {
             mark.first = mark.first.min(old.first);
+            mark.since = mark.since.min(old.since);
             mark.fresh = old.fresh;
         }
         mark.subtree = true;
@@ -335,26 +399,40 @@ impl Pending {
     }
 
     fn lost(&mut self, now: Instant) {
+        let since = self.oldest().unwrap_or(now);
         self.marks.clear();
         self.later.clear();
         self.subtrees = 0;
         self.held.clear();
-        self.put(RelPath::root(), Mark { subtree: true, ..Mark::new(now) });
+        self.put(RelPath::root(), Mark { subtree: true, since, ..Mark::new(now) });
     }
 
     /// Whether a mark strictly above this path covers it.
     fn covered(&self, path: &RelPath) -> bool {
+        self.covering(path).is_some()
+    }
+
+    fn covering(&self, path: &RelPath) -> Option<RelPath> {
         if self.subtrees == 0 {
-            return false;
+            return None;
         }
         let mut above = path.parent();
         while let Some(dir) = above {
             if self.marks.get(&dir).is_some_and(|mark| mark.subtree) {
-                return true;
+                return Some(dir);
             }
             above = dir.parent();
         }
-        false
+        None
+    }
+
+    /// Whether a path is covered; then the mark that does so is at least as old as this.
+    fn age_covering(&mut self, path: &RelPath, since: Instant) -> bool {
+        let Some(dir) = self.covering(path) else { return false };
+        if let Some(mark) = self.marks.get_mut(&dir) {
+            mark.since = mark.since.min(since);
+        }
+        true
     }
 
     /// The marked paths strictly beneath this one. In canonical order they come right after it.
@@ -369,11 +447,12 @@ impl Pending {
 
     /// Marks a path, unless it is covered. A mark it already has lends its age and its reach.
     fn put(&mut self, path: RelPath, mut mark: Mark) {
-        if self.covered(&path) {
+        if self.age_covering(&path, mark.since) {
             return;
         }
         if let Some(old) = self.remove(&path) {
             mark.first = mark.first.min(old.first);
+            mark.since = mark.since.min(old.since);
             mark.subtree |= old.subtree;
         }
         self.wake_at(mark.due);

@@ -23,6 +23,8 @@ pub(super) struct Row {
     pub(super) size: u64,
     pub(super) mtime: Time,
     pub(super) digest: Digest,
+    /// When; unknown of what was acknowledged before that was written down.
+    pub(super) at: Option<Time>,
 }
 
 /// Where a watch's copy came from: its source, and the path in the module that it was told.
@@ -163,9 +165,19 @@ impl Memory {
     }
 }
 
+impl Row {
+    /// `acknowledged`, and when.
+    pub(super) fn acknowledged(&self) -> String {
+        let at = self.at.and_then(|at| jiff::Timestamp::from_second(at.sec).ok());
+        at.map_or_else(|| "acknowledged".into(), |at| format!("acknowledged on {at}"))
+    }
+}
+
 fn row(record: &Record) -> Option<Row> {
     match record.entry.kind {
-        Kind::File { size } => Some(Row { size, mtime: record.entry.mtime, digest: record.digest? }),
+        Kind::File { size } => {
+            Some(Row { size, mtime: record.entry.mtime, digest: record.digest?, at: record.acked })
+        }
         _ => None,
     }
 }
@@ -173,7 +185,8 @@ fn row(record: &Record) -> Option<Row> {
 /// How a watch tells a row.
 pub(crate) fn write(record: Option<&Record>) -> Value {
     record.and_then(row).map_or(Value::Null, |row| {
-        serde_json::json!([row.size, row.mtime.sec, row.mtime.nsec, row.digest.to_string()])
+        let at = row.at.map(|at| at.sec);
+        serde_json::json!([row.size, row.mtime.sec, row.mtime.nsec, row.digest.to_string(), at])
     })
 }
 
@@ -185,7 +198,8 @@ fn read(told: &Value) -> Option<Row> {
     }
     let nsec = u32::try_from(told[2].as_u64()?).ok()?;
     let mtime = Time { sec: told[1].as_i64()?, nsec };
-    Some(Row { size: told[0].as_u64()?, mtime, digest: Digest(digest) })
+    let at = told[4].as_i64().map(|sec| Time { sec, nsec: 0 });
+    Some(Row { size: told[0].as_u64()?, mtime, digest: Digest(digest), at })
 }
 
 /// A running watch of this module, by what it tells of itself.
@@ -252,8 +266,9 @@ mod tests {
 
     #[test]
     fn a_row_can_be_told_and_read_back() {
-        let row = Row { size: 7, mtime: Time { sec: -3, nsec: 9 }, digest: Digest::of(b"x") };
-        let told = serde_json::json!([row.size, row.mtime.sec, row.mtime.nsec, row.digest.to_string()]);
+        let at = Some(Time { sec: 5, nsec: 0 });
+        let row = Row { size: 7, mtime: Time { sec: -3, nsec: 9 }, digest: Digest::of(b"x"), at };
+        let told = serde_json::json!([7, -3, 9, row.digest.to_string(), 5]);
         assert_eq!(read(&told), Some(row));
         assert_eq!(read(&Value::Null), None);
     }

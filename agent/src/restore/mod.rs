@@ -79,9 +79,10 @@ fn try_run(
     for (path, how) in changed {
         let means = if how.certain { "is" } else { "may be" };
         let left = if refuse { "; it is left out" } else { "" };
-        console
-            .report
-            .problem(&format!("the copy of {path} {means} not what was acknowledged: {}{left}", how.text));
+        console.report.problem(&format!(
+            "the copy of {path} {means} not what was {}: {}{left}",
+            how.acknowledged, how.text
+        ));
         if refuse {
             let rule = [b"- /", &*escaped(path.as_bytes())].concat();
             refused.push_wire(&rule).map_err(|error| ConnectError::TrustFile(error.to_string()))?;
@@ -145,8 +146,8 @@ fn check(
             if ours != row.digest && told.insert(path.clone()) {
                 differ.fetch_add(1, Ordering::Relaxed);
                 console.report.problem(&format!(
-                    "the copy of {path} is not what was acknowledged: another content, of {} bytes where {} were \
-                     acknowledged",
+                    "the copy of {path} is not what was {}: another content, of {} bytes where {} were",
+                    row.acknowledged(),
                     found.entry.size(),
                     row.size
                 ));

@@ -35,6 +35,8 @@ pub(super) struct File {
 /// How a copy is not what was acknowledged.
 pub(super) struct How {
     pub(super) text: String,
+    /// `acknowledged`, and when that was.
+    pub(super) acknowledged: String,
     /// Its content is another one; otherwise that remains to be seen.
     pub(super) certain: bool,
 }
@@ -88,14 +90,23 @@ pub(super) fn changed(acked: &Acked, listed: &[File]) -> Vec<(RelPath, How)> {
             let (size, mtime) = (file.entry.size(), file.entry.mtime);
             // A server's file system may keep whole seconds only.
             let same_time = mtime == row.mtime || (mtime.sec, mtime.nsec) == (row.mtime.sec, 0);
+            let acknowledged = row.acknowledged();
             let how = if size != row.size {
-                Some(How { text: format!("{size} bytes where {} were", row.size), certain: true })
+                Some(How {
+                    text: format!("{size} bytes where {} were", row.size),
+                    acknowledged,
+                    certain: true,
+                })
             } else if let Some(digest) = file.digest {
                 let other = digest != row.digest;
-                other.then(|| How { text: "another content of the same size".into(), certain: true })
+                other.then(|| How {
+                    text: "another content of the same size".into(),
+                    acknowledged,
+                    certain: true,
+                })
             } else {
                 let text = "it was modified since; its content will tell".into();
-                (!same_time).then_some(How { text, certain: false })
+                (!same_time).then_some(How { text, acknowledged, certain: false })
             };
             changed.extend(how.map(|how| (path, how)));
         }

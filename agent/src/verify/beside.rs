@@ -46,7 +46,9 @@ impl Beside {
         let watched =
             Watched::new(&source, &address, remote.module.as_bytes(), place(remote).path.as_bytes());
         let state = state.path().to_owned();
-        let Some(operands) = control::ask_one(&state, &watched, "operands") else { return Ok(None) };
+        // One that waits for its schedule answers, but not that.
+        let told = control::ask_one(&state, &watched, "operands").filter(Value::is_object);
+        let Some(operands) = told else { return Ok(None) };
         let options = operands["options"].as_array().map(Vec::as_slice).unwrap_or_default();
         let deletes = options.iter().any(|option| option == "delete");
         let mut beside = Self { state, watched, deletes, apart: Vec::new() };

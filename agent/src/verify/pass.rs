@@ -189,6 +189,7 @@ impl<'a> Ends<'a> {
             view,
             terms: Terms::new(&invocation.options, &session.welcome.keeps),
             early: false,
+            withhold: None,
             rate: Rate::new(invocation.options.bwlimit),
             options: invocation.options,
             rules: invocation.rules,

@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use driftless_proto::model::change::Change;
+use driftless_proto::model::entry::Time;
 use driftless_proto::model::path::RelPath;
 use driftless_proto::model::problem::{Problem, ProblemClass};
 use driftless_proto::transfer::observer::{Observer, Sent, TaskId};
@@ -43,8 +44,10 @@ impl Trunk<'_, '_> {
                 let missing = self.known.missing.keys().filter(|path| path.is_within(dir)).cloned();
                 Then::Learn(Matched { dir: dir.clone(), missing: missing.collect() })
             }
-            Work::Put(path, ..) if path.is_root() => return None,
-            Work::Put(path, ..) => Then::Note(Note::Seen(path.clone(), self.item(path).ok()?)),
+            Work::Put(path) if path.is_root() => return None,
+            Work::File { path, .. } | Work::Put(path) => {
+                Then::Note(Note::Seen(path.clone(), self.item(path).ok()?))
+            }
         })
     }
 
@@ -64,6 +67,16 @@ pub(super) struct Booking {
     pub(super) booked: Booked,
 }
 
+impl Booking {
+    /// What stands at a path is no longer of an unstable reading.
+    fn rested(&self, path: &RelPath) {
+        let mut state = self.desk.lock();
+        if !state.unstable.is_empty() {
+            state.unstable.retain(|unstable| !unstable.is_within(path));
+        }
+    }
+}
+
 impl Observer for Booking {
     fn changed(&self, change: &Change) {
         if let (true, Some(line)) = (self.names, names::line(change)) {
@@ -79,7 +92,9 @@ impl Observer for Booking {
         let path = problem.path.below(&self.prefix).unwrap_or_else(RelPath::root);
         let mut first = true;
         self.desk.leave(|state| {
-            first = state.failed(path, problem.class);
+            // Nobody can tell which of the tasks on their way it belongs to.
+            let since = state.oldest().unwrap_or_else(Instant::now);
+            first = state.failed(path, problem.class, problem.to_string(), since);
             state.last_problem = Some((problem.to_string(), SystemTime::now()));
         });
         if first {
@@ -87,11 +102,25 @@ impl Observer for Booking {
         }
     }
 
+    fn unstable(&self, path: &RelPath) {
+        let Some(path) = path.below(&self.prefix) else { return };
+        if self.desk.lock().is_unstable(&path) {
+            self.status.problem(&format!(
+                "{path}: it changed under every reading; sent as it was read last, unstable, until it rests"
+            ));
+        }
+    }
+
     fn recorded(&self, sent: Vec<Sent>) {
+        let acked = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .ok()
+            .and_then(|now| Some(Time { sec: i64::try_from(now.as_secs()).ok()?, nsec: now.subsec_nanos() }));
         for sent in sent {
             let Some(path) = sent.path.below(&self.prefix) else { continue };
+            self.rested(&path);
             let (stamp, entry, digest) = (sent.stamp, sent.entry, Some(sent.digest));
-            let record = Record { stamp, entry, digest, groups: sent.groups };
+            let record = Record { stamp, entry, digest, groups: sent.groups, acked };
             self.recorder.note(Note::Recorded(path, record));
         }
     }
@@ -100,6 +129,9 @@ impl Observer for Booking {
         let booked = lock(&self.booked).remove(&task);
         let learn = match booked.filter(|_| outcome.is_ok()) {
             Some(Then::Note(note)) => {
+                if let Note::Removed(path) | Note::Renamed(path, _) = &note {
+                    self.rested(path);
+                }
                 self.recorder.note(note);
                 None
             }

@@ -11,8 +11,10 @@ use driftless_proto::transfer::link::Ended;
 use driftless_proto::transfer::observer::TaskId;
 
 use super::learn::Matched;
+use super::scan::Scanned;
+use super::waits::Waits;
 use super::whole::Whole;
-use crate::pending::{Batch, Dirty, Pending};
+use crate::pending::{Batch, Dirty, MARKS_MAX, Pending};
 use crate::watcher::{Signal, Why};
 
 /// See the module.
@@ -29,7 +31,7 @@ pub(super) struct State {
     pub(super) pending: Pending,
     /// Batches whose tasks are on their way.
     pub(super) batches: HashMap<u64, InFlight>,
-    tasks: HashMap<TaskId, (u64, Vec<Dirty>)>,
+    pub(super) tasks: HashMap<TaskId, Tasked>,
     last_task: TaskId,
     /// Why the sender ended, once it has.
     pub(super) ended: Option<Ended>,
@@ -49,26 +51,37 @@ pub(super) struct State {
     pub(super) mounts_changed: bool,
     /// The last problem of a path, and when it was.
     pub(super) last_problem: Option<(String, SystemTime)>,
+    /// Files whose content changed under every reading and was sent as it was; at most [`UNSTABLE`].
+    pub(super) unstable: BTreeSet<RelPath>,
     /// How far comparisons of everything have come.
     pub(super) whole: Whole,
     /// The operator wants to stop.
     pub(super) stop: bool,
     /// When something was last acknowledged.
     pub(super) last_ack: Option<Instant>,
+    /// Tasks that were acknowledged.
+    pub(super) acked: u64,
+    /// Events were lost so often, and when the last time was.
+    pub(super) overflows: (u64, Option<SystemTime>),
+    /// Who waits for what.
+    pub(super) waits: Waits,
     /// Paths that failed, and how often in a row.
-    failures: HashMap<RelPath, Failures>,
+    pub(super) failures: HashMap<RelPath, Failures>,
     /// Paths of which the journal is not to be believed, until they have come through.
     distrusted: HashSet<RelPath>,
 }
 
 /// How a path failed, and how often in a row.
-#[derive(Clone, Copy)]
-struct Failures {
-    count: u32,
-    class: ProblemClass,
+pub(super) struct Failures {
+    pub(super) count: u32,
+    pub(super) class: ProblemClass,
+    /// The last time, in words.
+    pub(super) text: String,
+    pub(super) at: SystemTime,
 }
 
 /// Paths of a batch that are not to be treated like any other.
+#[derive(Default)]
 pub(super) struct Marked {
     /// They changed under too many readings, and are sent as they are.
     pub(super) restless: HashSet<RelPath>,
@@ -82,11 +95,20 @@ pub(super) const NO_BATCH: u64 = u64::MAX;
 /// Stands for the renames that happened while nobody watched.
 pub(super) const RENAMES: u64 = u64::MAX - 1;
 
+/// A task on its way.
+pub(super) struct Tasked {
+    pub(super) batch: u64,
+    /// What to look at again if it fails.
+    pub(super) retry: Vec<Dirty>,
+    /// The file whose content it sends.
+    file: Option<RelPath>,
+}
+
 /// A batch on its way.
 pub(super) struct InFlight {
     /// Tasks that have not come to their end.
     left: usize,
-    failed: Vec<Dirty>,
+    pub(super) failed: Vec<Dirty>,
     /// When the oldest of its changes was first heard of.
     pub(super) since: Instant,
 }
@@ -104,6 +126,9 @@ const NAMED: usize = 8;
 
 /// Readings of a file that changed under each of them, after which it is sent as it is.
 const RESTLESS: u32 = 5;
+
+/// Unstable files that are remembered.
+const UNSTABLE: usize = 1000;
 
 impl Desk {
     /// Locks the desk. A panic elsewhere leaves nothing on it half-written.
@@ -125,10 +150,12 @@ impl Desk {
             for signal in signals {
                 match &signal {
                     Signal::Lost => {
+                        state.overflows = (state.overflows.0 + 1, Some(SystemTime::now()));
                         state.words.push(
                             "events were lost (the kernel's queue was full); comparing everything".into(),
                         );
                     }
+                    Signal::Barrier(id) => state.barrier(*id, now),
                     Signal::RootGone(why) => state.root_gone = Some(why.clone()),
                     Signal::Unwatched { path, reason } => {
                         let before = state.unwatched.insert(path.clone(), reason.clone());
@@ -146,6 +173,7 @@ impl Desk {
                     }
                     _ => {}
                 }
+                state.waits.follow(&signal);
                 state.pending.note(signal, now);
             }
             state.words.extend(words_on(&told));
@@ -185,17 +213,22 @@ fn words_on(unwatched: &[(RelPath, String)]) -> Vec<String> {
 }
 
 impl State {
-    /// Books the tasks of a batch: one for each of these, in order. Returns their numbers.
+    /// Books the tasks of a batch: one for each of these, in order, with what to look at again if it fails and the file
+    /// that it sends. Returns their numbers.
     pub(super) fn begin(
         &mut self,
         batch: u64,
         since: Instant,
-        work: impl Iterator<Item = Vec<Dirty>>,
+        work: impl Iterator<Item = (Vec<Dirty>, Option<RelPath>)>,
     ) -> Vec<TaskId> {
         let mut ids = Vec::new();
-        for retry in work {
+        let now = Instant::now();
+        for (retry, file) in work {
             self.last_task += 1;
-            self.tasks.insert(self.last_task, (batch, retry));
+            if let Some(path) = &file {
+                self.pending.sent(path.clone(), now);
+            }
+            self.tasks.insert(self.last_task, Tasked { batch, retry, file });
             ids.push(self.last_task);
         }
         if ids.is_empty() {
@@ -208,13 +241,18 @@ impl State {
 
     /// Books the end of a task; the batch's failed paths are pending again once all of it has ended.
     pub(super) fn settled(&mut self, task: TaskId, outcome: &Result<(), Problem>) {
-        let Some((batch, retry)) = self.tasks.remove(&task) else { return };
+        let Some(Tasked { batch, retry, file }) = self.tasks.remove(&task) else { return };
+        let since = self.batches.get(&batch).map_or_else(Instant::now, |flight| flight.since);
+        if let Some(path) = file {
+            self.pending.arrived(&path, outcome.is_ok(), Instant::now());
+        }
         if self.whole.settled(task, &retry, outcome.is_ok()) {
             self.compared = Some(outcome.is_ok());
         }
         match outcome {
             Ok(()) => {
                 self.last_ack = Some(Instant::now());
+                self.acked += 1;
                 for dirty in &retry {
                     self.failures.remove(&dirty.path);
                     self.distrusted.remove(&dirty.path);
@@ -224,12 +262,12 @@ impl State {
                 for above in
                     retry.iter().filter(|dirty| dirty.subtree).filter_map(|dirty| dirty.path.parent())
                 {
-                    self.look_again(Dirty { path: above, subtree: false }, Duration::ZERO);
+                    self.look_again(Dirty { path: above, subtree: false }, since, Duration::ZERO);
                 }
             }
             Err(problem) => {
                 for dirty in &retry {
-                    self.book(&dirty.path, problem.class);
+                    self.book(&dirty.path, problem.class, problem.to_string());
                 }
             }
         }
@@ -242,6 +280,9 @@ impl State {
             let failed = self.batches.remove(&batch).map(|flight| flight.failed).unwrap_or_default();
             let delay = failed.iter().map(|dirty| self.delay_of(&dirty.path)).min().unwrap_or(RETRY.0);
             self.pending.fail_back(batch, failed, delay, Instant::now());
+        }
+        if batch == NO_BATCH {
+            self.waits.compared(Instant::now());
         }
     }
 
@@ -260,28 +301,45 @@ impl State {
         self.failures.len()
     }
 
-    /// Books a failure; returns whether it is the first in a row.
-    fn book(&mut self, path: &RelPath, class: ProblemClass) -> bool {
-        let failures = self.failures.entry(path.clone()).or_insert(Failures { count: 0, class });
-        if failures.class != class {
-            *failures = Failures { count: 0, class };
+    /// What failed and is gone by now fails no more.
+    pub(super) fn forgive(&mut self, batch: &Batch, scanned: &Scanned) {
+        if !self.failures.is_empty() {
+            scanned.idle(batch).for_each(|path| drop(self.failures.remove(path)));
         }
-        failures.count += 1;
-        failures.count == 1
+    }
+
+    /// Books a failure; returns whether it is the first in a row.
+    fn book(&mut self, path: &RelPath, class: ProblemClass, text: String) -> bool {
+        if self.failures.len() >= MARKS_MAX && !self.failures.contains_key(path) {
+            // So many are not told one by one, and are compared as a whole.
+            return false;
+        }
+        let at = SystemTime::now();
+        let before = self.failures.get(path).filter(|before| before.class == class);
+        let count = before.map_or(0, |before| before.count) + 1;
+        self.failures.insert(path.clone(), Failures { count, class, text, at });
+        count == 1
+    }
+
+    /// A file was sent as it was read, though it changed meanwhile. Returns whether that is news.
+    pub(super) fn is_unstable(&mut self, path: &RelPath) -> bool {
+        self.unstable.len() < UNSTABLE && self.unstable.insert(path.clone())
     }
 
     /// Takes the word of somebody who looked that the copy does not hold what the journal says.
-    pub(super) fn distrust(&mut self, paths: Vec<RelPath>) {
+    pub(super) fn distrust(&mut self, paths: &[RelPath]) {
         for path in paths {
             self.distrusted.insert(path.clone());
-            self.look_again(Dirty { path, subtree: false }, Duration::ZERO);
+            self.look_again(Dirty { path: path.clone(), subtree: false }, Instant::now(), Duration::ZERO);
         }
     }
 
-    /// The paths of a batch that are not to be treated like any other.
+    /// The paths of a batch that are not to be treated like any other. One that is known to change under its readings is
+    /// not read as often again.
     pub(super) fn marked(&self, batch: &Batch) -> Marked {
         let restless = |path: &RelPath| {
-            self.failures.get(path).is_some_and(|f| f.class == ProblemClass::Unstable && f.count >= RESTLESS)
+            let failures = self.failures.get(path).filter(|f| f.class == ProblemClass::Unstable);
+            failures.is_some_and(|f| f.count >= RESTLESS || self.unstable.contains(path))
         };
         let of = |marked: &dyn Fn(&RelPath) -> bool| {
             batch.dirty.iter().map(|dirty| &dirty.path).filter(|path| marked(path)).cloned().collect()
@@ -290,18 +348,24 @@ impl State {
     }
 
     /// Books the failure of a path, whether a task stands behind it or not: it will be looked at again. Returns whether
-    /// it is the first in a row, which is the one to tell.
-    pub(super) fn failed(&mut self, path: RelPath, class: ProblemClass) -> bool {
-        let first = self.book(&path, class);
+    /// it is the first in a row, which is the one to tell. `since` is how old what failed is.
+    pub(super) fn failed(
+        &mut self,
+        path: RelPath,
+        class: ProblemClass,
+        text: String,
+        since: Instant,
+    ) -> bool {
+        let first = self.book(&path, class, text);
         let delay = self.delay_of(&path);
         // What is beneath a directory failed with it.
-        self.look_again(Dirty { path, subtree: true }, delay);
+        self.look_again(Dirty { path, subtree: true }, since, delay);
         first
     }
 
     /// Marks a path that belongs to no batch.
-    pub(super) fn look_again(&mut self, dirty: Dirty, delay: Duration) {
-        self.pending.look_again(dirty, delay, Instant::now());
+    pub(super) fn look_again(&mut self, dirty: Dirty, since: Instant, delay: Duration) {
+        self.pending.look_again(dirty, since, delay, Instant::now());
     }
 
     fn delay_of(&self, path: &RelPath) -> Duration {
@@ -320,13 +384,29 @@ impl State {
         for (batch, flight) in self.batches.drain() {
             lost.entry(batch).or_default().extend(flight.failed);
         }
-        for (_, (batch, retry)) in self.tasks.drain() {
+        for (_, Tasked { batch, retry, .. }) in self.tasks.drain() {
             lost.entry(batch).or_default().extend(retry);
         }
+        self.pending.abandon();
         let mut batches: Vec<_> = lost.into_iter().collect();
         batches.sort_by_key(|(batch, _)| *batch);
         for (batch, paths) in batches {
             self.pending.fail_back(batch, paths, Duration::ZERO, Instant::now());
+        }
+    }
+
+    /// Nothing that one session was told is for the next: a comparison that had come to its end must not end that one's.
+    pub(super) fn end_session(&mut self) {
+        self.ended = None;
+        self.compared = None;
+        self.learned = false;
+        self.whole.learning = 0;
+        // The inventory lacks what is beneath these: they are compared again. Of the root `stale` says so.
+        let now = Instant::now();
+        for Matched { dir, .. } in std::mem::take(&mut self.learn) {
+            if !dir.is_root() {
+                self.look_again(Dirty { path: dir, subtree: true }, now, Duration::ZERO);
+            }
         }
     }
 
@@ -343,5 +423,70 @@ impl State {
     /// Tasks on their way.
     pub(super) fn in_flight(&self) -> usize {
         self.tasks.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn p(path: &str) -> RelPath {
+        RelPath::parse_typed(path.as_bytes()).expect("path")
+    }
+
+    fn dirty(path: &str) -> Dirty {
+        Dirty { path: p(path), subtree: false }
+    }
+
+    #[test]
+    fn what_one_session_was_told_is_not_for_the_next() {
+        let mut state = State::default();
+        let ids = state.begin(NO_BATCH, Instant::now(), [(vec![dirty("")], None)].into_iter());
+        state.settled(ids[0], &Ok(()));
+        state.learned = true;
+        state.ended = Some(Ended::Stopped);
+        let matched = |dir| Matched { dir: p(dir), missing: BTreeSet::new() };
+        state.learn = vec![matched(""), matched("d")];
+        assert_eq!(state.compared, Some(true));
+        state.end_session();
+        assert!(
+            state.compared.is_none() && !state.learned && state.ended.is_none() && state.learn.is_empty()
+        );
+        let batch = state.pending.take(Instant::now()).expect("what the inventory did not follow");
+        assert_eq!(batch.dirty, [Dirty { path: p("d"), subtree: true }]);
+    }
+
+    #[test]
+    fn a_file_on_its_way_when_the_stream_breaks_is_sent_again() {
+        let mut state = State::default();
+        let now = Instant::now();
+        let closed = |path| Signal::Dirty { path: p(path), why: Why::Closed, dir: false };
+        state.pending.note(closed("f"), now);
+        let batch = state.pending.take(now).expect("settled");
+        state.begin(batch.id, now, [(vec![dirty("f")], Some(p("f")))].into_iter());
+        state.pending.note(closed("f"), now);
+        assert!(state.pending.take(now).is_none(), "it is on its way");
+        state.abandon();
+        assert_eq!(state.pending.take(Instant::now()).expect("again").dirty, [dirty("f")]);
+    }
+
+    #[test]
+    fn a_file_known_to_be_unstable_is_not_read_as_often_again() {
+        let mut state = State::default();
+        let batch = |state: &mut State| {
+            state.look_again(dirty("f"), Instant::now(), Duration::ZERO);
+            state.pending.take(Instant::now()).expect("due")
+        };
+        let readings = |state: &mut State| {
+            (1..10).find(|_| {
+                state.book(&p("f"), ProblemClass::Unstable, "it changed".into());
+                let batch = batch(state);
+                state.restless(&batch).contains(&p("f"))
+            })
+        };
+        assert_eq!(readings(&mut state), Some(RESTLESS as usize));
+        state.failures.clear();
+        assert!(state.is_unstable(&p("f")) && !state.is_unstable(&p("f")), "it is news once");
+        assert_eq!(readings(&mut state), Some(1));
     }
 }

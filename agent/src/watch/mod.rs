@@ -3,24 +3,33 @@
 //! The trunk of one session reads as the algorithm: take what has settled, look at it, ask the guard, send it, book
 //! what is acknowledged. Around it: reconnect with back-off, and start over when the root went away and came back.
 
+mod answers;
+mod apart;
 mod booking;
 mod desk;
 mod exchanged;
+mod explain;
 mod hold;
 mod learn;
+mod opening;
+mod queued;
+mod reconcile;
 mod recorder;
 pub(crate) mod reins;
 mod renamed;
+mod rewrites;
 mod scan;
 mod session;
 mod standing;
 mod status;
+mod waits;
 mod weigh;
 mod whole;
+mod withheld;
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use driftless_proto::disk::{Root, Style};
@@ -35,17 +44,19 @@ use crate::cli::operand::{Local, Place};
 use crate::connect::{ConnectError, Server, Session};
 use crate::console::Console;
 use crate::control::picture::Picture;
-use crate::control::{Control, Request, operands};
 use crate::exit::Exit;
 use crate::guard::brake::Brake;
-use crate::guard::mounts::Mounts;
-use crate::journal::Journal;
+use crate::guard::mounts::{self, Mounts};
+use crate::guard::rewrites::Rewrites;
+use crate::metrics::{self, Metrics};
 use crate::plan::{Store, Watched};
 use crate::push::place;
-use crate::run::{remote, server, signalled};
+use crate::run::{remote, server, signalled, terminated};
 use crate::state::StateDir;
 use crate::watcher::Watcher;
+use answers::Opened;
 use desk::Desk;
+pub(crate) use queued::Queued;
 use reins::{Manner, Pulse, Reins};
 use status::Status;
 
@@ -82,9 +93,12 @@ struct Watch<'a> {
     /// Names this watch in plans and to `driftless status`.
     watched: Watched,
     brake: Mutex<Brake>,
+    rewrites: Mutex<Rewrites>,
+    /// Asked before deletions leave; `None` where there is no table of mounts.
+    mounts_peek: Option<mounts::Peek>,
     picture: Arc<Mutex<Picture>>,
-    /// The journal of the server that was last met, for as long as a session holds it.
-    open_journal: Arc<Mutex<Weak<Journal>>>,
+    /// What is open, for whoever asks.
+    opened: Arc<Mutex<Opened>>,
     last_epoch: u64,
     /// The server has let us in once: a refusal from then on may pass.
     was_connected: bool,
@@ -107,9 +121,14 @@ enum RootEnd {
 /// Watches the source until the operator stops it, or until the server refuses for good.
 pub(crate) fn run(invocation: &Invocation, console: &Console, handle: &Handle) -> Exit {
     let (manner, reins) = (Manner::default(), Reins::new(Rate::new(invocation.options.bwlimit)));
-    let stopped = reins.clone();
+    let (stopped, logs) = (reins.clone(), invocation.log_file.is_some());
     handle.spawn(async move {
-        signalled().await;
+        // Who keeps a log file sends SIGHUP when it was moved away. It is opened anew with the next line anyway.
+        if logs {
+            terminated().await;
+        } else {
+            signalled().await;
+        }
         stopped.stop();
     });
     match Watch::new(invocation, &manner, &reins, Some(console), handle) {
@@ -154,6 +173,9 @@ impl<'a> Watch<'a> {
             _ => RelPath::root(),
         };
         let (voice, quiet) = (manner.voice.clone(), invocation.verbosity < 0);
+        if manner.job.is_none() {
+            voice.log_to(invocation.log_file.as_deref()).map_err(|e| file(&e))?;
+        }
         let status = Arc::new(Status::new(voice, quiet, manner.job.is_none()));
         let plans = Store::open(state.path()).map_err(|e| file(&e))?;
         let remote = remote(invocation.dest.as_ref())?;
@@ -181,8 +203,10 @@ impl<'a> Watch<'a> {
             plans,
             watched,
             brake: Mutex::new(Brake::new(invocation.brake)),
+            rewrites: Mutex::new(Rewrites::new(invocation.rewrite_brake)),
+            mounts_peek: mounts::Peek::new().ok(),
             picture: Arc::new(Mutex::new(picture)),
-            open_journal: Arc::default(),
+            opened: Arc::default(),
             last_epoch: 0,
             was_connected: false,
         })
@@ -190,8 +214,36 @@ impl<'a> Watch<'a> {
 
     fn run(&mut self) -> Exit {
         let _control = self.control();
+        let _metrics = match self.metrics() {
+            Ok(metrics) => metrics,
+            Err(error) => {
+                self.status.problem(&error.to_string());
+                return Exit::Socket;
+            }
+        };
+        self.status.note(&format!("watching {} -> {}", self.watched.source, self.watched.destination));
+        let exit = self.lives();
+        self.status.note(&exit.last_line().unwrap_or_else(|| "stopped".into()));
+        exit
+    }
+
+    fn metrics(&self) -> std::io::Result<Option<Metrics>> {
+        let Some(address) = self.invocation.metrics else { return Ok(None) };
+        let metrics = metrics::start(address, self.state.path(), self.handle)?;
+        self.status.log(&format!("metrics at http://{}/metrics", metrics.address()));
+        if metrics::is_open(address.ip()) {
+            let text = "other hosts may read the metrics: names of sources and destinations are in them";
+            self.status.problem(text);
+        }
+        Ok(Some(metrics))
+    }
+
+    /// Watches one life of the root after the other.
+    fn lives(&mut self) -> Exit {
         // One that never gives up waits for its source from the start.
         let mut first = !self.manner.persists;
+        // What was never there, a disk that is mounted later, has nothing to be held.
+        let mut lived = false;
         let mut told = None;
         let mut given_up = GIVEN_UP.0;
         loop {
@@ -205,12 +257,11 @@ impl<'a> Watch<'a> {
                 Err(error) => {
                     let why = format!("{}: {error}", self.source.display());
                     if told.as_ref() != Some(&why) {
-                        // One that was not there yet, a disk that is mounted later, has nothing to be held.
-                        let plan = if first { None } else { self.hold_gone(&why) };
-                        let come = if first { "come" } else { "come back" };
+                        let plan = if lived { self.hold_gone(&why) } else { None };
+                        let come = if lived { "come back" } else { "come" };
                         let hint = hold::hint(plan.as_deref());
                         self.status.problem(&format!("{why}; waiting for it to {come}{hint}"));
-                        self.picture(|picture| picture.failing = Some(why.clone()));
+                        self.picture(|picture| picture.trouble = Some(why.clone()));
                         told = Some(why);
                     }
                     if self.rest(LOOK_FOR_ROOT) {
@@ -219,6 +270,7 @@ impl<'a> Watch<'a> {
                     continue;
                 }
             };
+            lived = true;
             let begun = Instant::now();
             match self.one_root(&root, std::mem::take(&mut first)) {
                 RootEnd::Stop => return if self.manner.once { Exit::Signal } else { Exit::Ok },
@@ -229,7 +281,7 @@ impl<'a> Watch<'a> {
                     if begun.elapsed() > GIVEN_UP.1 {
                         given_up = GIVEN_UP.0;
                     }
-                    self.picture(|picture| picture.failing = Some(why));
+                    self.picture(|picture| picture.trouble = Some(why));
                     self.status.log(&format!("trying again in {} s", given_up.as_secs()));
                     if self.rest(given_up) {
                         return Exit::Ok;
@@ -244,7 +296,7 @@ impl<'a> Watch<'a> {
                     // What is in the way may stay there for days: it is said once.
                     if told.as_ref() != Some(&why) {
                         self.status.problem(&format!("{why}; nothing is deleted on the server"));
-                        self.picture(|picture| picture.failing = Some(why.clone()));
+                        self.picture(|picture| picture.trouble = Some(why.clone()));
                     }
                     told = Some(why);
                     if self.rest(LOOK_FOR_ROOT) {
@@ -278,7 +330,10 @@ impl<'a> Watch<'a> {
     /// Says why there is no stream, and how a watch ends that gives up then.
     fn refused(&self, error: &ConnectError) -> RootEnd {
         match self.console {
-            Some(console) => RootEnd::Failed(console.refused(error), error.to_string()),
+            Some(console) => {
+                self.status.note(&error.to_string());
+                RootEnd::Failed(console.refused(error), error.to_string())
+            }
             None => {
                 self.status.problem(&error.to_string());
                 RootEnd::Failed(error.exit(), error.to_string())
@@ -289,7 +344,7 @@ impl<'a> Watch<'a> {
     /// What goes wrong with the connection, for the log and for `driftless status`.
     fn lost(&self, why: &dyn std::fmt::Display) {
         self.status.problem(&why.to_string());
-        self.picture(|picture| picture.failing = Some(why.to_string()));
+        self.picture(|picture| picture.trouble = Some(why.to_string()));
     }
 
     /// Watches one life of the root: sessions until it goes away.
@@ -298,6 +353,7 @@ impl<'a> Watch<'a> {
             state.root_gone = None;
             state.pending = crate::pending::Pending::new();
             state.unwatched.clear();
+            state.waits.root_gone();
         });
         let desk = Arc::clone(&self.desk);
         let rules = Arc::new(self.invocation.rules.clone());
@@ -312,7 +368,11 @@ impl<'a> Watch<'a> {
                 if let Some(note) = watcher.note() {
                     self.status.problem(&format!("{}: {note}", self.source.display()));
                 }
-                self.picture(|picture| picture.engine = watcher.engine());
+                self.picture(|picture| {
+                    picture.engine = watcher.engine();
+                    picture.engine_note = watcher.note().map(str::to_owned);
+                });
+                self.desk.leave(|state| state.waits.watched(watcher.asked(), watcher.polled()));
                 Some(watcher)
             }
             // A watch that has run stays one: what is in the way now may pass.
@@ -323,6 +383,7 @@ impl<'a> Watch<'a> {
                 return RootEnd::Failed(Exit::File, why);
             }
         };
+        let _opened = self.opened(root);
         let _mounts = self.mounts();
         let mut known = session::Continuity::default();
         let mut back_off = BACK_OFF.0;
@@ -368,46 +429,9 @@ impl<'a> Watch<'a> {
         mounts.map_err(|error| self.status.problem(&format!("mounts are not watched: {error}"))).ok()
     }
 
-    /// Answers what an operator's commands ask.
-    fn control(&self) -> Option<Control> {
-        let (desk, picture) = (Arc::clone(&self.desk), Arc::clone(&self.picture));
-        let operands = operands::write(self.invocation, &self.source);
-        let timed = self.manner.timed.clone();
-        let status = move || {
-            let mut now = picture.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            now.schedule = timed.json();
-            let state = desk.lock();
-            now.pending = state.pending.len();
-            now.in_flight = state.in_flight();
-            now.oldest_change = state.oldest_pending().map(|since| since.elapsed().as_secs_f64());
-            now.last_problem.clone_from(&state.last_problem);
-            now.polled = state.unwatched.iter().map(|(path, why)| (path.to_string(), why.clone())).collect();
-            drop(state);
-            now.json()
-        };
-        let (desk, journal) = (Arc::clone(&self.desk), Arc::clone(&self.open_journal));
-        let answers = move |request| match request {
-            Request::Status => status(),
-            Request::Operands => operands.clone(),
-            Request::Acked(paths) => {
-                let journal = journal.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
-                let row = |path| journal.as_ref()?.glance(path).ok()?;
-                paths.iter().map(|path| crate::restore::told(row(path).as_ref())).collect()
-            }
-            Request::Distrust(paths) => {
-                desk.leave(|state| state.distrust(paths));
-                serde_json::Value::Bool(true)
-            }
-        };
-        let control = Control::start(self.state.path(), &self.watched, Box::new(answers));
-        control.map_err(|error| self.status.problem(&format!("no status can be asked for: {error}"))).ok()
-    }
-
-    /// A journal that was opened, so that it can be asked for what was acknowledged.
-    fn share(&self, journal: Journal) -> Arc<Journal> {
-        let journal = Arc::new(journal);
-        *self.open_journal.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&journal);
-        journal
+    /// Whether something was mounted or unmounted on this host since this was last asked.
+    fn mounts_moved(&self) -> bool {
+        self.mounts_peek.as_ref().is_some_and(mounts::Peek::changed)
     }
 
     /// Changes what is told to `driftless status`.
@@ -417,6 +441,10 @@ impl<'a> Watch<'a> {
 
     fn brake(&self) -> MutexGuard<'_, Brake> {
         self.brake.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn rewrites(&self) -> MutexGuard<'_, Rewrites> {
+        self.rewrites.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits so long, unless the operator stops us or the root goes: returns whether to stop.

@@ -60,7 +60,8 @@ impl Reins {
         let mut ticket = Ticket::default();
         self.desk.leave(|state| {
             ticket = state.ticket();
-            state.look_again(Dirty { path: RelPath::root(), subtree: true }, Duration::ZERO);
+            let now = Instant::now();
+            state.look_again(Dirty { path: RelPath::root(), subtree: true }, now, Duration::ZERO);
         });
         ticket
     }
@@ -135,7 +136,7 @@ mod tests {
     #[test]
     fn only_a_comparison_that_began_after_it_was_asked_for_answers() {
         let reins = Reins::new(Rate::default());
-        let whole = || vec![Dirty { path: RelPath::root(), subtree: true }];
+        let whole = || (vec![Dirty { path: RelPath::root(), subtree: true }], None);
         let begin = || reins.desk.lock().begin(1, Instant::now(), std::iter::once(whole()))[0];
         let before = begin();
         let ticket = reins.compare();

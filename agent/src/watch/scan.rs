@@ -4,8 +4,8 @@ use std::collections::{BTreeSet, HashSet};
 use std::io;
 
 use driftless_proto::disk::walk::{self, Listed};
-use driftless_proto::disk::{Root, Stamp};
-use driftless_proto::model::entry::Kind;
+use driftless_proto::disk::{Root, Stamp, leads_nowhere};
+use driftless_proto::model::entry::{Entry, Kind, Time};
 use driftless_proto::model::filter::Rules;
 use driftless_proto::model::path::RelPath;
 use driftless_proto::transfer::observer::TaskId;
@@ -21,8 +21,19 @@ use crate::pending::{Batch, Dirty};
 pub(super) enum Work {
     /// Compare a directory with everything beneath it.
     Compare(RelPath),
-    /// Bring one path across.
-    Put(RelPath, Option<Known>, Read),
+    /// Bring one file across, as it was found.
+    File {
+        /// Where.
+        path: RelPath,
+        /// What the journal says the server holds.
+        known: Option<Known>,
+        /// What to do if it changes meanwhile.
+        read: Read,
+        /// Its size in bytes and its time.
+        found: (u64, Time),
+    },
+    /// Bring one path across that is no file.
+    Put(RelPath),
     /// Nothing stands there.
     Remove(RelPath),
     /// Repeat a rename; with what is to be looked at if it cannot be repeated.
@@ -38,12 +49,22 @@ pub(super) struct Scanned {
     pub(super) work: Vec<Work>,
     /// Paths that could not be looked at, and why: they are looked at again.
     pub(super) failed: Vec<(Dirty, io::Error)>,
+    /// Something is gone and stays on the server.
+    pub(super) held_back: bool,
 }
 
 impl Scanned {
     /// Whether something goes away on the server if this is sent.
     pub(super) fn deletes(&self) -> bool {
         self.work.iter().any(|work| matches!(work, Work::Remove(_) | Work::Compare(_)))
+    }
+
+    /// The paths of a batch at which nothing is to be done.
+    pub(super) fn idle<'b>(&self, batch: &'b Batch) -> impl Iterator<Item = &'b RelPath> + use<'b> {
+        let work = self.work.iter().flat_map(Work::retry);
+        let busy: HashSet<RelPath> =
+            work.chain(self.failed.iter().map(|(dirty, _)| dirty.clone())).map(|dirty| dirty.path).collect();
+        batch.dirty.iter().map(|dirty| &dirty.path).filter(move |path| !busy.contains(*path))
     }
 
     /// Whether some of it is found by comparing, rather than seen to happen.
@@ -58,7 +79,8 @@ impl Work {
         let place = |path: &RelPath| prefix.join(path).ok();
         Some(match self {
             Self::Compare(dir) => Task::Compare(id, place(&dir)?),
-            Self::Put(path, known, read) => Task::Put(id, place(&path)?, known, read),
+            Self::File { path, known, read, .. } => Task::Put(id, place(&path)?, known, read),
+            Self::Put(path) => Task::Put(id, place(&path)?, None, Read::Anyway),
             Self::Remove(path) => Task::Remove(id, place(&path)?),
             Self::Rename(from, to, _) => Task::Rename(id, place(&from)?, place(&to)?),
             Self::Exchange(one, other) => Task::Exchange(id, place(&one)?, place(&other)?),
@@ -68,16 +90,21 @@ impl Work {
     /// Where it is done.
     fn path(&self) -> &RelPath {
         match self {
-            Self::Compare(path) | Self::Put(path, ..) | Self::Remove(path) => path,
+            Self::Compare(path) | Self::File { path, .. } | Self::Put(path) | Self::Remove(path) => path,
             Self::Rename(_, path, _) | Self::Exchange(path, _) => path,
         }
+    }
+
+    /// The file whose content this sends.
+    pub(super) fn file(&self) -> Option<&RelPath> {
+        if let Self::File { path, .. } = self { Some(path) } else { None }
     }
 
     /// What is to be looked at again if this fails.
     pub(super) fn retry(&self) -> Vec<Dirty> {
         let (path, subtree) = match self {
             Self::Compare(dir) => (dir, true),
-            Self::Put(path, ..) | Self::Remove(path) => (path, false),
+            Self::File { path, .. } | Self::Put(path) | Self::Remove(path) => (path, false),
             Self::Rename(_, _, instead) => return instead.clone(),
             Self::Exchange(one, other) => {
                 return [one, other].map(|path| Dirty { path: path.clone(), subtree: true }).into();
@@ -129,7 +156,7 @@ impl Scan<'_> {
         scanned.work.extend(exchanges);
         let mut linked = Vec::new();
         for dirty in batch.dirty.iter().chain(&instead) {
-            if let Err(error) = self.look_at(dirty, &mut scanned.work, &mut linked) {
+            if let Err(error) = self.look_at(dirty, &mut scanned, &mut linked) {
                 scanned.failed.push((dirty.clone(), error));
             }
             parents.extend(dirty.path.parent());
@@ -140,7 +167,7 @@ impl Scan<'_> {
         parents.retain(|dir| !is_covered(dir) && self.standing.apart(dir).is_none());
         // One that is gone by now has a mark of its own.
         parents.retain(|dir| self.root.found(dir).is_ok_and(|found| found.entry.is_dir()));
-        scanned.work.extend(parents.into_iter().rev().map(|dir| Work::Put(dir, None, Read::Anyway)));
+        scanned.work.extend(parents.into_iter().rev().map(Work::Put));
         scanned
     }
 
@@ -176,7 +203,7 @@ impl Scan<'_> {
         for (one, other) in exchanged {
             self.journal.begin_exchange(one, other);
             for put in work.iter_mut() {
-                if let Work::Put(path, known, _) = put
+                if let Work::File { path, known, .. } = put
                     && (path == one || path == other)
                 {
                     *known = None;
@@ -189,9 +216,10 @@ impl Scan<'_> {
     fn look_at(
         &self,
         dirty: &Dirty,
-        work: &mut Vec<Work>,
+        scanned: &mut Scanned,
         linked: &mut Vec<(RelPath, u64)>,
     ) -> io::Result<()> {
+        let work = &mut scanned.work;
         let path = &dirty.path;
         if self.standing.apart(path).is_some() {
             return Ok(());
@@ -199,8 +227,10 @@ impl Scan<'_> {
         let found = match self.root.found(path) {
             Ok(found) => found,
             Err(error) if self.is_absent(path, &error) => {
-                if self.delete && !self.rules.hides(path, false) {
-                    work.push(Work::Remove(path.clone()));
+                match self.rules.hides(path, false) {
+                    true => {}
+                    false if self.delete => work.push(Work::Remove(path.clone())),
+                    false => scanned.held_back = true,
                 }
                 return Ok(());
             }
@@ -220,9 +250,9 @@ impl Scan<'_> {
                 if found.stat.nlink > 1 {
                     linked.push((path.clone(), found.stat.ino));
                 }
-                work.push(self.file(path));
+                work.push(self.file(path, &found.entry));
             }
-            _ => work.push(Work::Put(path.clone(), None, Read::Anyway)),
+            _ => work.push(Work::Put(path.clone())),
         }
         Ok(())
     }
@@ -242,16 +272,17 @@ impl Scan<'_> {
             }
             // On another file system the number is another file's: that costs a comparison.
             let found = self.root.found(&path).ok().filter(|found| found.entry.is_file());
-            if found.is_some_and(|found| inodes.contains(&found.stat.ino)) {
-                work.push(self.file(&path));
+            if let Some(found) = found.filter(|found| inodes.contains(&found.stat.ino)) {
+                work.push(self.file(&path, &found.entry));
             }
         }
     }
 
-    fn file(&self, path: &RelPath) -> Work {
+    fn file(&self, path: &RelPath, entry: &Entry) -> Work {
         let read = if self.marked.restless.contains(path) { Read::Anyway } else { Read::Rested };
         let known = if self.marked.distrusted.contains(path) { None } else { self.known(path) };
-        Work::Put(path.clone(), known, read)
+        let found = (entry.size(), entry.mtime);
+        Work::File { path: path.clone(), known, read, found }
     }
 
     /// Looks for files that another one took the place of: the comparison that follows sees size and time, and two
@@ -271,7 +302,7 @@ impl Scan<'_> {
                 if is_dir {
                     dirs.push(path);
                 } else if found.entry.is_file() && (in_doubt || self.is_double(&path, &found.stat)) {
-                    work.push(self.file(&path));
+                    work.push(self.file(&path, &found.entry));
                 }
             }
         }
@@ -285,11 +316,9 @@ impl Scan<'_> {
         })
     }
 
-    /// Whether a path is known not to be there: ENOENT beneath a root that can be looked at. Anything else, EIO and
-    /// ESTALE above all, says nothing.
+    /// Whether a path is known not to be there: it leads nowhere beneath a root that can be looked at.
     fn is_absent(&self, path: &RelPath, error: &io::Error) -> bool {
-        let gone = [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory].contains(&error.kind());
-        gone && !path.is_root() && self.root.found(&RelPath::root()).is_ok()
+        leads_nowhere(error) && !path.is_root() && self.root.found(&RelPath::root()).is_ok()
     }
 
     /// What the journal says the server holds. A row that cannot be read costs sending more, nothing else.
@@ -304,5 +333,45 @@ impl Scan<'_> {
             digest: record.digest?,
             groups: record.groups,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::disallowed_methods, reason = "the tests make what is looked at")]
+
+    use std::fs;
+    use std::os::unix::fs::symlink;
+    use std::time::Instant;
+
+    use driftless_proto::disk::Style;
+
+    use super::*;
+
+    #[test]
+    fn what_lies_beneath_something_that_is_no_directory_any_more_is_gone() {
+        let home = tempfile::tempdir().expect("tempdir");
+        let source = home.path().join("source");
+        fs::create_dir_all(source.join("elsewhere")).expect("mkdir");
+        fs::write(source.join("elsewhere/f"), "another one").expect("write");
+        symlink("elsewhere", source.join("link")).expect("symlink");
+        fs::write(source.join("file"), "").expect("write");
+        let root = Root::open(&source, Style::default()).expect("root");
+        let journal = Journal::open(home.path(), &source, b"m", &RelPath::root()).expect("journal");
+        let scan = Scan {
+            root: &root,
+            rules: &Rules::default(),
+            journal: &journal,
+            delete: true,
+            standing: &Standing::default(),
+            marked: Marked::default(),
+        };
+        for path in ["link/f", "file/f", "missing/f"] {
+            let path = RelPath::parse(path.as_bytes()).expect("path");
+            let dirty = vec![Dirty { path: path.clone(), subtree: true }];
+            let scanned = scan.look(&Batch { id: 0, renames: Vec::new(), dirty, since: Instant::now() });
+            assert!(scanned.failed.is_empty(), "{:?}", scanned.failed);
+            assert!(matches!(&scanned.work[..], [Work::Remove(gone)] if *gone == path), "{:?}", scanned.work);
+        }
     }
 }

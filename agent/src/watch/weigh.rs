@@ -16,10 +16,14 @@ const ROOT_LOOK: Duration = Duration::from_secs(2);
 /// How often what is held, and what could not be read, is weighed anew.
 const WEIGH: Duration = Duration::from_secs(60);
 
+/// How often it is weighed anew while more and more has to be held back, so that the plan names it; a weighing takes a
+/// tenth of the time at most.
+const WEIGH_MORE: Duration = Duration::from_secs(3);
+
 impl Trunk<'_, '_> {
     /// Looks for what no event tells: decisions on plans, mounts, and whether the root is still the source.
     pub(super) fn look(&mut self, mounts_changed: bool) -> Option<End> {
-        if !self.watch.invocation.options.delete {
+        if !self.watch.invocation.options.delete && self.withheld.is_none() {
             return None;
         }
         // On a host that starts containers all day most changes are elsewhere.
@@ -27,8 +31,12 @@ impl Trunk<'_, '_> {
         let mounts_changed = mounts_changed && mounted();
         let standing = &self.known.standing;
         let old = self.known.weighed.is_none_or(|weighed| weighed.elapsed() >= WEIGH);
-        let waits = standing.held.is_some() || standing.apart.values().any(|why| *why == Apart::Unreadable);
+        let waits = standing.held.is_some()
+            || standing.rewrites.is_some()
+            || standing.apart.values().any(|why| *why == Apart::Unreadable);
         let mut due = mounts_changed || self.watch.plans.stamp() != self.known.plans_seen || waits && old;
+        let more = WEIGH_MORE.max(self.known.weighing * 10);
+        due |= self.known.more_held && self.known.weighed.is_none_or(|weighed| weighed.elapsed() >= more);
         if self.root_looked.elapsed() >= ROOT_LOOK {
             self.root_looked = Instant::now();
             if let Some(why) = self.guard.lost() {
@@ -105,6 +113,10 @@ impl Trunk<'_, '_> {
 
     /// A comparison of everything is about to be sent: what it deletes counts as gone, if it may delete at all.
     pub(super) fn planned_leaves(&mut self) {
+        let rewritten = std::mem::take(&mut self.known.rewritten);
+        if self.known.standing.rewrites.is_none() {
+            self.watch.rewrites().left(&rewritten, Instant::now());
+        }
         let planned = std::mem::take(&mut self.known.planned);
         if self.known.standing.held.is_none() {
             self.watch.brake().left(planned, Instant::now());
@@ -118,7 +130,9 @@ impl Trunk<'_, '_> {
             Work::Remove(path) => self.journal.known_within(path).unwrap_or(1),
             Work::Compare(dir) => {
                 let rules = &self.watch.invocation.rules;
-                let Ok(findings) = Findings::of(self.root, dir, rules, &self.journal) else { return 0 };
+                let Ok(findings) = Findings::of(self.root, dir, rules, &self.journal, false) else {
+                    return 0;
+                };
                 if matches!(&findings.hidden[..], [(path, _)] if path == dir) {
                     // Nothing is known of what is beneath: all of it may go.
                     return self.journal.known_within(dir).unwrap_or(1);
@@ -127,7 +141,7 @@ impl Trunk<'_, '_> {
                 self.known.missing.extend(findings.missing);
                 entries
             }
-            Work::Put(..) | Work::Rename(..) | Work::Exchange(..) => 0,
+            Work::File { .. } | Work::Put(..) | Work::Rename(..) | Work::Exchange(..) => 0,
         }
     }
 }

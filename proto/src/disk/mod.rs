@@ -33,5 +33,5 @@ pub use dir::Dir;
 pub use found::{Found, Inode, Stamp, age};
 pub use ids::Names;
 pub use meta::{Keep, Placement};
-pub use root::{Identity, Root, Style};
+pub use root::{Identity, Root, Style, leads_nowhere};
 pub use stage::Staged;

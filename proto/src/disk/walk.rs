@@ -276,7 +276,7 @@ impl Walk<'_> {
         self.summary.dirs.insert(done.path, digest);
         match (self.levels.last_mut(), done.own) {
             (Some(above), Some(own)) => {
-                add(&mut above.hasher, &own.name, &own.found.entry, Some(&digest), self.names)
+                add(&mut above.hasher, &own.name, &own.found.entry, Some(&digest), self.names);
             }
             _ => self.summary.digest = digest,
         }

@@ -26,6 +26,9 @@ pub struct Sent {
     pub groups: Vec<Group>,
 }
 
+/// What is said of a file that [`Observer::unstable`] tells of.
+pub const UNSTABLE: &str = "it changed while it was read, each time; the copy may be torn until it rests";
+
 /// Told what a role does. Every method may be left as it is.
 pub trait Observer: Send + Sync {
     /// Content of a file begins to cross; `size` in bytes is what its entry says.
@@ -54,6 +57,12 @@ pub trait Observer: Send + Sync {
     /// One path failed, at either end.
     fn problem(&self, problem: &Problem) {
         let _unused = problem;
+    }
+
+    /// A file changed under every reading, and its content is sent as it was read last: it may be of no moment in which
+    /// the file ever was.
+    fn unstable(&self, path: &RelPath) {
+        let _unused = path;
     }
 
     /// These contents are durable at the receiver.

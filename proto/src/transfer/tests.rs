@@ -89,6 +89,7 @@ fn run_with(
         empty,
         early: false,
         record: false,
+        withhold: None,
         missing: Vec::new(),
     };
     let receiving = std::thread::spawn(move || receiver::run(receiver, theirs, Arc::new(Silent)));

@@ -2,11 +2,12 @@
 //! file system and costs a `stat(2)` for each name, so the pauses grow with what a look takes.
 //!
 //! A directory is remembered before it is told of: a change after that is found by the next look, one before it by
-//! whoever is told. Renames are not found: they are one name less and one more.
+//! whoever is told. A name less and a name more are a rename where inode and time of birth say so.
 //!
-//! * `memory`: what is remembered of a directory.
+//! * `memory`: what is remembered of a directory. `pairs`: both ends of a rename.
 
 mod memory;
+mod pairs;
 #[cfg(test)]
 mod tests;
 
@@ -27,9 +28,10 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use self::memory::{Printer, Row, Rows};
+use self::pairs::Pairs;
 use super::engine::Engine;
 use super::place::Place;
-use super::{Inbox, Report, Signal, Why, Word, names};
+use super::{Asked, BarrierId, Inbox, Report, Signal, Why, Word, names};
 
 /// A pause is this many times as long as the look before it: looking may take a tenth of one processor.
 const PAUSE: u32 = 10;
@@ -39,6 +41,10 @@ const PAUSE_BOUNDS: (Duration, Duration) = (Duration::from_millis(500), Duration
 /// Bytes of names that are remembered: some five million names. Of directories beyond, only a digest is kept: one that
 /// changed is then compared as a whole.
 const ROOM: usize = 256 << 20;
+
+/// Looks for one barrier while directories are moved about during each of them: what moves on and on from places not
+/// yet looked at to places that were is left to the looks that follow.
+const LOOKS_MAX: usize = 5;
 
 /// Signals that are gathered before they are told.
 const GATHERED_MAX: usize = 1024;
@@ -89,6 +95,11 @@ pub(super) struct PollEngine {
     tops: BTreeSet<RelPath>,
     /// Where more of them come from: then this is the poller beside an engine, which watches the rest.
     inbox: Option<Arc<Inbox>>,
+    asked: Arc<Asked>,
+    /// Barriers that wait for a whole look.
+    barriers: Vec<BarrierId>,
+    /// A directory vanished between two steps of a look: what was in it may be elsewhere, where it was not looked for.
+    vanished: bool,
     /// By path, as bytes: thousands of long paths are compared with one another in every look.
     seen: BTreeMap<Box<[u8]>, Seen>,
     /// Bytes that may still be remembered.
@@ -99,6 +110,7 @@ pub(super) struct PollEngine {
     closed: HashSet<RelPath>,
     /// Directories with names in them that make paths longer than any transfer can carry; each was told once.
     deep: HashSet<RelPath>,
+    pairs: Pairs,
     signals: Vec<Signal>,
 }
 
@@ -128,21 +140,27 @@ impl PollEngine {
             place,
             tops,
             inbox,
+            asked: Asked::new()?,
+            barriers: Vec::new(),
+            vanished: false,
             seen: BTreeMap::new(),
             room: ROOM,
             printer: Printer::default(),
             look: 0,
             closed: HashSet::new(),
             deep: HashSet::new(),
+            pairs: Pairs::default(),
             signals: Vec::new(),
         })
     }
 
     /// Takes word from the engine. Returns the directories that are new.
     fn hear(&mut self) -> Vec<RelPath> {
+        self.barriers.extend(self.asked.take());
         let mut new = Vec::new();
         for word in self.inbox.as_ref().map(|inbox| inbox.take()).unwrap_or_default() {
             match word {
+                Word::Barrier(id) => self.barriers.push(id),
                 Word::Poll(path) => {
                     if !self.is_beneath_another(&path) {
                         // The engine has said why it cannot be watched; that it cannot be read either is not told again.
@@ -190,6 +208,7 @@ impl PollEngine {
                     }
                     // The engine tells of what becomes of it.
                     Err(error) if path == *top && !path.is_root() && has_vanished(&error) => {
+                        self.vanished = true;
                         self.tops.remove(top);
                     }
                     Err(error) => self.cannot(path, &error),
@@ -201,6 +220,8 @@ impl PollEngine {
             }
         }
         self.forget_unseen(top, self.look);
+        let settled = self.pairs.settle();
+        self.signals.extend(settled);
         self.tell();
         true
     }
@@ -305,30 +326,39 @@ impl PollEngine {
             return;
         };
         let is_dir = is.is_some_and(|is| is.dir);
-        let mut dirty = |why, dir| {
-            if !quiet {
-                self.signals.push(Signal::Dirty { path: path.clone(), why, dir });
-            }
-        };
         let replaced = matches!((was, is), (Some(was), Some(is)) if was.dir != is.dir);
-        match (was, is) {
-            (Some(was), None) => dirty(Why::Gone, was.dir),
-            (Some(was), Some(_)) if replaced => dirty(Why::Gone, was.dir),
-            (Some(was), Some(is)) if was.print != is.print || was.fresh => {
-                dirty(Why::Touched, is_dir);
-            }
-            _ => {}
-        }
         let new = is.is_some() && (was.is_none() || replaced);
-        if new {
-            dirty(Why::Created, is_dir);
+        // A name that came or went by itself may be an end of a rename, which is told when the look is over.
+        let unpaired = match (was, is) {
+            _ if quiet => None,
+            (Some(was), None) => self.pairs.went(path.clone(), was.dir, was.id),
+            (None, Some(is)) => self.pairs.came(path.clone(), is.dir, is.id),
+            _ => Some(path.clone()),
+        };
+        if unpaired.is_some() {
+            self.changed(&path, was, is);
         }
         if is_dir {
             // In this order: the last one is done first.
-            if new && !quiet {
+            if new && unpaired.is_some() {
                 steps.push(Step::Compare(path.clone()));
             }
             steps.push(Step::Into { path, quiet: quiet || new });
+        }
+    }
+
+    /// Tells what is there now in place of what was.
+    fn changed(&mut self, path: &RelPath, was: Option<Row<'_>>, is: Option<Row<'_>>) {
+        let mut dirty = |why, dir| self.signals.push(Signal::Dirty { path: path.clone(), why, dir });
+        match (was, is) {
+            (Some(was), Some(is)) if was.dir != is.dir => {
+                dirty(Why::Gone, was.dir);
+                dirty(Why::Created, is.dir);
+            }
+            (Some(was), None) => dirty(Why::Gone, was.dir),
+            (None, Some(is)) => dirty(Why::Created, is.dir),
+            (Some(was), Some(is)) if was.print != is.print || was.fresh => dirty(Why::Touched, is.dir),
+            _ => {}
         }
     }
 
@@ -336,6 +366,7 @@ impl PollEngine {
     fn cannot(&mut self, path: RelPath, error: &io::Error) {
         if has_vanished(error) {
             // The directory above tells of it the next time.
+            self.vanished = true;
             return;
         }
         let (first, last) = beneath(&path);
@@ -375,7 +406,8 @@ impl PollEngine {
     /// Sleeps until it is time for the next look, or until there is word. Returns whether to stop.
     fn rest(&self, stop: &OwnedFd, due: Instant) -> bool {
         let left = due.saturating_duration_since(Instant::now());
-        let mut fds = vec![PollFd::new(stop, PollFlags::IN), self.place.poll_fd()];
+        let bell = PollFd::new(self.asked.bell(), PollFlags::IN);
+        let mut fds = vec![PollFd::new(stop, PollFlags::IN), self.place.poll_fd(), bell];
         fds.extend(
             self.inbox.iter().map(|inbox| PollFd::from_borrowed_fd(inbox.bell().as_fd(), PollFlags::IN)),
         );
@@ -404,11 +436,21 @@ impl Engine for PollEngine {
             }
             let new = self.hear();
             let begun = Instant::now();
-            let all = begun >= due;
+            let all = begun >= due || !self.barriers.is_empty();
             let looked_at = if all { self.all() } else { new };
-            if !looked_at.iter().all(|top| self.look_at(top, stop)) {
-                return;
+            let barriers = std::mem::take(&mut self.barriers);
+            for _ in 0..LOOKS_MAX {
+                self.vanished = false;
+                if !looked_at.iter().all(|top| self.look_at(top, stop)) {
+                    return;
+                }
+                if !self.vanished || barriers.is_empty() {
+                    break;
+                }
             }
+            self.signals.extend(barriers.into_iter().map(Signal::Barrier));
+            self.tell();
+            self.asked.show_directories(self.seen.len());
             if all {
                 armed.try_send(()).ok();
                 due = Instant::now() + pause(begun.elapsed());
@@ -417,6 +459,10 @@ impl Engine for PollEngine {
                 return;
             }
         }
+    }
+
+    fn asked(&self) -> Arc<Asked> {
+        Arc::clone(&self.asked)
     }
 }
 

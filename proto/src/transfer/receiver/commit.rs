@@ -14,7 +14,7 @@ use super::durable::{self, Named};
 use crate::disk::apply::{self, Replace};
 use crate::disk::meta::{Keep, Placement};
 use crate::disk::stage::Staged;
-use crate::disk::{Dir, Found, Stamp};
+use crate::disk::{Dir, Found, Stamp, leads_nowhere};
 use crate::limits;
 use crate::model::change::Action;
 use crate::model::digest::GroupSums;
@@ -185,7 +185,7 @@ impl Committer {
             Commit::Remove { path, kind, tickets } => {
                 let outcome = self.touch(&path).and_then(|dir| apply::remove(&dir, path.name()));
                 match outcome {
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => self.done(&tickets, None),
+                    Err(error) if leads_nowhere(&error) => self.done(&tickets, None),
                     outcome => self.book(&path, &kind, Action::Removed, "remove", outcome, tickets),
                 }
             }
@@ -280,9 +280,8 @@ impl Committer {
         for (path, entry) in dirs {
             let outcome = self.describe_dir(&path, &entry);
             // One that went away since has a word of its own.
-            let gone = [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory];
             if let Err(error) = outcome
-                && !gone.contains(&error.kind())
+                && !leads_nowhere(&error)
             {
                 let problem = self.context.problem(&path, "set attributes", &error);
                 self.problem(problem);

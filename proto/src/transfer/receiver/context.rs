@@ -15,7 +15,7 @@ use crate::disk::ids::Names;
 use crate::disk::meta::Placement;
 use crate::disk::reserved;
 use crate::disk::stage::KnownGroups;
-use crate::disk::{Root, Stamp};
+use crate::disk::{Root, Stamp, leads_nowhere};
 use crate::limits;
 use crate::model::change::{Action, Change};
 use crate::model::counter::ReceiverTotals;
@@ -395,13 +395,13 @@ impl Context {
         *lock(&self.totals)
     }
 
-    /// One path's failure, with what it means for the run. While changes are live, a parent that is not there is a
+    /// One path's failure, with what it means for the run. While changes are live, a parent that is not there, or no directory, is a
     /// change that has not come yet, or one that went: the path comes again, and nobody needs to be told.
     pub(super) fn problem(&self, path: &RelPath, doing: &str, error: &io::Error) -> Problem {
         let full = [Errno::NOSPC, Errno::DQUOT].map(|e| Some(e.raw_os_error()));
         let class = if full.contains(&error.raw_os_error()) {
             ProblemClass::DiskFull
-        } else if self.live && error.kind() == io::ErrorKind::NotFound {
+        } else if self.live && leads_nowhere(error) {
             ProblemClass::Vanished
         } else {
             ProblemClass::Path

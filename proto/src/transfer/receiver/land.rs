@@ -34,8 +34,8 @@ pub(super) enum Job {
     Begin { seq: Seq, path: RelPath, entry: Entry, basis: BasisFrom, tickets: Vec<Ticket> },
     /// More of it.
     Ops { seq: Seq, ops: Vec<Op> },
-    /// The end of it.
-    End { seq: Seq, digest: Digest, entry: Entry },
+    /// The end of it; with `unstable` it changed while it was read.
+    End { seq: Seq, digest: Digest, entry: Entry, unstable: bool },
     /// It will not come to its end; with `again` it starts anew.
     Abandon { seq: Seq, again: bool },
     /// What stands here may have this content: look, and bring its metadata up to date or ask for it.
@@ -145,7 +145,7 @@ impl Lander {
                 }
                 Ok(())
             }
-            Job::End { seq, digest, entry } => self.end(seq, digest, entry),
+            Job::End { seq, digest, entry, unstable } => self.end(seq, digest, entry, unstable),
             Job::Abandon { seq, again } => {
                 self.abandon(seq, again);
                 Ok(())
@@ -298,12 +298,15 @@ impl Lander {
         Ok(())
     }
 
-    fn end(&mut self, seq: Seq, digest: Digest, entry: Entry) -> Result<(), Gone> {
+    fn end(&mut self, seq: Seq, digest: Digest, entry: Entry, unstable: bool) -> Result<(), Gone> {
         let Some(mut stream) = self.streams.remove(&seq) else {
             self.lost.remove(&seq);
             return Ok(());
         };
         stream.entry = entry;
+        if unstable {
+            self.context.observer.unstable(&stream.path);
+        }
         match stream.broken.take() {
             Some(Broken::Failed(error)) => self.fail(&stream.path, "write", &error, stream.tickets),
             Some(Broken::BasisDiffers) => {

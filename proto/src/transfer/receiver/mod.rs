@@ -292,12 +292,12 @@ impl Receiver {
                 self.context.observer.file_advanced(ops.iter().map(Op::len).sum());
                 self.job(lander, Job::Ops { seq, ops })
             }
-            FromSender::PutEnd { seq, digest, entry, unstable: _ } => {
+            FromSender::PutEnd { seq, digest, entry, unstable } => {
                 let (lander, want) = self.streams.remove(&seq).ok_or(Misbehaved::AnswerToUnknown(seq))?;
                 self.context.observer.file_done();
                 self.context.had(want);
                 let entry = self.context.localise(entry);
-                self.job(lander, Job::End { seq, digest, entry })?;
+                self.job(lander, Job::End { seq, digest, entry, unstable })?;
                 self.settle_comparison()
             }
             FromSender::PutFailed { seq, want, again } => self.put_failed(seq, want, again),
@@ -307,7 +307,10 @@ impl Receiver {
             FromSender::Rename { seq, from, to, exchange } => self.rename(seq, from, to, exchange),
             FromSender::Problem(problem) => {
                 self.read_errors |= problem.class != ProblemClass::Vanished;
-                self.context.observer.problem(&problem);
+                // While changes are live, what vanished before it was read is told of by a change of its own.
+                if problem.class != ProblemClass::Vanished || !self.context.live {
+                    self.context.observer.problem(&problem);
+                }
                 Ok(())
             }
             FromSender::Name { id, group, name } => {

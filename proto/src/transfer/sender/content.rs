@@ -93,6 +93,12 @@ impl Sender {
         if !entry.is_file() {
             return self.put_entry(id, path, found.entry);
         }
+        if self.config.withhold.as_ref().is_some_and(|withhold| withhold(&path, entry)) {
+            // It changed since the task was made: whoever looks at it again will know.
+            let text = "its content is withheld".into();
+            self.observer.settled(id, Err(Problem { path, text, class: ProblemClass::Unstable }));
+            return Ok(());
+        }
         if !self.config.record && self.config.terms.checksum {
             return self.offer_digest(id, path, read);
         }
@@ -252,6 +258,13 @@ impl Sender {
         if self.config.rules.hides(path, false) {
             return self.give_up(0, want, path, &io::ErrorKind::NotFound.into());
         }
+        let withheld = self.config.withhold.as_ref().is_some_and(|withhold| {
+            self.config.view.found(path).is_ok_and(|found| withhold(path, &found.entry))
+        });
+        if withheld {
+            // No problem of the path: nothing is said about it.
+            return self.out.push(FromSender::PutFailed { seq: 0, want, again: false });
+        }
         self.send_file(want, path, plan, held)
     }
 
@@ -323,6 +336,9 @@ impl Sender {
         found: Found,
         stamp: Option<Stamp>,
     ) -> Result<(), Ended> {
+        if stamp.is_none() {
+            self.observer.unstable(path);
+        }
         let literal = match &content {
             Content::Inline(inline) => inline.bytes.len() as u64,
             Content::Patch(ops, _) => ops.iter().map(Op::literal_len).sum(),
@@ -333,8 +349,9 @@ impl Sender {
         self.totals.matched_bytes += size - literal;
         self.observer.file_advanced(size);
         self.observer.file_done();
-        if let Some(stamp) = stamp {
-            self.record(seq, path, &found.entry, stamp, digest, Vec::new());
+        match stamp {
+            Some(stamp) => self.record(seq, path, &found.entry, stamp, digest, Vec::new()),
+            None => self.observer.unstable(path),
         }
         let path = if want == 0 { path.clone() } else { RelPath::root() };
         self.out.push(FromSender::Put(Put { seq, want, path, entry: found.entry, content }))

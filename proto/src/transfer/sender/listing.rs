@@ -118,6 +118,9 @@ impl Sender {
                         self.totals.literal_bytes += bytes.len() as u64;
                         self.observer.file_advanced(bytes.len() as u64);
                         self.observer.file_done();
+                        if stamp.is_none() {
+                            self.observer.unstable(path);
+                        }
                         let sent = stamp.filter(|_| self.config.record).map(|stamp| Sent {
                             path: path.clone(),
                             entry: found.entry.clone(),

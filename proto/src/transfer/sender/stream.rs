@@ -111,12 +111,18 @@ impl Sender {
         streamed: Streamed,
         stamp: Option<Stamp>,
     ) -> Result<(), Ended> {
+        if stamp.is_none() {
+            self.observer.unstable(path);
+        }
         self.observer.file_done();
         found.entry.kind = Kind::File { size: streamed.size };
         // What was sent of a file that does not rest is a basis too, by a stamp that equals none.
         let unstable = Stamp { ctime: Time::default(), ..found.stat };
         let sent = Stamp { size: streamed.size, ..stamp.unwrap_or(unstable) };
         self.record(seq, path, &found.entry, sent, streamed.digest, streamed.groups);
+        if stamp.is_none() {
+            self.observer.unstable(path);
+        }
         let (digest, entry) = (streamed.digest, found.entry);
         self.out.push(FromSender::PutEnd { seq, digest, entry, unstable: stamp.is_none() })
     }
