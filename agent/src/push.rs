@@ -100,7 +100,7 @@ pub(crate) fn hello(
     let mut options = invocation.options.clone();
     options.report = wants_report(invocation);
     Ok(Hello {
-        versions: Version::SPOKEN,
+        versions: if options.checksum { Version::WITH_CHECKSUM } else { Version::SPOKEN },
         agent_id: id.0,
         epoch: 0,
         module,

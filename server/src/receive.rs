@@ -75,7 +75,7 @@ pub(crate) fn run(
     let keeps = landing.root.keeps(module.numeric_ids).map_err(|e| Ended::fault("file system", e))?;
     let partials = service.partials.of(key);
     let welcome = Welcome {
-        version: Version::V1 as u32,
+        version: Version::agree(&hello.versions).unwrap_or(Version::V1) as u32,
         module_id: service.state.module_id(&module),
         boot_epoch: service.state.boot_epoch,
         keeps,

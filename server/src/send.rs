@@ -39,7 +39,7 @@ pub(crate) fn run(
     let sources =
         Sources::open(base, &hello).inspect_err(|refusal| service.logs.module(&module, &refusal.text))?;
     let welcome = Welcome {
-        version: Version::V1 as u32,
+        version: Version::agree(&hello.versions).unwrap_or(Version::V1) as u32,
         module_id: service.state.module_id(&module),
         boot_epoch: service.state.boot_epoch,
         keeps,

@@ -1,12 +1,17 @@
 //! The command line: what was typed becomes one [`Invocation`], or one line that says why not.
 
+pub mod doctor;
+mod help;
 mod import;
 pub mod operand;
 pub mod operate;
 pub mod options;
 pub mod refused;
+pub mod restore;
 pub mod service;
 pub mod span;
+mod trust;
+pub mod verify;
 mod watching;
 
 use std::ffi::OsString;
@@ -23,9 +28,16 @@ use crate::exit::Exit;
 use crate::guard::brake::{self, Limit};
 use crate::import::Import;
 use crate::watcher::Choice;
+use doctor::Doctor;
+use help::{AFTER_HELP, ALSO};
 use operand::{Place, Remote};
 use operate::Operate;
+use restore::Restore;
 use service::Service;
+pub use trust::Trust;
+pub(crate) use trust::fingerprint;
+use trust::trust;
+use verify::Verify;
 
 /// The port of driftlessd where neither the operand nor `--port` says otherwise.
 pub const DEFAULT_PORT: u16 = 8730;
@@ -95,6 +107,12 @@ pub enum Request {
     Run(Box<Invocation>),
     /// A command about watches of this host.
     Operate(Operate),
+    /// A restore.
+    Restore(Restore),
+    /// A look at whether a copy is one.
+    Verify(Verify),
+    /// A look at whether a watch would run.
+    Doctor(Doctor),
     /// Many watches in one process.
     Serve(Service),
     /// The config of another program is to become ours.
@@ -107,22 +125,6 @@ impl Invocation {
     pub fn port_of(&self, remote: &Remote) -> u16 {
         remote.port.or(self.port).unwrap_or(DEFAULT_PORT)
     }
-}
-
-/// Whom to believe, and how to prove who we are. With no `ca` and no fingerprint the system's roots decide.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Trust {
-    /// `--ca`: certificates in PEM, instead of the system's. Never together with fingerprints.
-    pub ca: Option<PathBuf>,
-    /// `--fingerprint`: SHA-256 of the server's certificate in DER; at most two, so that one can be changed.
-    pub fingerprints: Vec<[u8; 32]>,
-    /// `--client-cert`: PEM. Given if and only if `client_key` is.
-    pub client_cert: Option<PathBuf>,
-    /// `--client-key`: PEM.
-    pub client_key: Option<PathBuf>,
-    /// `--plaintext`: no TLS. Never with any of the others; whether the server is on loopback is up to whoever
-    /// resolves its name.
-    pub plaintext: bool,
 }
 
 /// The command line could not be taken, or only asked for help.
@@ -217,23 +219,11 @@ const COMMANDS: &[(&str, &str, &str)] = &[
     (
         "restore",
         "Get data back: as `pull -a`, keeping each local file it replaces as NAME.before-restore",
-        "host::module[/path]... DEST",
+        restore::OPERANDS,
     ),
+    ("verify", "Compare a copy with its source, content by content", verify::OPERANDS),
+    ("doctor", "Look at whether a watch would run here, and say what is missing", doctor::OPERANDS),
 ];
-
-/// What the options do not say.
-const AFTER_HELP: &str = "\
-Remote operands: [user@]host::module[/path], driftless://[user@]host[:port]/module[/path], rsync:// alike.
-`host::` alone lists modules (sync, pull). SRC/ means what is in SRC; SRC means SRC itself.
-A --no-X takes back one part of -a (--no-o, --no-perms, ...); the last word on each part counts.
-Password: --password-file, else DRIFTLESS_PASSWORD, else RSYNC_PASSWORD, else asked for on a terminal.
-User: from the operand, else USER, else LOGNAME, else nobody.";
-
-/// The commands that never get here: they read their options as inotify-tools do.
-const ALSO: &str = "\
-Also:
-  events   Wait for events and print them, as inotifywait does
-  stats    Count events, as inotifywatch does";
 
 /// The command line as clap knows it.
 fn clap_command() -> ClapCommand {
@@ -259,7 +249,13 @@ fn clap_command() -> ClapCommand {
                     .value_parser(clap::value_parser!(OsString)),
             );
         // After `augment_args`, which would put its own first line here.
-        let command = command.about(about).after_help(AFTER_HELP);
+        let command = match name {
+            "verify" => verify::add(command).after_help(verify::AFTER_HELP),
+            "doctor" => doctor::add(command).after_help(doctor::AFTER_HELP),
+            "restore" => restore::add(command).after_help(restore::AFTER_HELP),
+            _ => command.after_help(AFTER_HELP),
+        };
+        let command = command.about(about);
         top.subcommand(refused::add(command))
     });
     import::add(operate::add(service::add(top)))
@@ -269,9 +265,8 @@ fn clap_command() -> ClapCommand {
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, Usage> {
     match read(args)? {
         Request::Run(invocation) => Ok(*invocation),
-        Request::Operate(_) | Request::Import(_) | Request::Serve(_) => {
-            Err(Usage::new(Exit::Usage, "not a run"))
-        }
+        Request::Restore(restore) => Ok(*restore.invocation),
+        _ => Err(Usage::new(Exit::Usage, "not a run")),
     }
 }
 
@@ -297,7 +292,18 @@ pub fn read(args: impl IntoIterator<Item = OsString>) -> Result<Request, Usage> 
     if let Some(message) = refused::first(matches) {
         return Err(Usage::new(Exit::Unsupported, message));
     }
-    let run = invocation(name, matches).map(|invocation| Request::Run(Box::new(invocation)));
+    if name == "verify" && !verify::names_a_pair(matches) {
+        return verify::read(matches, None).map(Request::Verify);
+    }
+    if name == "doctor" && !matches.contains_id("operands") {
+        return doctor::read(matches, None).map(Request::Doctor);
+    }
+    let run = invocation(name, matches).and_then(|invocation| match name {
+        "verify" => verify::read(matches, Some(invocation)).map(Request::Verify),
+        "doctor" => doctor::read(matches, Some(invocation)).map(Request::Doctor),
+        "restore" => restore::read(matches, invocation).map(Request::Restore),
+        _ => Ok(Request::Run(Box::new(invocation))),
+    });
     run.map_err(|usage| match usage.exit {
         Exit::Usage => Usage::new(Exit::Usage, format!("{} (see driftless {name} --help)", usage.message)),
         _ => usage,
@@ -326,11 +332,20 @@ fn invocation(name: &str, matches: &ArgMatches) -> Result<Invocation, Usage> {
     let typed = |error: clap::Error| bad(&error.kind().to_string());
     let connection = Connection::from_arg_matches(matches).map_err(typed)?;
     let output = Output::from_arg_matches(matches).map_err(typed)?;
-    let (command, sources, dest) = places(name, matches)?;
+    let (command, sources, dest) = match name {
+        "restore" if restore::names_a_job(matches) => restore::places(),
+        _ => places(name, matches)?,
+    };
 
     let restore = command == Command::Restore;
-    let mut options =
-        options::options(matches, if restore { restore_defaults() } else { Options::default() });
+    let mut options = options::options(
+        matches,
+        match name {
+            "restore" => restore_defaults(),
+            "verify" | "doctor" => Options { partial: false, keep_replaced: false, ..restore_defaults() },
+            _ => Options::default(),
+        },
+    );
     if options.delete && !options.recursive {
         return Err(bad("--delete does not work without --recursive (-r) or --dirs (-d)."));
     }
@@ -406,40 +421,6 @@ fn restore_defaults() -> Options {
     }
 }
 
-fn trust(connection: Connection) -> Result<Trust, Usage> {
-    let Connection { ca, fingerprints, client_cert, client_key, plaintext, .. } = connection;
-    let bad = |message: &str| Err(Usage::new(Exit::Usage, message));
-    if fingerprints.len() > 2 {
-        return bad("--fingerprint can be given twice at most");
-    }
-    if ca.is_some() && !fingerprints.is_empty() {
-        return bad("--ca and --fingerprint exclude each other");
-    }
-    if client_cert.is_some() != client_key.is_some() {
-        return bad("--client-cert and --client-key need each other");
-    }
-    if plaintext && (ca.is_some() || !fingerprints.is_empty() || client_cert.is_some()) {
-        return bad("--plaintext excludes --ca, --fingerprint and --client-cert");
-    }
-    Ok(Trust { ca, fingerprints, client_cert, client_key, plaintext })
-}
-
-/// Reads `sha256:` and 64 hexadecimal digits.
-pub(crate) fn fingerprint(typed: &str) -> Result<[u8; 32], String> {
-    let wrong =
-        || "expected sha256: and 64 hexadecimal digits, as `driftlessd fingerprint` prints".to_owned();
-    let digits = typed.strip_prefix("sha256:").map(str::as_bytes).ok_or_else(wrong)?;
-    if digits.len() != 64 {
-        return Err(wrong());
-    }
-    let mut bytes = [0; 32];
-    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-        let digit = |digit: u8| char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok());
-        *byte = digit(pair[0]).zip(digit(pair[1])).map(|(high, low)| high << 4 | low).ok_or_else(wrong)?;
-    }
-    Ok(bytes)
-}
-
 /// The operands, and what the command does with them.
 fn places(name: &str, matches: &ArgMatches) -> Result<(Command, Vec<Place>, Option<Place>), Usage> {
     let bad = |message: &str| Usage::new(Exit::Usage, message);
@@ -462,12 +443,15 @@ fn places(name: &str, matches: &ArgMatches) -> Result<(Command, Vec<Place>, Opti
     let command = match (name, from_remote, to_remote) {
         (_, true, true) => return Err(bad("The source and destination cannot both be remote.")),
         ("sync", false, false) => Command::Copy,
-        ("sync" | "push", false, true) => Command::Push,
+        ("verify" | "doctor", false, true) if sources.len() > 1 => {
+            return Err(bad(&format!("{name} takes one source")));
+        }
+        ("sync" | "push" | "verify" | "doctor", false, true) => Command::Push,
         ("sync" | "pull", true, false) => Command::Pull,
         ("restore", true, false) => Command::Restore,
         ("watch", false, true) if sources.len() == 1 => Command::Watch,
         ("watch", false, true) => return Err(bad("watch takes one source")),
-        ("watch" | "push", ..) => {
+        ("watch" | "push" | "verify" | "doctor", ..) => {
             return Err(bad(&format!("{name} needs a local source and a remote destination")));
         }
         _ => return Err(bad(&format!("{name} needs a remote source and a local destination"))),

@@ -103,7 +103,8 @@ fn lines_beneath(table: &[u8], path: &[u8]) -> Vec<Vec<u8>> {
     lines.filter(about).map(<[u8]>::to_vec).collect()
 }
 
-fn unescaped(text: &[u8]) -> Vec<u8> {
+/// A word of the table of mounts, whose blanks and backslashes are written as `\040`.
+pub(crate) fn unescaped(text: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text;
     while let [first, after @ ..] = rest {

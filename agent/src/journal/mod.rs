@@ -28,7 +28,7 @@ use driftless_proto::model::entry::{Entry, Time};
 use driftless_proto::model::path::RelPath;
 use redb::{Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata};
 use redb::{ReadOnlyTable, TableDefinition, WriteTransaction};
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{Access, CWD, Mode, OFlags};
 
 use doubts::Doubts;
 pub use inventory::{Inventory, Item, Mounted};
@@ -135,8 +135,7 @@ impl Journal {
         module_id: &[u8],
         path: &RelPath,
     ) -> Result<Self, JournalError> {
-        let dir = state_dir.join("journal");
-        let file = dir.join(file_name([source.as_os_str().as_bytes(), module_id, path.as_bytes()]));
+        let (dir, file) = place(state_dir, source, module_id, path);
         DirBuilder::new().recursive(true).mode(0o700).create(&dir).map_err(|error| at(&dir, error))?;
         match Self::open_file(&file) {
             Err(JournalError::Disk { error, .. }) if is_damage(&error) => {
@@ -147,6 +146,24 @@ impl Journal {
                 Self::open_file(&file)
             }
             opened => opened,
+        }
+    }
+
+    /// Opens the journal of these, if there is one. Nothing is made, and nothing set aside.
+    ///
+    /// # Errors
+    /// As [`Journal::open`].
+    pub fn open_existing(
+        state_dir: &Path,
+        source: &Path,
+        module_id: &[u8],
+        path: &RelPath,
+    ) -> Result<Option<Self>, JournalError> {
+        let (_, file) = place(state_dir, source, module_id, path);
+        match rustix::fs::access(&file, Access::EXISTS) {
+            Ok(()) => Self::open_file(&file).map(Some),
+            Err(rustix::io::Errno::NOENT) => Ok(None),
+            Err(error) => Err(at(&file, io::Error::from(error))),
         }
     }
 
@@ -396,6 +413,13 @@ impl Journal {
             Ok(())
         })
     }
+}
+
+/// The folder of journals, and the file of one of them.
+fn place(state_dir: &Path, source: &Path, module_id: &[u8], path: &RelPath) -> (PathBuf, PathBuf) {
+    let dir = state_dir.join("journal");
+    let file = dir.join(file_name([source.as_os_str().as_bytes(), module_id, path.as_bytes()]));
+    (dir, file)
 }
 
 /// The file of one source, module and path: lengths keep apart what reads the same when joined.

@@ -67,6 +67,8 @@ pub(super) struct State {
     pub(super) waits: Waits,
     /// Paths that failed, and how often in a row.
     pub(super) failures: HashMap<RelPath, Failures>,
+    /// Paths of which the journal is not to be believed, until they have come through.
+    distrusted: HashSet<RelPath>,
 }
 
 /// How a path failed, and how often in a row.
@@ -76,6 +78,15 @@ pub(super) struct Failures {
     /// The last time, in words.
     pub(super) text: String,
     pub(super) at: SystemTime,
+}
+
+/// Paths of a batch that are not to be treated like any other.
+#[derive(Default)]
+pub(super) struct Marked {
+    /// They changed under too many readings, and are sent as they are.
+    pub(super) restless: HashSet<RelPath>,
+    /// The copy was found not to hold what the journal says.
+    pub(super) distrusted: HashSet<RelPath>,
 }
 
 /// Stands for what belongs to no batch: the first comparison, and paths that failed by themselves.
@@ -244,6 +255,7 @@ impl State {
                 self.acked += 1;
                 for dirty in &retry {
                     self.failures.remove(&dirty.path);
+                    self.distrusted.remove(&dirty.path);
                 }
                 // A comparison ends after whatever else its batch holds, and if it made or removed the directory
                 // itself, the one above has got another time on the server since it was brought across.
@@ -314,13 +326,25 @@ impl State {
         self.unstable.len() < UNSTABLE && self.unstable.insert(path.clone())
     }
 
-    /// The paths of a batch that changed under too many readings; one that is known for it is not read as often again.
-    pub(super) fn restless(&self, batch: &Batch) -> HashSet<RelPath> {
+    /// Takes the word of somebody who looked that the copy does not hold what the journal says.
+    pub(super) fn distrust(&mut self, paths: &[RelPath]) {
+        for path in paths {
+            self.distrusted.insert(path.clone());
+            self.look_again(Dirty { path: path.clone(), subtree: false }, Instant::now(), Duration::ZERO);
+        }
+    }
+
+    /// The paths of a batch that are not to be treated like any other. One that is known to change under its readings is
+    /// not read as often again.
+    pub(super) fn marked(&self, batch: &Batch) -> Marked {
         let restless = |path: &RelPath| {
             let failures = self.failures.get(path).filter(|f| f.class == ProblemClass::Unstable);
             failures.is_some_and(|f| f.count >= RESTLESS || self.unstable.contains(path))
         };
-        batch.dirty.iter().map(|dirty| &dirty.path).filter(|path| restless(path)).cloned().collect()
+        let of = |marked: &dyn Fn(&RelPath) -> bool| {
+            batch.dirty.iter().map(|dirty| &dirty.path).filter(|path| marked(path)).cloned().collect()
+        };
+        Marked { restless: of(&restless), distrusted: of(&|path| self.distrusted.contains(path)) }
     }
 
     /// Books the failure of a path, whether a task stands behind it or not: it will be looked at again. Returns whether

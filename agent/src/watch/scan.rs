@@ -11,6 +11,7 @@ use driftless_proto::model::path::RelPath;
 use driftless_proto::transfer::observer::TaskId;
 use driftless_proto::transfer::sender::{Known, Read, Task};
 
+use super::desk::Marked;
 use super::hold::Standing;
 use crate::journal::Journal;
 use crate::pending::{Batch, Dirty};
@@ -125,8 +126,8 @@ pub(super) struct Scan<'a> {
     pub(super) delete: bool,
     /// What is left alone.
     pub(super) standing: &'a Standing,
-    /// Files of this batch that would not rest: they are sent as they are.
-    pub(super) restless: HashSet<RelPath>,
+    /// Which paths of this batch are not like any other.
+    pub(super) marked: Marked,
 }
 
 impl Scan<'_> {
@@ -278,9 +279,10 @@ impl Scan<'_> {
     }
 
     fn file(&self, path: &RelPath, entry: &Entry) -> Work {
-        let read = if self.restless.contains(path) { Read::Anyway } else { Read::Rested };
+        let read = if self.marked.restless.contains(path) { Read::Anyway } else { Read::Rested };
+        let known = if self.marked.distrusted.contains(path) { None } else { self.known(path) };
         let found = (entry.size(), entry.mtime);
-        Work::File { path: path.clone(), known: self.known(path), read, found }
+        Work::File { path: path.clone(), known, read, found }
     }
 
     /// Looks for files that another one took the place of: the comparison that follows sees size and time, and two
@@ -363,7 +365,7 @@ mod tests {
             journal: &journal,
             delete: true,
             standing: &Standing::default(),
-            restless: HashSet::new(),
+            marked: Marked::default(),
         };
         for path in ["link/f", "file/f", "missing/f"] {
             let path = RelPath::parse(path.as_bytes()).expect("path");

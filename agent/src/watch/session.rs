@@ -368,7 +368,7 @@ impl Trunk<'_, '_> {
             journal: &self.journal,
             delete,
             standing: &self.known.standing,
-            restless: self.watch.desk.lock().restless(batch),
+            marked: self.watch.desk.lock().marked(batch),
         };
         let mut scanned = scan.look(batch);
         // What a mount made meanwhile hides must not count as gone.

@@ -6,6 +6,7 @@ use std::io;
 use rustix::fs::RawDir;
 use rustix::io::Errno;
 
+use super::content;
 use super::dir::Dir;
 use super::found::Found;
 use super::ids::Names;
@@ -110,7 +111,8 @@ pub struct Summary {
 /// Summarises the tree at a directory: what takes part by `terms` and is not excluded by `rules`, whose patterns see
 /// paths relative to the Root. Depth first with a stack of its own, so any depth will do.
 ///
-/// Touches: the tree (read), names of users and groups. Never: file contents, fake symlinks aside.
+/// Touches: the tree (read), names of users and groups. Never: file contents, fake symlinks aside, unless `terms` compare
+/// them by their digests.
 ///
 /// # Errors
 /// When `at` itself cannot be held. What fails beneath it, or that it cannot be listed, is in [`Summary::failed`].
@@ -224,6 +226,9 @@ impl Walk<'_> {
         let (true, Some(path)) = (is_dir, path) else {
             self.summary.entries.add(kind);
             self.summary.size_bytes += entry.found.entry.size();
+            if self.terms.checksum && entry.found.entry.is_file() {
+                return self.take_content(&entry);
+            }
             add(&mut level.hasher, &entry.name, &entry.found.entry, None, self.names);
             return;
         };
@@ -239,6 +244,26 @@ impl Walk<'_> {
                 add(&mut level.hasher, &entry.name, &entry.found.entry, Some(&digest), self.names);
                 self.summary.entries.add(kind);
                 self.summary.dirs.insert(path.clone(), digest);
+                self.summary.failed.push((path, error));
+            }
+        }
+    }
+
+    /// A file whose content is compared goes into the deepest level.
+    fn take_content(&mut self, entry: &Listed) {
+        let Some(level) = self.levels.last_mut() else { return };
+        let digest = match &level.dir {
+            Some(dir) => content::digest(dir, &entry.name),
+            None => self.root.dir(&level.path).and_then(|dir| content::digest(&dir, &entry.name)),
+        };
+        match digest {
+            Ok((digest, _)) => {
+                add(&mut level.hasher, &entry.name, &entry.found.entry, Some(&digest), self.names)
+            }
+            Err(error) if vanished(&error) => {}
+            Err(error) => {
+                add(&mut level.hasher, &entry.name, &entry.found.entry, Some(&never_equal()), self.names);
+                let path = level.path.child(&entry.name).unwrap_or_else(|_| level.path.clone());
                 self.summary.failed.push((path, error));
             }
         }

@@ -208,6 +208,9 @@ pub struct Options {
     /// A restore: the receiver keeps beside what it would replace.
     #[prost(bool, tag = "15")]
     pub keep_replaced: bool,
+    /// Files of one size are compared by the digests of their contents, never by their times. Since version 2.
+    #[prost(bool, tag = "16")]
+    pub checksum: bool,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Keeps {
@@ -437,7 +440,8 @@ pub struct Listed {
     pub name: ::prost::bytes::Bytes,
     #[prost(message, optional, tag = "2")]
     pub entry: ::core::option::Option<Entry>,
-    /// Of a directory that was not opened with `all`: 32 bytes. Absent otherwise.
+    /// Of a directory that was not opened with `all`, and with `checksum` of the content of a file in one: 32 bytes.
+    /// Absent otherwise, and where it could not be read.
     #[prost(bytes = "bytes", tag = "3")]
     pub digest: ::prost::bytes::Bytes,
     /// The content of a file, when the receiver has nothing to compare with and it is small. May be absent.

@@ -295,14 +295,23 @@ impl Receiver {
         let tickets = vec![Ticket::new(seq, 1)];
         self.settle_path(&path)?;
         let own = self.context.root.found(&path).ok();
-        if self.context.options.dry_run {
-            return self.bring(path, entry, own, tickets);
-        }
+        self.bring_by_digest(path, entry, digest, own, tickets)
+    }
+
+    /// As [`Receiver::bring`]; where the sender told the digest of a file of this size, its content decides.
+    pub(super) fn bring_by_digest(
+        &mut self,
+        path: RelPath,
+        entry: Entry,
+        digest: Option<Digest>,
+        own: Option<Found>,
+        tickets: Vec<Ticket>,
+    ) -> Result<(), Ended> {
         let difference = own.as_ref().map(|own| self.context.terms.difference(&entry, &own.entry));
         match (digest, difference, own) {
             // Size and type are as they should be: only the content can tell.
             (Some(digest), Some(difference), Some(own))
-                if !difference.kind && own.entry.size() == entry.size() =>
+                if !difference.kind && entry.is_file() && own.entry.size() == entry.size() =>
             {
                 let lander = self.lander_of(&path);
                 self.job(lander, Job::Check { path, entry, digest, difference, tickets })

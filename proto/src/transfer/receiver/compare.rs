@@ -59,7 +59,7 @@ impl Receiver {
                 }
             }
         } else if let Some(entry) = entry {
-            self.defer(&dir, entry);
+            self.defer(&dir, entry, old.as_ref())?;
         }
         match digest {
             None => {
@@ -264,7 +264,7 @@ impl Receiver {
             Some(_) => Ok(()),
             // Its content comes by itself, or failed to.
             None if all && entry.is_file() && !self.context.options.dry_run => Ok(()),
-            None => self.bring(path, entry, own, tickets),
+            None => self.bring_by_digest(path, entry, digest, own, tickets),
         }
     }
 
@@ -301,7 +301,7 @@ impl Receiver {
         own: Option<&Found>,
     ) -> Result<Made, Ended> {
         if own.is_some_and(|own| own.entry.is_dir()) {
-            self.defer(path, entry.clone());
+            self.defer(path, entry.clone(), own)?;
             return Ok(Made::Was);
         }
         if self.context.options.dry_run {
@@ -328,7 +328,7 @@ impl Receiver {
                         self.made.insert(path.clone());
                     }
                 }
-                self.defer(path, entry.clone());
+                self.defer(path, entry.clone(), own)?;
                 Ok(if created { Made::New } else { Made::Was })
             }
             Err(error) => {
@@ -351,10 +351,20 @@ impl Receiver {
         Ok(())
     }
 
-    /// Puts off the metadata of a directory, whose ids are ours already.
-    fn defer(&mut self, path: &RelPath, entry: Entry) {
+    /// Puts off the metadata of a directory, whose ids are ours already. A dry run has nothing to put; one that looks at
+    /// contents too, to tell all that differs, tells of these as well.
+    fn defer(&mut self, path: &RelPath, entry: Entry, own: Option<&Found>) -> Result<(), Ended> {
         if !self.context.options.dry_run {
             self.deferred.insert(path.clone(), entry);
+            return Ok(());
+        }
+        let difference = own.map(|own| self.context.terms.difference(&entry, &own.entry));
+        match difference.filter(|difference| self.context.terms.checksum && difference.any()) {
+            Some(difference) => {
+                let action = Action::Updated(difference);
+                self.commit(Commit::Made { path: path.clone(), kind: Kind::Dir, action })
+            }
+            None => Ok(()),
         }
     }
 

@@ -99,6 +99,9 @@ impl Sender {
             self.observer.settled(id, Err(Problem { path, text, class: ProblemClass::Unstable }));
             return Ok(());
         }
+        if !self.config.record && self.config.terms.checksum {
+            return self.offer_digest(id, path, read);
+        }
         if !self.config.record {
             return self.offer(id, path, found.entry, None);
         }
@@ -106,7 +109,7 @@ impl Sender {
         match known {
             Some(known) if known.stamp == found.stat => self.put_entry(id, path, found.entry),
             Some(known) if large && !known.groups.is_empty() => self.put_groups(id, path, known, read),
-            _ if !large && is_fresh(entry) => self.put_small(id, path, read),
+            known if !large && is_fresh(entry) => self.put_small(id, path, known.as_ref(), read),
             _ => self.offer_digest(id, path, read),
         }
     }
@@ -158,13 +161,40 @@ impl Sender {
         Ok(())
     }
 
-    fn put_small(&mut self, id: TaskId, path: RelPath, read: Read) -> Result<(), Ended> {
+    /// What the receiver holds by the journal's word, though the file is another one: restored, or written anew.
+    fn put_known(
+        &mut self,
+        id: TaskId,
+        path: RelPath,
+        entry: Entry,
+        stamp: Option<Stamp>,
+        known: &Known,
+    ) -> Result<(), Ended> {
+        let seq = self.begin(Waiting::task(id));
+        if let Some(stamp) = stamp {
+            self.record(seq, &path, &entry, stamp, known.digest, known.groups.clone());
+        }
+        // Should it hold another one after all, its size or time tells, and it asks.
+        self.out.push(FromSender::Put(Put { seq, want: 0, path, entry, content: Content::None }))
+    }
+
+    fn put_small(
+        &mut self,
+        id: TaskId,
+        path: RelPath,
+        known: Option<&Known>,
+        read: Read,
+    ) -> Result<(), Ended> {
         let small = self.config.view.holder(&path).and_then(|(dir, name)| read_small(&dir, &name));
         match small {
             Ok(Small::Whole { stamp: None, .. }) if read == Read::Rested => self.unstable(id, path),
             Ok(Small::Whole { bytes, found, stamp }) => {
-                let seq = self.begin(Waiting::task(id));
                 let digest = Digest::of(&bytes);
+                let same = |known: &&Known| known.digest == digest && known.entry.mtime == found.entry.mtime;
+                if let Some(known) = known.filter(same) {
+                    return self.put_known(id, path, found.entry, stamp, known);
+                }
+                let seq = self.begin(Waiting::task(id));
                 let content = Content::Inline(Inline { bytes, digest });
                 self.send_small(seq, 0, &path, content, digest, found, stamp)
             }
@@ -181,20 +211,20 @@ impl Sender {
     fn put_groups(&mut self, id: TaskId, path: RelPath, known: Known, read: Read) -> Result<(), Ended> {
         let planned = self.config.view.holder(&path).and_then(|(dir, name)| {
             let (file, found) = dir.open_file(&name)?;
-            let rested = is_rested(&found);
+            let (rested, stamp) = (is_rested(&found), found.stat.lasting());
             let plan = GroupPlan::compare(&file, found.stat.size, Some(&known))?;
             let stable = rested && is_unchanged(&file, &found.stat)?;
-            Ok((plan, dir, name, found, stable))
+            Ok((plan, dir, name, found, stable.then_some(stamp)))
         });
         let (plan, dir, name, found, stable) = match planned {
             Ok(planned) => planned,
             Err(error) => return self.unreadable(id, path, &error),
         };
-        if !stable && read == Read::Rested {
+        if stable.is_none() && read == Read::Rested {
             return self.unstable(id, path);
         }
         if plan.digest == known.digest && found.entry.mtime == known.entry.mtime {
-            return self.put_entry(id, path, found.entry);
+            return self.put_known(id, path, found.entry, stable, &known);
         }
         if plan.literal_len() > plan.size / 4 && plan.literal_len() > limits::WANTED_BYTES / 8 {
             // Where the time tells nothing, the digest has to.
@@ -202,7 +232,7 @@ impl Sender {
             return self.offer(id, path, found.entry, digest);
         }
         let seq = self.begin(Waiting::task(id));
-        let planned = Planned { known, plan, stamp: found.stat, restless: !stable };
+        let planned = Planned { known, plan, stamp: found.stat, restless: stable.is_none() };
         self.stream(seq, 0, path, &dir, &name, Plan::Groups(Box::new(planned)))
     }
 

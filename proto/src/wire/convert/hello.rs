@@ -99,6 +99,7 @@ impl From<g::Options> for Options {
             bwlimit: o.bwlimit,
             report: o.report,
             keep_replaced: o.keep_replaced,
+            checksum: o.checksum,
         }
     }
 }
@@ -121,6 +122,7 @@ impl From<Options> for g::Options {
             bwlimit: o.bwlimit,
             report: o.report,
             keep_replaced: o.keep_replaced,
+            checksum: o.checksum,
         }
     }
 }
