@@ -118,7 +118,9 @@ impl Observer for Booking {
             .and_then(|now| Some(Time { sec: i64::try_from(now.as_secs()).ok()?, nsec: now.subsec_nanos() }));
         for sent in sent {
             let Some(path) = sent.path.below(&self.prefix) else { continue };
-            self.rested(&path);
+            if sent.is_stable() {
+                self.rested(&path);
+            }
             let (stamp, entry, digest) = (sent.stamp, sent.entry, Some(sent.digest));
             let record = Record { stamp, entry, digest, groups: sent.groups, acked };
             self.recorder.note(Note::Recorded(path, record));

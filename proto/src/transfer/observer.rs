@@ -4,7 +4,7 @@
 use crate::disk::Stamp;
 use crate::model::change::Change;
 use crate::model::digest::{Digest, Group};
-use crate::model::entry::Entry;
+use crate::model::entry::{Entry, Time};
 use crate::model::path::RelPath;
 use crate::model::problem::Problem;
 
@@ -24,6 +24,17 @@ pub struct Sent {
     pub digest: Digest,
     /// Its groups.
     pub groups: Vec<Group>,
+}
+
+impl Sent {
+    /// The ctime in the stamp of a content that was read while it changed: the stamp then equals that of no file.
+    pub const UNSTABLE: Time = Time { sec: 0, nsec: 0 };
+
+    /// Whether the content is one the file had at some moment.
+    #[must_use]
+    pub fn is_stable(&self) -> bool {
+        self.stamp.ctime != Self::UNSTABLE
+    }
 }
 
 /// What is said of a file that [`Observer::unstable`] tells of.

@@ -14,9 +14,10 @@ use crate::disk::{Dir, Found, Stamp};
 use crate::limits;
 use crate::model::delta::{GroupSearch, Op, Search, Sums};
 use crate::model::digest::{Digest, Group, GroupHasher};
-use crate::model::entry::{Kind, Time};
+use crate::model::entry::Kind;
 use crate::model::path::RelPath;
 use crate::transfer::link::Ended;
+use crate::transfer::observer::Sent;
 use crate::wire::message::{Basis, Content, FromSender, Put, RequestId, Seq};
 
 /// How a streamed content is told.
@@ -116,13 +117,10 @@ impl Sender {
         }
         self.observer.file_done();
         found.entry.kind = Kind::File { size: streamed.size };
-        // What was sent of a file that does not rest is a basis too, by a stamp that equals none.
-        let unstable = Stamp { ctime: Time::default(), ..found.stat };
+        // What was sent of a file that does not rest is a basis too.
+        let unstable = Stamp { ctime: Sent::UNSTABLE, ..found.stat };
         let sent = Stamp { size: streamed.size, ..stamp.unwrap_or(unstable) };
         self.record(seq, path, &found.entry, sent, streamed.digest, streamed.groups);
-        if stamp.is_none() {
-            self.observer.unstable(path);
-        }
         let (digest, entry) = (streamed.digest, found.entry);
         self.out.push(FromSender::PutEnd { seq, digest, entry, unstable: stamp.is_none() })
     }
