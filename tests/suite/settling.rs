@@ -32,7 +32,7 @@ fn a_file_that_never_rests_arrives_all_the_same_and_is_marked_until_it_rests() {
                 file.write_all(&round.to_le_bytes()).expect("write");
             }
         });
-        held.says("data: it changed under every reading");
+        held.says("data: it changed while it was read");
         let status = || held.agent.operate("status --json").stdout;
         until("the status tells of it", || status().contains("\"unstable\":[\"data\"]"));
         until("a later state arrives", || {
@@ -46,7 +46,7 @@ fn a_file_that_never_rests_arrives_all_the_same_and_is_marked_until_it_rests() {
     });
     held.arrives();
     until("it is marked no more", || held.agent.operate("status --json").stdout.contains("\"unstable\":[]"));
-    assert_eq!(held.watch.log().matches("changed under every reading").count(), 1, "it is said once");
+    assert_eq!(held.watch.log().matches("changed while it was read").count(), 1, "it is said once");
 }
 
 /// Names that come to stand in a directory, as inotifywait tells them.

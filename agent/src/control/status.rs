@@ -118,7 +118,7 @@ fn named(watch: &Value) -> Vec<String> {
         lines.push(format!("left alone: {path}: {why}"));
     }
     for path in listed(watch, "unstable") {
-        lines.push(format!("unstable: {}: it changed under every reading", path.as_str().unwrap_or("?")));
+        lines.push(format!("unstable: {}: it changed while it was read", path.as_str().unwrap_or("?")));
     }
     for error in listed(watch, "errors") {
         let ago = error["seconds_ago"].as_f64().unwrap_or(0.0);

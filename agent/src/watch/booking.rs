@@ -8,7 +8,7 @@ use driftless_proto::model::change::Change;
 use driftless_proto::model::entry::Time;
 use driftless_proto::model::path::RelPath;
 use driftless_proto::model::problem::{Problem, ProblemClass};
-use driftless_proto::transfer::observer::{Observer, Sent, TaskId};
+use driftless_proto::transfer::observer::{Observer, Sent, TaskId, UNSTABLE};
 
 use super::desk::Desk;
 use super::learn::Matched;
@@ -105,9 +105,7 @@ impl Observer for Booking {
     fn unstable(&self, path: &RelPath) {
         let Some(path) = path.below(&self.prefix) else { return };
         if self.desk.lock().is_unstable(&path) {
-            self.status.problem(&format!(
-                "{path}: it changed under every reading; sent as it was read last, unstable, until it rests"
-            ));
+            self.status.problem(&format!("{path}: {UNSTABLE}"));
         }
     }
 
