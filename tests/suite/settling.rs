@@ -22,6 +22,8 @@ fn a_file_that_never_rests_arrives_all_the_same_and_is_marked_until_it_rests() {
     let before = fs::read(held.copy().join("data")).expect("read");
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        // A claim that fails must not leave the writer to write for ever.
+        let _over = Over(&stop);
         scope.spawn(|| {
             let mut file = File::options().write(true).open(held.src.join("data")).expect("open");
             for round in 0_u64.. {
@@ -47,6 +49,15 @@ fn a_file_that_never_rests_arrives_all_the_same_and_is_marked_until_it_rests() {
     held.arrives();
     until("it is marked no more", || held.agent.operate("status --json").stdout.contains("\"unstable\":[]"));
     assert_eq!(held.watch.log().matches("changed while it was read").count(), 1, "it is said once");
+}
+
+/// Says that it is over when it goes.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Names that come to stand in a directory, as inotifywait tells them.
