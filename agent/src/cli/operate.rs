@@ -116,7 +116,7 @@ pub(super) fn add(top: Command) -> Command {
         .about("Show how the watches of this host are; exit code 10 when none is running")
         .arg(json())
         .arg(check.conflicts_with("json"))
-        .arg(max_age.requires("check"))
+        .arg(max_age)
         .arg(state_dir())
         .after_help(STATUS_HELP);
     let path = Arg::new("path").value_name("PATH").value_parser(clap::value_parser!(PathBuf));
@@ -164,9 +164,13 @@ pub(super) fn read(name: &str, matches: &ArgMatches) -> Option<Result<Operate, U
         }
         "status" => {
             let max_age = matches.get_one("max-age").copied();
-            let what = match matches.get_flag("check") {
-                true => What::Check(max_age.unwrap_or(MAX_AGE)),
-                false => What::Status(matches.get_flag("json")),
+            let what = match (matches.get_flag("check"), max_age) {
+                (true, _) => What::Check(max_age.unwrap_or(MAX_AGE)),
+                (false, None) => What::Status(matches.get_flag("json")),
+                (false, Some(_)) => {
+                    let text = "--max-age is for status --check (see driftless status --help)";
+                    return Some(Err(Usage::new(Exit::Usage, text)));
+                }
             };
             Some(Ok(Operate { what, state_dir: state_dir(matches) }))
         }

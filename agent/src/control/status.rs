@@ -64,7 +64,8 @@ fn shown(watch: &Value) -> String {
     }
     if watch["engine"] != "" {
         let directories = number(&watch["directories"]["watched"]);
-        line(format!("engine {}, {directories} directories", text("engine")));
+        line(format!("engine {}", text("engine")));
+        line(format!("{directories} directories watched"));
     }
     if let Some(last) = watch["overflows"]["last_seconds_ago"].as_f64() {
         line(format!("events were lost {} times, last {last:.0} s ago", watch["overflows"]["count"]));

@@ -20,7 +20,7 @@ fn record(seed: u64) -> Record {
         entry: Entry { kind: Kind::File { size: seed }, mode: 0o644, mtime: time, uid: 1, gid: 2 },
         digest: Some(Digest::of(&seed.to_le_bytes())),
         groups: Vec::new(),
-        acked: (seed % 2 == 0).then_some(time),
+        acked: seed.is_multiple_of(2).then_some(time),
     }
 }
 

@@ -108,7 +108,7 @@ impl Watch<'_> {
         let changed = !next.same_terms(&known.standing);
         if changed {
             // Before it is told: until the comparison on the next stream nothing is as it says.
-            self.desk.leave(|state| state.waits.to_compare());
+            self.desk.leave(|state| state.waits.compare_again());
         }
         self.tell(&known.standing, &next);
         known.stale |= changed;

@@ -115,9 +115,9 @@ pub(crate) fn run(invocation: &Invocation, console: &Console, handle: &Handle) -
     handle.spawn(async move {
         // Who keeps a log file sends SIGHUP when it was moved away. It is opened anew with the next line anyway.
         if logs {
-            terminated().await
+            terminated().await;
         } else {
-            signalled().await
+            signalled().await;
         }
         stopped.stop();
     });

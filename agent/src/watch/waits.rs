@@ -96,12 +96,12 @@ impl Waits {
     pub(super) fn connected(&mut self, comparing: bool) {
         self.offline = None;
         if comparing {
-            self.to_compare();
+            self.compare_again();
         }
     }
 
     /// Everything is to be compared.
-    pub(super) fn to_compare(&mut self) {
+    pub(super) fn compare_again(&mut self) {
         self.uncompared.get_or_insert_with(Instant::now);
     }
 

@@ -151,6 +151,10 @@ mod tests {
             armed.send(()).expect("somebody waits");
             panic!("as planned");
         }
+
+        fn asked(&self) -> Arc<Asked> {
+            Asked::new().expect("an eventfd")
+        }
     }
 
     #[test]

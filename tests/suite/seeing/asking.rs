@@ -93,7 +93,7 @@ fn a_picture_has_the_numbers_that_tell_how_far_behind_the_copy_is() {
     assert_eq!(now["failing"], 1, "{now}");
     assert_eq!(now["errors"][0]["path"], "blocked", "{now}");
     let out = held.agent.operate("status").ok().stdout;
-    assert!(out.contains("fails, ") && out.contains("4 directories"), "{out}");
+    assert!(out.contains("fails, ") && out.contains("4 directories watched"), "{out}");
     held.agent.operate("status --check").exits(1);
 }
 
