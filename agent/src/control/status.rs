@@ -112,9 +112,9 @@ fn shown(watch: &Value) -> String {
     out
 }
 
-/// Whether a job that only runs by its schedule waits for its time.
+/// Whether a job that only runs by its schedule has nobody to be connected to at present.
 pub(super) fn rests(watch: &Value) -> bool {
-    watch["schedule"]["mode"] == "scheduled" && watch["schedule"]["state"] == "waiting"
+    watch["schedule"]["mode"] == "scheduled" && watch["schedule"]["state"] != "running"
 }
 
 /// When a job runs by its schedule, and how it went the last time.
