@@ -174,6 +174,18 @@ fn five_jobs_of_one_host_go_through_everything_and_none_disturbs_another() {
         watch["connected"].is_string() && watch["trouble"].is_null()
     });
 
+    // What is waited for is there, on every destination.
+    for name in ["code", "spool", "polled"] {
+        plant(&host.src(name), &["waited/for=1"]);
+        let wait = format!("wait {} --timeout 60s", host.src(name).display());
+        host.service.operate(&wait).ok();
+        assert!(host.server.module(name).join("waited/for").exists(), "{name}");
+    }
+    assert!(host.server.module("far").join("waited/for").exists());
+    // What only runs by its schedule is not waited for, and says why.
+    let late = host.service.operate(&format!("wait {} --timeout 1s", host.src("nightly").display()));
+    assert!(late.code != Some(0), "{}", late.stderr);
+
     // The disk of one destination is full.
     write_noise(&host.src("spool").join("large"), 12 << 20, 7);
     host.status("the disk is full there", "spool", |watch| {

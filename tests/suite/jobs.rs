@@ -1,6 +1,8 @@
 //! Many jobs in one process: none disturbs another, a reload touches only what has changed, and what is said is true.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -115,8 +117,9 @@ fn a_scheduled_comparison_finds_what_no_event_tells_and_has_its_commands_around_
     until("a run is told", || {
         told(&service, "code").first().is_some_and(|job| job["schedule"]["last"]["exit"] == 0)
     });
-    let steps = fs::read_to_string(&log).expect("steps");
-    assert!(steps.starts_with("before code\nafter code 0\n"), "{steps}");
+    until("both commands knew what they needed", || {
+        fs::read_to_string(&log).is_ok_and(|steps| steps.contains("before code\nafter code 0\n"))
+    });
     service.says("job code: before: out");
     // The live changes never waited for any of that.
     assert_eq!(service.log().matches("job code: connected to").count(), 1, "{}", service.log());
@@ -153,7 +156,15 @@ fn a_job_that_only_runs_by_its_schedule_lies_still_between_its_runs() {
         told(&service, "nightly").first().is_some_and(|job| job["schedule"]["last"]["exit"] == 25)
     });
     assert!(server.module("nightly").join("f").exists());
-    assert!(service.operate("plan list").ok().stdout.contains("  held "), "{}", service.log());
+    let list = service.operate("plan list").ok().stdout;
+    let held = list
+        .lines()
+        .find(|line| line.contains("  held "))
+        .unwrap_or_else(|| panic!("{list}{}", service.log()));
+    let id = held.split_whitespace().next().expect("an id");
+    // What is decided is done by the next run.
+    service.operate(&format!("plan approve {id}")).ok();
+    arrives(&src, server.module("nightly"));
 }
 
 #[test]
@@ -172,6 +183,9 @@ fn a_run_whose_before_fails_does_not_happen_and_after_knows() {
     let jobs = job(&world, "a", &lines("\"exit 3\"", "a"))
         + &job(&world, "b", &lines("{ command = [\"sleep\", \"600\"], timeout = \"1s\" }", "b"));
     let service = Service::start(&world, &server, &jobs);
+    until("a command that runs is told", || {
+        told(&service, "b").first().is_some_and(|job| job["schedule"]["state"] == "before")
+    });
     until("both have ended", || {
         fs::read_to_string(&out).is_ok_and(|out| out.contains("a 3\n") && out.contains("b 124\n"))
     });
@@ -286,22 +300,48 @@ fn a_limit_on_bandwidth_is_lifted_under_a_file_that_waits_for_it() {
     assert_eq!(service.log().matches("connected to").count(), 1, "{}", service.log());
 }
 
+/// Puts a line at the top of the config, before `[defaults]`, and says so to the service.
+fn with_top(world: &World, service: &mut Service, line: &str) {
+    let path = world.path("agent.toml");
+    let config = fs::read_to_string(&path).expect("config");
+    fs::write(&path, format!("{line}\n{config}")).expect("write");
+    service.running().signal(Signal::HUP);
+}
+
 #[test]
 fn the_log_file_is_followed_when_it_is_moved_away() {
     let (world, server) = host(&["code"]);
     let log: PathBuf = world.path("agent.log");
-    let code = job(&world, "code", "");
-    let mut service = Service::start(&world, &server, &code);
+    let mut service = Service::start(&world, &server, &job(&world, "code", ""));
     service.says("in sync");
-    // The head of the file is the service's own: a log file stands before [defaults].
-    let config = fs::read_to_string(world.path("agent.toml")).expect("config");
-    fs::write(world.path("agent.toml"), format!("log-file = \"{}\"\n{config}", log.display()))
-        .expect("write");
-    service.running().signal(Signal::HUP);
+    with_top(&world, &mut service, &format!("log-file = \"{}\"", log.display()));
     until("it writes there", || fs::read_to_string(&log).is_ok_and(|log| log.contains("reloaded: 1 jobs")));
     fs::rename(&log, world.path("agent.log.1")).expect("mv");
-    service.running().signal(Signal::HUP);
+    with_top(&world, &mut service, "");
     until("it writes there", || fs::read_to_string(&log).is_ok_and(|log| log.contains("] reloaded: 1 jobs")));
+}
+
+#[test]
+fn metrics_are_served_for_all_jobs_and_another_state_folder_needs_a_restart() {
+    let (world, server) = host(&["code"]);
+    let mut service = Service::start(&world, &server, &job(&world, "code", ""));
+    service.says("in sync");
+    with_top(&world, &mut service, "metrics = \"127.0.0.1:0\"");
+    service.says("metrics at http://127.0.0.1:");
+    let log = service.log();
+    let address = log.split("http://").nth(1).and_then(|rest| rest.split('/').next()).expect("an address");
+    let mut stream = TcpStream::connect(address).expect("connect");
+    stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").expect("ask");
+    let mut text = String::new();
+    stream.read_to_string(&mut text).expect("an answer");
+    assert!(text.contains("job=\"code\""), "{text}");
+
+    let path = world.path("agent.toml");
+    let config = fs::read_to_string(&path).expect("config");
+    fs::write(&path, config.replace("home/state", "home/other")).expect("write");
+    service.running().signal(Signal::HUP);
+    service.says("agent.toml: error: state-dir: it cannot change while jobs run");
+    service.running().runs();
 }
 
 #[test]
@@ -318,5 +358,27 @@ fn a_stream_on_which_nothing_moves_is_opened_anew_after_its_timeout() {
     service.says("job code: nothing moved for 1 s (timeout)");
     wire.stall(false);
     arrives(&world.path("src/code"), server.module("code"));
+    service.running().runs();
+}
+
+#[test]
+fn a_run_goes_on_beyond_its_next_time_and_one_that_cannot_connect_is_given_up_then() {
+    let (world, server) = host(&["slow", "away"]);
+    let slow = world.path("src/slow");
+    driftless_tests::trees::write_noise(&slow.join("big"), 3 << 20, 1);
+    let lines = "mode = \"scheduled\"\nschedule = \"* * * * * *\"\n";
+    // Three seconds and more at this rate, with a time to begin anew in each of them.
+    let jobs = job(&world, "slow", &format!("{lines}bwlimit = \"1m\""))
+        + &job(&world, "away", &format!("{lines}port = 9\nafter = \"echo ended with $DRIFTLESS_EXIT\""));
+    let mut service = Service::start(&world, &server, &jobs);
+    service.says("job away: after: ended with 30");
+    until("the slow run is told as a whole one", || {
+        told(&service, "slow")
+            .first()
+            .is_some_and(|job| job["schedule"]["last"]["took_seconds"].as_f64() > Some(1.5))
+    });
+    arrives(&slow, server.module("slow"));
+    let cut = service.log().lines().any(|line| line.contains("job slow: ") && line.contains("(code "));
+    assert!(!cut, "{}", service.log());
     service.running().runs();
 }

@@ -128,9 +128,9 @@ fn named(watch: &Value) -> Vec<String> {
     lines
 }
 
-/// Whether a job that only runs by its schedule waits for its time.
+/// Whether a job that only runs by its schedule has nobody to be connected to at present.
 pub(super) fn rests(watch: &Value) -> bool {
-    watch["schedule"]["mode"] == "scheduled" && watch["schedule"]["state"] == "waiting"
+    watch["schedule"]["mode"] == "scheduled" && watch["schedule"]["state"] != "running"
 }
 
 /// When a job runs by its schedule, and how it went the last time.

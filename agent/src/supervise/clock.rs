@@ -107,13 +107,15 @@ impl Clock {
 
 impl Work {
     fn run(&self) {
+        let mut answers = Vec::new();
         loop {
-            let waits: Vec<Option<StandIn>> = self.stand_ins();
+            if answers.is_empty() {
+                answers = self.stand_ins();
+            }
             if self.wait() {
                 return;
             }
-            drop(waits);
-            let run = catch_unwind(AssertUnwindSafe(|| self.once()));
+            let run = catch_unwind(AssertUnwindSafe(|| self.once(&mut answers)));
             if let Err(panic) = run {
                 self.problem(&format!("the run panicked, which is a bug: {}", words(&*panic)));
                 self.book(
@@ -129,7 +131,7 @@ impl Work {
         }
     }
 
-    /// Between its runs nobody else answers for a job that does not watch.
+    /// But while it compares nobody else answers for a job that does not watch.
     fn stand_ins(&self) -> Vec<Option<StandIn>> {
         if self.job.mode == Mode::Watch {
             return Vec::new();
@@ -160,8 +162,8 @@ impl Work {
         }
     }
 
-    /// One run, from `before` to `after`.
-    fn once(&self) {
+    /// One run, from `before` to `after`. While it compares, its watches answer for themselves.
+    fn once(&self, answers: &mut Vec<Option<StandIn>>) {
         let (begun, voice) = (Instant::now(), &self.manner.voice);
         let environment = [("DRIFTLESS_JOB", self.job.name.clone())];
         let before = self.step(self.job.before.as_ref(), Stage::Before, "before", &environment, &self.stop);
@@ -172,7 +174,9 @@ impl Work {
             }
             Ok(()) => {
                 self.timed.lock().stage = Stage::Running;
+                answers.clear();
                 let exit = self.compare();
+                *answers = self.stand_ins();
                 let why = (exit != Exit::Ok).then(|| exit.to_string());
                 (exit.code(), why)
             }
@@ -221,12 +225,14 @@ impl Work {
         step::run(step, name, environment, &self.manner.voice, stop)
     }
 
-    /// Whether a run is to be given up: the word was said, or its next time has come.
-    fn over(&self, next: Option<&Zoned>) -> Option<Exit> {
+    /// Whether a run is to be given up: the word was said, or its next time has come and none of these has a stream. One
+    /// that has is at work, and may take as long as it takes.
+    fn over<'a>(&self, next: Option<&Zoned>, left: impl IntoIterator<Item = &'a Reins>) -> Option<Exit> {
         if self.stop.is_told() {
             return Some(Exit::Signal);
         }
-        next.is_some_and(|next| Zoned::now() >= *next).then_some(Exit::Timeout)
+        let due = next.is_some_and(|next| Zoned::now() >= *next);
+        (due && !left.into_iter().any(Reins::is_connected)).then_some(Exit::Timeout)
     }
 
     fn compare(&self) -> Exit {
@@ -269,7 +275,7 @@ impl Work {
             if asked.is_empty() {
                 return worst;
             }
-            if let Some(exit) = self.over(next) {
+            if let Some(exit) = self.over(next, asked.iter().map(|one| &one.reins)) {
                 return worse(worst, exit);
             }
             self.stop.rest(LOOK);
@@ -311,7 +317,8 @@ impl Work {
             }
             let mut given_up = None;
             while given_up.is_none() && !runs.iter().all(|(_, thread)| thread.is_finished()) {
-                given_up = self.over(next);
+                let left = runs.iter().filter(|(_, thread)| !thread.is_finished());
+                given_up = self.over(next, left.map(|(reins, _)| reins));
                 for (target, (reins, _)) in self.job.targets.iter().zip(&runs) {
                     reins.limit(limit_now(target));
                 }

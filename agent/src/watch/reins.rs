@@ -71,6 +71,11 @@ impl Reins {
         self.desk.lock().compared(ticket)
     }
 
+    /// Whether it has a stream.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.desk.lock().waits.offline.is_none()
+    }
+
     /// To be held while it lives: a trunk that ended, or panicked, does not hang, whatever it was at.
     pub(crate) fn life(&self) -> Life {
         Life(Arc::clone(&self.pulse))

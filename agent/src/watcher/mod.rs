@@ -164,7 +164,7 @@ mod tests {
         }
 
         fn asked(&self) -> Arc<Asked> {
-            Asked::new().expect("eventfd")
+            Asked::new().expect("an eventfd")
         }
     }
 
