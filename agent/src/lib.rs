@@ -8,7 +8,7 @@
 //! * [`job`], [`supervise`]: a service: many watches in one process, and its config.
 //! * [`password`], [`state`]: what the agent knows between runs.
 //! * [`import`]: what lsyncd, sersync and scripts were told, as our own config.
-//! * [`plan`], [`control`]: what the operator decides about a watch, and what a watch tells.
+//! * [`plan`], [`control`], [`metrics`]: what the operator decides about a watch, and what a watch tells.
 
 pub mod cli;
 pub mod connect;
@@ -23,6 +23,8 @@ pub mod job;
 pub mod journal;
 mod list;
 mod local;
+mod log;
+pub mod metrics;
 pub mod password;
 pub mod pending;
 pub mod plan;

@@ -16,7 +16,12 @@ fn main() -> ExitCode {
         Ok(cli::Request::Serve(service)) => supervise::run(&service),
         Ok(cli::Request::Operate(operate)) => match operate.what {
             What::Plan(act) => plan::run(&act, operate.state_dir.as_deref()),
-            What::Status(json) => control::run(json, operate.state_dir.as_deref()),
+            What::Check(max_age) => return control::check(max_age, operate.state_dir.as_deref()).into(),
+            What::Explain { path, json } => control::explain(&path, json, operate.state_dir.as_deref()),
+            What::Status(json) => control::status(json, operate.state_dir.as_deref()),
+            What::Wait { path, limit, json } => {
+                control::wait(path.as_deref(), limit, json, operate.state_dir.as_deref())
+            }
         },
         Ok(cli::Request::Import(asked)) => import::run(&asked),
         Err(usage) if usage.exit == Exit::Ok => {

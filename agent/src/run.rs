@@ -138,6 +138,22 @@ pub(crate) async fn signalled() {
     }
 }
 
+/// As [`signalled`], for who is told something else by SIGHUP: that is let pass.
+pub(crate) async fn terminated() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+    let [Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)] = kinds.map(signal) else {
+        return std::future::pending().await;
+    };
+    loop {
+        tokio::select! {
+            _ = interrupt.recv() => return,
+            _ = terminate.recv() => return,
+            _ = hangup.recv() => {}
+        }
+    }
+}
+
 /// Why a run was ended from this side, if it was: what to say, and how it ends.
 pub(crate) fn ended_by_us(wire: &Wire) -> Option<(&'static str, Exit)> {
     wire.noted().map(|why| match why {

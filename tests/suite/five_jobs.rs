@@ -152,7 +152,7 @@ engine = "poll"
 fn five_jobs_of_one_host_go_through_everything_and_none_disturbs_another() {
     let Some(mut host) = Host::new() else { return };
     host.all_live_but(&[], "start");
-    until("all six destinations are told, and well", || host.count(|watch| watch["failing"].is_null()) == 6);
+    until("all six destinations are told, and well", || host.count(|watch| watch["trouble"].is_null()) == 6);
     host.status("it is polled", "polled", |watch| watch["engine"] == "poll");
     until("what has no watch says when it ran", || {
         host.count(|watch| watch["schedule"]["last"]["exit"] == 0) == 2
@@ -163,16 +163,28 @@ fn five_jobs_of_one_host_go_through_everything_and_none_disturbs_another() {
     plant(&host.src("code"), &["d/meanwhile=1"]);
     host.status("it is cut off, and since when", "code", |watch| {
         watch["connected"].is_null()
-            && watch["failing"].is_string()
+            && watch["trouble"].is_string()
             && watch["oldest_change_seconds"].is_number()
     });
     host.all_live_but(&["code"], "cut");
-    assert_eq!(host.count(|watch| watch["failing"].is_string()), 1);
+    assert_eq!(host.count(|watch| watch["trouble"].is_string()), 1);
     host.wire.mend();
     host.all_live_but(&[], "mended");
     host.status("it is connected", "code", |watch| {
-        watch["connected"].is_string() && watch["failing"].is_null()
+        watch["connected"].is_string() && watch["trouble"].is_null()
     });
+
+    // What is waited for is there, on every destination.
+    for name in ["code", "spool", "polled"] {
+        plant(&host.src(name), &["waited/for=1"]);
+        let wait = format!("wait {} --timeout 60s", host.src(name).display());
+        host.service.operate(&wait).ok();
+        assert!(host.server.module(name).join("waited/for").exists(), "{name}");
+    }
+    assert!(host.server.module("far").join("waited/for").exists());
+    // What only runs by its schedule is not waited for, and says why.
+    let late = host.service.operate(&format!("wait {} --timeout 1s", host.src("nightly").display()));
+    assert!(late.code != Some(0), "{}", late.stderr);
 
     // The disk of one destination is full.
     write_noise(&host.src("spool").join("large"), 12 << 20, 7);

@@ -22,6 +22,7 @@ mod plans;
 mod push_pull;
 mod refusals;
 mod restoring;
+mod seeing;
 mod status;
 mod strangers;
 mod tutorial;

@@ -6,8 +6,11 @@ pub mod operate;
 pub mod options;
 pub mod refused;
 pub mod service;
+pub mod span;
+mod watching;
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -75,6 +78,10 @@ pub struct Invocation {
     pub state_dir: Option<PathBuf>,
     /// `--engine`: how changes are found. Of a watch only.
     pub engine: Choice,
+    /// `--log-file`: beside what is printed. Of a watch only.
+    pub log_file: Option<PathBuf>,
+    /// `--metrics`: where they are served. Of a watch only.
+    pub metrics: Option<SocketAddr>,
     /// `--brake`, of a watch; `None` for `off`.
     pub brake: Option<Limit>,
 }
@@ -196,18 +203,6 @@ struct Output {
     stats: bool,
 }
 
-/// How changes are found. Every command knows the option, so that those that find none can say so.
-fn engine_option(command: &str) -> Arg {
-    let names = clap::builder::PossibleValuesParser::new(Choice::NAMES.map(|(name, _)| name));
-    Arg::new("engine")
-        .long("engine")
-        .value_name("ENGINE")
-        .value_parser(names)
-        .help("How changes are found [default: auto]")
-        .help_heading("What is watched")
-        .hide(command != "watch")
-}
-
 /// The commands: name, one line, operands.
 const COMMANDS: &[(&str, &str, &str)] = &[
     ("sync", "Copy in the direction that the operands say", "SRC... DEST"),
@@ -249,8 +244,7 @@ fn clap_command() -> ClapCommand {
             // As in rsync(1) a flag may be repeated, and -h is one (help only on its own: see `parse`).
             .args_override_self(true)
             .disable_help_flag(true);
-        let command = Output::augment_args(Connection::augment_args(options::add(command)))
-            .arg(engine_option(name))
+        let command = watching::add(Output::augment_args(Connection::augment_args(options::add(command))))
             .arg(Arg::new("help").long("help").action(ArgAction::Help).help("Show this help"))
             .arg(
                 Arg::new("operands")
@@ -347,11 +341,7 @@ fn invocation(name: &str, matches: &ArgMatches) -> Result<Invocation, Usage> {
     if command == Command::Watch && !options.recursive {
         return Err(bad("watch needs --recursive (-r), as in -a"));
     }
-    let engine = matches.get_one::<String>("engine");
-    if command != Command::Watch && engine.is_some() {
-        return Err(bad("--engine is for watch: nothing else waits for changes"));
-    }
-    let engine = Choice::NAMES.iter().find(|(name, _)| engine.is_some_and(|typed| typed == name));
+    let watching = watching::read(matches, command == Command::Watch)?;
     let stdin = usize::from(connection.password_file.as_deref().is_some_and(|file| file == "-"));
     if stdin + options::rules_from_stdin(matches) > 1 {
         return Err(bad("standard input can be read for one option only"));
@@ -378,7 +368,9 @@ fn invocation(name: &str, matches: &ArgMatches) -> Result<Invocation, Usage> {
             Some(Typed::Off) => None,
         },
         trust: trust(connection)?,
-        engine: engine.map(|(_, choice)| *choice).unwrap_or_default(),
+        engine: watching.engine,
+        log_file: watching.log_file,
+        metrics: watching.metrics,
     })
 }
 

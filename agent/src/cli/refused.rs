@@ -118,7 +118,6 @@ const VALUED: &[(Option<char>, &str)] = &[
     (None, "iconv"),
     (None, "info"),
     (None, "link-dest"),
-    (None, "log-file"),
     (None, "log-file-format"),
     (None, "log-format"),
     (None, "max-alloc"),

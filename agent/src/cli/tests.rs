@@ -48,7 +48,7 @@ fn an_engine_is_known_by_its_name_and_auto_where_none_is_given() {
 
 #[test]
 fn bad_usage_is_one_line_with_exit_code_1() {
-    let table: [(&[&str], &str); 41] = [
+    let table: [(&[&str], &str); 50] = [
         (&[], "subcommand"),
         (&["fly"], "fly"),
         (&["push"], "operands are missing"),
@@ -66,6 +66,15 @@ fn bad_usage_is_one_line_with_exit_code_1() {
         (&["watch", "a", "h::m"], "--recursive"),
         (&["watch", "-a", "--engine=kqueue", "a", "h::m"], "kqueue"),
         (&["push", "-a", "--engine=poll", "a", "h::m"], "--engine is for watch"),
+        (&["push", "-a", "--metrics=1", "a", "h::m"], "--metrics is for watch"),
+        (&["watch", "-a", "--metrics=host:1", "a", "h::m"], "PORT or ADDRESS:PORT"),
+        (&["wait"], "PATH or --all"),
+        (&["wait", "--all", "a"], "--all"),
+        (&["wait", "a", "b"], "b"),
+        (&["wait", "--timeout=1w", "a"], "ms, s, m, h or d"),
+        (&["explain"], "explain needs PATH"),
+        (&["status", "--max-age=1m"], "--check"),
+        (&["status", "--check", "--json"], "--json"),
         (&["watch", "-an", "a", "h::m"], "--dry-run"),
         (&["sync", "h::m", "h::n"], "cannot both be remote"),
         (&["sync", "a", "h::"], "needs a module"),

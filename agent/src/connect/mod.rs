@@ -6,7 +6,7 @@ mod trust;
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use base64::Engine;
@@ -119,13 +119,15 @@ pub fn exit_of(ended: &Ended) -> Exit {
     }
 }
 
-/// A server, and how to be let in.
+/// A server, and how to be let in. Passwords, certificates and keys are read anew for every connection: they may have
+/// been rotated since the last one.
 pub struct Server {
     host: String,
     port: u16,
     user: String,
     trust: Trust,
-    tls: Option<Arc<rustls::ClientConfig>>,
+    /// What was read to see that it can be: for the first connection.
+    tls: Mutex<Option<Arc<rustls::ClientConfig>>>,
     passwords: Passwords,
 }
 
@@ -181,7 +183,7 @@ impl Server {
             port,
             user: crate::password::user(remote.user.as_deref()),
             trust: trust.clone(),
-            tls,
+            tls: Mutex::new(tls),
             passwords,
         })
     }
@@ -215,7 +217,19 @@ impl Server {
         address(&self.host, self.port)
     }
 
+    /// `None` for plaintext.
+    fn tls(&self) -> Result<Option<Arc<rustls::ClientConfig>>, ConnectError> {
+        if self.trust.plaintext {
+            return Ok(None);
+        }
+        match self.tls.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(read) => Ok(Some(read)),
+            None => trust::client_config(&self.trust).map(Some),
+        }
+    }
+
     async fn connect(&self) -> Result<(Io, Arc<Wire>), ConnectError> {
+        let tls = self.tls()?;
         let address = self.address();
         let failed = |error| ConnectError::Io { address: address.clone(), error };
         let found: Vec<SocketAddr> =
@@ -229,9 +243,9 @@ impl Server {
         stream.set_nodelay(true).map_err(failed)?;
         let wire = Arc::new(Wire::default());
         let counted = Counted::new(stream, Arc::clone(&wire));
-        let Some(tls) = &self.tls else { return Ok((Io::Plain(counted), wire)) };
+        let Some(tls) = tls else { return Ok((Io::Plain(counted), wire)) };
         let name = trust::server_name(&self.host);
-        let connected = tokio_rustls::TlsConnector::from(Arc::clone(tls)).connect(name, counted).await;
+        let connected = tokio_rustls::TlsConnector::from(tls).connect(name, counted).await;
         let tls = connected.map_err(|error| ConnectError::Tls {
             address: address.clone(),
             reason: trust::explain(&error),

@@ -1,13 +1,19 @@
 //! control: what a running watch can be asked: a unix socket for each watch in `STATE_DIR/control`, for its own user and
 //! root only. A request is one line, its answer one line of JSON, and then the end: a later request adds a word.
 //!
-//! * [`Control`]: the watch's side; [`picture`]: what it tells; `status`: `driftless status`.
+//! * [`Control`]: the watch's side, [`Answers`]: what it must know; [`picture`]: what it tells; [`target`]: which
+//!   paths are meant.
+//! * `status`, `check`, `wait`, `explain`: the commands that ask.
 //!
 //! Touches: its socket. Never: the source, the network.
 
+mod check;
+mod explain;
 pub(crate) mod picture;
 pub(crate) mod schedule;
 mod status;
+pub mod target;
+mod wait;
 
 use std::fs::DirBuilder;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -16,19 +22,24 @@ use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use serde_json::{Value, json};
 
-pub use status::run;
+pub use check::{MAX_AGE, run as check};
+pub use explain::run as explain;
+pub use status::run as status;
+pub use wait::run as wait;
 
+use self::target::Target;
 use crate::plan::Watched;
 
 /// Longest request, in bytes.
-const REQUEST_LEN: u64 = 8192;
+const REQUEST_LEN: u64 = 64 * 1024;
 
 /// A peer that says nothing for this long is let go: it must not keep the others waiting.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -36,27 +47,56 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// How often it is looked whether another process still answers for this watch.
 const AGAIN: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
+/// Requests that are being answered at once, each on a thread of its own; the status is not among them.
+const ANSWERED_MAX: usize = 256;
+
 /// What a watch can be asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Request {
+    /// `explain TARGET`: everything about one path.
+    Explain(Target),
     /// `status`: the picture.
     Status,
+    /// `wait MILLISECONDS TARGET`, 0 for no limit: an answer once everything written before is durable.
+    Wait(Target, Option<Duration>),
 }
 
 impl Request {
     fn parse(line: &str) -> Option<Self> {
-        (line.trim_end() == "status").then_some(Self::Status)
+        let mut words = line.split_whitespace();
+        let request = match words.next()? {
+            "explain" => Self::Explain(Target::parse(&mut words)?),
+            "status" => Self::Status,
+            "wait" => {
+                let limit = words.next()?.parse().ok()?;
+                Self::Wait(Target::parse(&mut words)?, (limit > 0).then(|| Duration::from_millis(limit)))
+            }
+            _ => return None,
+        };
+        words.next().is_none().then_some(request)
     }
 }
 
-/// Gives the answer to `status`.
-pub(crate) type Answer = Box<dyn Fn() -> Value + Send>;
+/// What a watch answers. Called from several threads.
+pub(crate) trait Answers: Send + Sync {
+    /// What is known of a path.
+    fn explain(&self, target: &Target) -> Value;
+
+    /// The picture. Must not take long: whoever asks next waits.
+    fn status(&self) -> Value;
+
+    /// Returns once everything that was written before is durable, or when it is time, or when whoever asked has
+    /// `gone`: then `Null`.
+    fn wait(&self, target: &Target, until: Option<Instant>, gone: &dyn Fn() -> bool) -> Value;
+}
 
 /// A watch that answers. Dropping it takes its socket away.
 pub(crate) struct Control {
     dir: Arc<OwnedFd>,
     name: String,
     stop: Arc<OwnedFd>,
+    /// Nobody gets an answer any more.
+    closed: Arc<AtomicBool>,
     /// Returns whether the socket is ours.
     thread: Option<JoinHandle<bool>>,
 }
@@ -66,16 +106,18 @@ impl Control {
     ///
     /// # Errors
     /// When the socket cannot be made.
-    pub(crate) fn start(state_dir: &Path, watch: &Watched, status: Answer) -> io::Result<Self> {
+    pub(crate) fn start(state_dir: &Path, watch: &Watched, answers: Arc<dyn Answers>) -> io::Result<Self> {
         let dir = Arc::new(open_dir(state_dir)?);
         let name = name(watch);
         let mut listener = listen(&dir, &name)?;
         let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+        let closed = Arc::new(AtomicBool::new(false));
+        let desk = Desk { answers, closed: Arc::clone(&closed), answered: Arc::default() };
         let (stopped, beneath, own) = (Arc::clone(&stop), Arc::clone(&dir), name.clone());
         let work = move || {
             loop {
                 if let Some(listener) = listener {
-                    serve(&listener, &stopped, &status);
+                    desk.serve(&listener, &stopped);
                     return true;
                 }
                 let mut fds = [PollFd::new(&*stopped, PollFlags::IN)];
@@ -87,7 +129,7 @@ impl Control {
             }
         };
         let thread = std::thread::Builder::new().name("control".into()).spawn(work)?;
-        Ok(Self { dir, name, stop, thread: Some(thread) })
+        Ok(Self { dir, name, stop, closed, thread: Some(thread) })
     }
 }
 
@@ -111,6 +153,7 @@ fn listen(dir: &OwnedFd, name: &str) -> io::Result<Option<UnixListener>> {
 
 impl Drop for Control {
     fn drop(&mut self) {
+        self.closed.store(true, Ordering::Relaxed);
         // A counter at its limit would fail, but then the thread has been told already.
         rustix::io::write(&self.stop, &1_u64.to_ne_bytes()).ok();
         let ours = self.thread.take().is_some_and(|thread| thread.join().unwrap_or_default());
@@ -121,43 +164,100 @@ impl Drop for Control {
     }
 }
 
-fn serve(listener: &UnixListener, stop: &OwnedFd, status: &Answer) {
-    loop {
-        let mut fds = [PollFd::new(listener, PollFlags::IN), PollFd::new(stop, PollFlags::IN)];
-        match poll(&mut fds, None) {
-            Err(rustix::io::Errno::INTR) => continue,
-            Err(_) => return,
-            Ok(_) => {}
+/// Where requests come in.
+struct Desk {
+    answers: Arc<dyn Answers>,
+    closed: Arc<AtomicBool>,
+    answered: Arc<AtomicUsize>,
+}
+
+impl Desk {
+    fn serve(&self, listener: &UnixListener, stop: &OwnedFd) {
+        loop {
+            let mut fds = [PollFd::new(listener, PollFlags::IN), PollFd::new(stop, PollFlags::IN)];
+            match poll(&mut fds, None) {
+                Err(rustix::io::Errno::INTR) => continue,
+                Err(_) => return,
+                Ok(_) => {}
+            }
+            if !fds[1].revents().is_empty() {
+                return;
+            }
+            if let Ok((stream, _)) = listener.accept() {
+                // Whoever goes away early wants no answer.
+                let _gone = self.take(stream);
+            }
         }
-        if !fds[1].revents().is_empty() {
-            return;
+    }
+
+    fn take(&self, stream: UnixStream) -> io::Result<()> {
+        stream.set_nonblocking(false)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        let peer = rustix::net::sockopt::socket_peercred(stream.as_fd())?.uid;
+        if peer != rustix::process::geteuid() && !peer.is_root() {
+            return Err(io::ErrorKind::PermissionDenied.into());
         }
-        if let Ok((stream, _)) = listener.accept() {
-            // Whoever goes away early wants no answer.
-            let _gone = answer(&stream, status);
+        let mut line = String::new();
+        BufReader::new(&stream).take(REQUEST_LEN).read_line(&mut line)?;
+        match Request::parse(&line) {
+            Some(Request::Status) => say(&stream, &self.answers.status()),
+            Some(request) => self.answer(stream, request),
+            None => say(&stream, &json!({ "error": "this watch does not know that request" })),
         }
+    }
+
+    /// Answers on a thread of its own: it may take as long as the server is away.
+    fn answer(&self, stream: UnixStream, request: Request) -> io::Result<()> {
+        if self.answered.fetch_add(1, Ordering::Relaxed) >= ANSWERED_MAX {
+            self.answered.fetch_sub(1, Ordering::Relaxed);
+            return say(&stream, &json!({ "error": "too many ask at once" }));
+        }
+        let (answers, closed) = (Arc::clone(&self.answers), Arc::clone(&self.closed));
+        let answered = Arc::clone(&self.answered);
+        let work = move || {
+            let gone = || closed.load(Ordering::Relaxed) || has_gone(&stream);
+            let answer = match &request {
+                Request::Explain(target) => answers.explain(target),
+                Request::Status => answers.status(),
+                Request::Wait(target, limit) => {
+                    answers.wait(target, limit.map(|limit| Instant::now() + limit), &gone)
+                }
+            };
+            if !answer.is_null() {
+                say(&stream, &answer).ok();
+            }
+            answered.fetch_sub(1, Ordering::Relaxed);
+        };
+        std::thread::Builder::new().name("answer".into()).spawn(work)?;
+        Ok(())
     }
 }
 
-fn answer(mut stream: &UnixStream, status: &Answer) -> io::Result<()> {
-    stream.set_nonblocking(false)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
-    let peer = rustix::net::sockopt::socket_peercred(stream.as_fd())?.uid;
-    if peer != rustix::process::geteuid() && !peer.is_root() {
-        return Err(io::ErrorKind::PermissionDenied.into());
-    }
-    let mut line = String::new();
-    BufReader::new(stream).take(REQUEST_LEN).read_line(&mut line)?;
-    let answer = match Request::parse(&line) {
-        Some(Request::Status) => status(),
-        None => json!({ "error": "this watch does not know that request" }),
-    };
+fn say(mut stream: &UnixStream, answer: &Value) -> io::Result<()> {
     stream.write_all(format!("{answer}\n").as_bytes())
 }
 
+/// Whether the other end was closed.
+fn has_gone(stream: &UnixStream) -> bool {
+    let mut fds = [PollFd::new(stream, PollFlags::empty())];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut fds, Some(&now)).is_ok() && !fds[0].revents().is_empty()
+}
+
 /// Asks every watch of a state folder. What does not answer is no watch.
-fn ask_all(state_dir: &Path, request: &str) -> io::Result<Vec<Value>> {
+pub(crate) fn ask_all(state_dir: &Path, request: &str) -> io::Result<Vec<Value>> {
+    let asked = ask_each(state_dir, request, Some(PATIENCE * 2))?;
+    Ok(asked.into_iter().filter_map(Result::ok).collect())
+}
+
+/// Asks every watch of a state folder, all at once; what came of each, in the order of their sockets' names. A watch
+/// that was killed has left a socket behind at which the connection is refused.
+fn ask_each(
+    state_dir: &Path,
+    request: &str,
+    patience: Option<Duration>,
+) -> io::Result<Vec<io::Result<Value>>> {
     let dir = open_dir(state_dir)?;
     let mut names = Vec::new();
     for name in rustix::fs::Dir::read_from(&dir)? {
@@ -168,15 +268,26 @@ fn ask_all(state_dir: &Path, request: &str) -> io::Result<Vec<Value>> {
         }
     }
     names.sort();
-    Ok(names.iter().filter_map(|name| ask(&beneath(&dir, name), request).ok()).collect())
+    Ok(std::thread::scope(|scope| {
+        let ask = |name: &String| {
+            let path = beneath(&dir, name);
+            scope.spawn(move || ask(&path, request, patience))
+        };
+        let asked: Vec<_> = names.iter().map(ask).collect();
+        let panicked = || Err(io::Error::other("asking failed"));
+        asked.into_iter().map(|asked| asked.join().unwrap_or_else(|_| panicked())).collect()
+    }))
 }
 
-fn ask(path: &Path, request: &str) -> io::Result<Value> {
+fn ask(path: &Path, request: &str, patience: Option<Duration>) -> io::Result<Value> {
     let mut stream = UnixStream::connect(path)?;
-    stream.set_read_timeout(Some(PATIENCE * 2))?;
+    stream.set_read_timeout(patience)?;
     stream.write_all(format!("{request}\n").as_bytes())?;
     let mut text = String::new();
     stream.read_to_string(&mut text)?;
+    if text.is_empty() {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
     serde_json::from_str(&text).map_err(io::Error::from)
 }
 

@@ -46,25 +46,42 @@ fn shown(watch: &Value) -> String {
         // A string takes everything.
         writeln!(out, "  {text}").ok();
     };
-    if let Some(why) = watch["failing"].as_str() {
-        line(format!("failing, and tries again: {why}"));
+    if let Some(why) = watch["trouble"].as_str() {
+        line(format!("cannot go on, and tries again: {why}"));
     }
     schedule(&watch["schedule"]).into_iter().for_each(&mut line);
     match watch["connected"].as_str() {
         Some(address) => line(format!("connected to {address}")),
         // Between its runs a scheduled job has nobody to be connected to.
-        None if watch["schedule"]["mode"] == "scheduled" && watch["schedule"]["state"] == "waiting" => {}
-        None => line("not connected".into()),
+        None if rests(watch) => {}
+        None => line(format!("not connected for {:.0} s", number(&watch["disconnected_seconds"]))),
+    }
+    if let Some(gone) = watch["source_gone_seconds"].as_f64() {
+        line(format!("the source has not been there for {gone:.0} s"));
+    }
+    if let Some(since) = watch["uncompared_seconds"].as_f64() {
+        line(format!("everything is to be compared, for {since:.0} s"));
     }
     if watch["engine"] != "" {
+        let directories = number(&watch["directories"]["watched"]);
         line(format!("engine {}", text("engine")));
+        line(format!("{directories} directories watched"));
+    }
+    if let Some(last) = watch["overflows"]["last_seconds_ago"].as_f64() {
+        line(format!("events were lost {} times, last {last:.0} s ago", watch["overflows"]["count"]));
     }
     let listed = |name: &str| watch[name].as_array().cloned().unwrap_or_default();
     for polled in listed("polled").iter().take(SHOWN) {
         let (path, why) = (polled["path"].as_str().unwrap_or("?"), polled["why"].as_str().unwrap_or("?"));
         line(format!("polled: {path}: {why}"));
     }
-    line(format!("pending {}, in flight {}", watch["pending"], watch["in_flight"]));
+    let bytes = watch["bytes_queued"].as_u64().map_or(String::new(), |bytes| {
+        format!(
+            ", {} {bytes} bytes",
+            if watch["bytes_queued_whole"] == true { "together" } else { "at least" }
+        )
+    });
+    line(format!("pending {}, in flight {}{bytes}", watch["pending"], watch["in_flight"]));
     if let Some(age) = watch["oldest_change_seconds"].as_f64() {
         line(format!("oldest change that is not durable: {age:.1} s"));
     }
@@ -83,11 +100,21 @@ fn shown(watch: &Value) -> String {
         let (path, why) = (apart["path"].as_str().unwrap_or("?"), apart["why"].as_str().unwrap_or("?"));
         line(format!("left alone: {path}: {why}"));
     }
+    for error in listed("errors").iter().take(SHOWN) {
+        let ago = number(&error["seconds_ago"]);
+        let text = error["text"].as_str().unwrap_or("?");
+        line(format!("fails, {} times in a row, last {ago:.0} s ago: {text}", error["count"]));
+    }
     let problem = &watch["last_problem"];
     if let Some(text) = problem["text"].as_str() {
         line(format!("last problem, {:.0} s ago: {text}", number(&problem["seconds_ago"])));
     }
     out
+}
+
+/// Whether a job that only runs by its schedule waits for its time.
+pub(super) fn rests(watch: &Value) -> bool {
+    watch["schedule"]["mode"] == "scheduled" && watch["schedule"]["state"] == "waiting"
 }
 
 /// When a job runs by its schedule, and how it went the last time.

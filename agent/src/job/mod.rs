@@ -46,7 +46,7 @@ pub struct Config {
     pub state_dir: Option<PathBuf>,
     /// `log-file`: what is said is written there too.
     pub log_file: Option<PathBuf>,
-    /// `metrics`: an address of this host to tell figures on.
+    /// `metrics`: where they are served.
     pub metrics: Option<SocketAddr>,
     /// At least one, in the order of the file; no two of the same name.
     pub jobs: Vec<Job>,

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use driftless_proto::model::filter::{RuleError, Rules};
@@ -53,13 +52,10 @@ pub(super) fn config<'a>(
         settings(text, &alone, host);
         reach(text, &alone, host);
     }
-    if let Some(found) = top.get(text, "metrics") {
-        found.wrong("not supported yet: take it out");
-    }
     let mut config = Config {
         state_dir: top.get(text, "state-dir").and_then(|found| absolute(&found)),
         log_file: top.get(text, "log-file").and_then(|found| absolute(&found)),
-        metrics: top.get(text, "metrics").and_then(|found| local_address(&found)),
+        metrics: top.get(text, "metrics").and_then(|found| found.parsed(crate::metrics::address)),
         jobs: Vec::new(),
     };
     let Some(jobs) = top.get(text, "job") else {
@@ -116,16 +112,6 @@ pub(super) fn absolute(found: &Found<'_>) -> Option<PathBuf> {
         return None;
     }
     Some(path.to_owned())
-}
-
-fn local_address(found: &Found<'_>) -> Option<SocketAddr> {
-    let address: SocketAddr = found.parsed(|typed| {
-        typed.parse().map_err(|_| "expected an address and a port of this host, as 127.0.0.1:9731")
-    })?;
-    if !address.ip().is_loopback() {
-        found.wrong(format_args!("{address}: anybody could read it there: use 127.0.0.1 or [::1]"));
-    }
-    Some(address)
 }
 
 /// What `[defaults]` and a job may say.
@@ -327,6 +313,8 @@ impl<'a> Reader<'a, '_> {
             trust: reach.trust,
             timeout: reach.timeout,
             state_dir: None,
+            log_file: None,
+            metrics: None,
             engine: settings.engine,
             brake: settings.brake,
         };

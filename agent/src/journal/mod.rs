@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use driftless_proto::disk::{Identity, Stamp};
 use driftless_proto::model::digest::{Digest, Group};
-use driftless_proto::model::entry::Entry;
+use driftless_proto::model::entry::{Entry, Time};
 use driftless_proto::model::path::RelPath;
 use redb::{Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata};
 use redb::{ReadOnlyTable, TableDefinition, WriteTransaction};
@@ -80,6 +80,8 @@ pub struct Record {
     pub digest: Option<Digest>,
     /// Of a regular file of more than one group; otherwise none.
     pub groups: Vec<Group>,
+    /// When its ack came; `None` in rows from before that was written down.
+    pub acked: Option<Time>,
 }
 
 /// One thing that the journal is to learn.

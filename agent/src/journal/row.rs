@@ -8,12 +8,22 @@ use driftless_proto::model::entry::{Device, Entry, Kind, Time};
 use super::{Record, ServerSeen};
 
 /// Of a row. A row of any other version is read as none.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+
+/// As above, without a time of the ack.
+const UNTIMED: u8 = 1;
 
 /// A record without its groups.
 pub(super) fn encode(record: &Record) -> Vec<u8> {
-    let Record { stamp, entry, digest, groups: _ } = record;
-    let mut out = vec![VERSION];
+    let Record { stamp, entry, digest, groups: _, acked } = record;
+    let mut out = Vec::new();
+    match acked {
+        None => out.push(UNTIMED),
+        Some(acked) => {
+            out.push(VERSION);
+            put_time(&mut out, *acked);
+        }
+    }
     for number in [stamp.dev, stamp.ino, stamp.nlink, stamp.size] {
         out.extend(number.to_le_bytes());
     }
@@ -37,9 +47,11 @@ pub(super) fn encode(record: &Record) -> Vec<u8> {
 /// The inverse of [`encode`]; no groups.
 pub(super) fn decode(bytes: &[u8]) -> Option<Record> {
     let mut rest = Reader(bytes);
-    if rest.u8()? != VERSION {
-        return None;
-    }
+    let acked = match rest.u8()? {
+        UNTIMED => None,
+        VERSION => Some(rest.time()?),
+        _ => return None,
+    };
     let stamp = Stamp {
         dev: rest.u64()?,
         ino: rest.u64()?,
@@ -55,7 +67,7 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Record> {
         _ => return None,
     };
     let entry = Entry { kind: rest.kind()?, mode, mtime, uid, gid };
-    Some(Record { stamp, entry, digest, groups: Vec::new() })
+    Some(Record { stamp, entry, digest, groups: Vec::new(), acked })
 }
 
 /// As they lie one after another. A cut one means that they are damaged: none then, so the file is sent whole.

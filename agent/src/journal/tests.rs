@@ -20,6 +20,7 @@ fn record(seed: u64) -> Record {
         entry: Entry { kind: Kind::File { size: seed }, mode: 0o644, mtime: time, uid: 1, gid: 2 },
         digest: Some(Digest::of(&seed.to_le_bytes())),
         groups: Vec::new(),
+        acked: seed.is_multiple_of(2).then_some(time),
     }
 }
 
@@ -220,7 +221,8 @@ proptest! {
 
     #[test]
     fn rows_come_back_as_they_were(
-        numbers: [u64; 4], times in [time(), time(), time()], ids: [u32; 3], kind in kind(), digest: Option<[u8; 32]>
+        numbers: [u64; 4], times in [time(), time(), time()], ids: [u32; 3], kind in kind(), digest: Option<[u8; 32]>,
+        acked in prop::option::of(time())
     ) {
         let [dev, ino, nlink, size] = numbers;
         let [mtime, ctime, entry_mtime] = times;
@@ -229,6 +231,7 @@ proptest! {
             entry: Entry { kind, mode: ids[0], mtime: entry_mtime, uid: ids[1], gid: ids[2] },
             digest: digest.map(Digest),
             groups: Vec::new(),
+            acked,
         };
         let bytes = row::encode(&record);
         prop_assert_eq!(row::decode(&bytes), Some(record.clone()));

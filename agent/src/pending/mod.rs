@@ -7,6 +7,7 @@
 //! Pure: the time is passed in. Touches: nothing. Never: disk, network, clocks, locks.
 
 mod renames;
+mod scope;
 #[cfg(test)]
 mod tests;
 
@@ -18,6 +19,7 @@ use driftless_proto::model::path::RelPath;
 
 use crate::watcher::{Signal, Why};
 use renames::Held;
+pub use scope::Scope;
 
 /// A name that is new waits this long after its close for a rename, so that a program that writes a temporary
 /// file and renames it leaves no temporary file on the server. A rename waits as long for its old name to come back.
@@ -104,7 +106,9 @@ impl Batch {
 /// One path's mark.
 #[derive(Clone, Copy, Debug)]
 struct Mark {
-    /// When it was first heard of.
+    /// When the oldest change that it stands for was first heard of, through every failure and rename.
+    since: Instant,
+    /// When it was marked: how long it may rest is counted from here.
     first: Instant,
     /// When it may be looked at.
     due: Instant,
@@ -116,7 +120,7 @@ struct Mark {
 
 impl Mark {
     fn new(now: Instant) -> Self {
-        Self { first: now, due: now, fresh: false, subtree: false }
+        Self { since: now, first: now, due: now, fresh: false, subtree: false }
     }
 
     fn rest(&mut self, now: Instant, rest: Duration) {
@@ -127,6 +131,7 @@ impl Mark {
 /// A path that failed.
 #[derive(Clone, Copy, Debug)]
 struct Later {
+    since: Instant,
     due: Instant,
     subtree: bool,
 }
@@ -144,6 +149,8 @@ pub struct Pending {
     held: Held,
     wake: Option<Instant>,
     next_id: u64,
+    /// How old the batches are that are neither done nor failed.
+    taken: BTreeMap<u64, Instant>,
 }
 
 impl Pending {
@@ -168,7 +175,8 @@ impl Pending {
     /// When the oldest of what waits was first heard of. Looks at every mark.
     #[must_use]
     pub fn oldest(&self) -> Option<Instant> {
-        self.marks.values().map(|mark| mark.first).chain(self.held.oldest()).min()
+        let marks = self.marks.values().map(|mark| mark.since);
+        marks.chain(self.later.values().map(|later| later.since)).chain(self.held.oldest()).min()
     }
 
     /// The earliest time at which [`Pending::take`] may have something. It may turn out to have nothing yet, when
@@ -178,15 +186,15 @@ impl Pending {
         self.wake
     }
 
-    /// Takes one signal in. `RootGone`, `Unwatched` and `Watched` say nothing about a path's content and mark
-    /// nothing: the caller acts on them.
+    /// Takes one signal in. `Barrier`, `RootGone`, `Unwatched` and `Watched` say nothing about a path's content and
+    /// mark nothing: the caller acts on them.
     pub fn note(&mut self, signal: Signal, now: Instant) {
         match signal {
             Signal::Dirty { path, why, dir } => self.dirty(path, why, dir, now),
             Signal::Rescan(path) => self.cover(path, Mark::new(now)),
             Signal::Renamed { from, to, dir } => self.renamed(from, to, dir, now),
             Signal::Lost => self.lost(now),
-            Signal::RootGone(_) | Signal::Unwatched { .. } | Signal::Watched(_) => {}
+            Signal::Barrier(_) | Signal::RootGone(_) | Signal::Unwatched { .. } | Signal::Watched(_) => {}
         }
         if self.marks.len() > MARKS_MAX || self.held.len() > RENAMES_MAX {
             self.lost(now);
@@ -215,7 +223,7 @@ impl Pending {
                 }
                 subtrees += usize::from(mark.subtree);
             } else {
-                since = since.min(mark.first);
+                since = since.min(mark.since);
                 dirty.push(Dirty { path: path.clone(), subtree: mark.subtree });
             }
             waits
@@ -228,44 +236,49 @@ impl Pending {
         let id = self.next_id;
         self.next_id += 1;
         self.held.batch_taken(id);
+        self.taken.insert(id, since);
         Some(Batch { id, renames, dirty, since })
     }
 
     /// The batch is acked or needs no more work.
     pub fn done(&mut self, batch: u64) {
+        self.taken.remove(&batch);
         self.held.batch_done(batch);
     }
 
     /// These paths of a batch failed: they are marked again, due after `delay` or when something new happens to
-    /// them. Where they, or a directory above, were renamed since the batch was taken, the new name is marked.
+    /// them. Where they, or a directory above, were renamed since the batch was taken, the new name is marked. They
+    /// are as old as the batch.
     pub fn fail_back(&mut self, batch: u64, paths: Vec<Dirty>, delay: Duration, now: Instant) {
+        let since = self.taken.get(&batch).copied().unwrap_or(now);
         for Dirty { path, subtree } in paths {
             let dirty = match self.held.follow(batch, &path) {
                 Some(path) => Dirty { path, subtree },
                 // Nobody can tell where it is by now: the Root covers it.
                 None => Dirty { path: RelPath::root(), subtree: true },
             };
-            self.look_again(dirty, delay, now);
+            self.look_again(dirty, since, delay, now);
         }
         self.done(batch);
     }
 
     /// Marks a path that belongs to no batch, once `delay` has passed. Until then nothing is marked, so that what
-    /// happens there meanwhile is looked at in its own time.
-    pub fn look_again(&mut self, dirty: Dirty, delay: Duration, now: Instant) {
+    /// happens there meanwhile is looked at in its own time. `since` is how old what is to be found there is.
+    pub fn look_again(&mut self, dirty: Dirty, since: Instant, delay: Duration, now: Instant) {
         let Dirty { path, subtree } = dirty;
         if delay.is_zero() {
-            return self.mark(path, subtree, now);
+            return self.mark(path, subtree, since, now);
         }
         let due = now + delay;
-        let later = self.later.entry(path).or_insert(Later { due, subtree });
+        let later = self.later.entry(path).or_insert(Later { since, due, subtree });
+        later.since = later.since.min(since);
         later.due = due;
         later.subtree |= subtree;
         self.wake_at(due);
     }
 
-    fn mark(&mut self, path: RelPath, subtree: bool, now: Instant) {
-        let mark = Mark { subtree, ..Mark::new(now) };
+    fn mark(&mut self, path: RelPath, subtree: bool, since: Instant, now: Instant) {
+        let mark = Mark { subtree, since: since.min(now), ..Mark::new(now) };
         if subtree {
             self.cover(path, mark);
         } else {
@@ -276,10 +289,16 @@ impl Pending {
     /// Marks what was put off until now.
     fn promote(&mut self, now: Instant) {
         let due = self.later.iter().filter(|(_, later)| later.due <= now);
-        let due: Vec<(RelPath, bool)> = due.map(|(path, later)| (path.clone(), later.subtree)).collect();
-        for (path, subtree) in due {
-            self.later.remove(&path);
-            self.mark(path, subtree, now);
+        let due: Vec<RelPath> = due.map(|(path, _)| path.clone()).collect();
+        self.look_now(due, now);
+    }
+
+    /// Marks what was put off.
+    fn look_now(&mut self, paths: Vec<RelPath>, now: Instant) {
+        for path in paths {
+            if let Some(Later { since, subtree, .. }) = self.later.remove(&path) {
+                self.mark(path, subtree, since, now);
+            }
         }
     }
 
@@ -318,16 +337,18 @@ impl Pending {
 
     /// Marks everything from `path` down; what was marked beneath it is absorbed.
     fn cover(&mut self, path: RelPath, mut mark: Mark) {
-        if self.covered(&path) {
+        if self.age_covering(&path, mark.since) {
             return;
         }
         for below in self.beneath(&path) {
             if let Some(absorbed) = self.remove(&below) {
                 mark.first = mark.first.min(absorbed.first);
+                mark.since = mark.since.min(absorbed.since);
             }
         }
         if let Some(old) = self.remove(&path) {
             mark.first = mark.first.min(old.first);
+            mark.since = mark.since.min(old.since);
             mark.fresh = old.fresh;
         }
         mark.subtree = true;
@@ -335,26 +356,40 @@ impl Pending {
     }
 
     fn lost(&mut self, now: Instant) {
+        let since = self.oldest().unwrap_or(now);
         self.marks.clear();
         self.later.clear();
         self.subtrees = 0;
         self.held.clear();
-        self.put(RelPath::root(), Mark { subtree: true, ..Mark::new(now) });
+        self.put(RelPath::root(), Mark { subtree: true, since, ..Mark::new(now) });
     }
 
     /// Whether a mark strictly above this path covers it.
     fn covered(&self, path: &RelPath) -> bool {
+        self.covering(path).is_some()
+    }
+
+    fn covering(&self, path: &RelPath) -> Option<RelPath> {
         if self.subtrees == 0 {
-            return false;
+            return None;
         }
         let mut above = path.parent();
         while let Some(dir) = above {
             if self.marks.get(&dir).is_some_and(|mark| mark.subtree) {
-                return true;
+                return Some(dir);
             }
             above = dir.parent();
         }
-        false
+        None
+    }
+
+    /// Whether a path is covered; then the mark that does so is at least as old as this.
+    fn age_covering(&mut self, path: &RelPath, since: Instant) -> bool {
+        let Some(dir) = self.covering(path) else { return false };
+        if let Some(mark) = self.marks.get_mut(&dir) {
+            mark.since = mark.since.min(since);
+        }
+        true
     }
 
     /// The marked paths strictly beneath this one. In canonical order they come right after it.
@@ -369,11 +404,12 @@ impl Pending {
 
     /// Marks a path, unless it is covered. A mark it already has lends its age and its reach.
     fn put(&mut self, path: RelPath, mut mark: Mark) {
-        if self.covered(&path) {
+        if self.age_covering(&path, mark.since) {
             return;
         }
         if let Some(old) = self.remove(&path) {
             mark.first = mark.first.min(old.first);
+            mark.since = mark.since.min(old.since);
             mark.subtree |= old.subtree;
         }
         self.wake_at(mark.due);

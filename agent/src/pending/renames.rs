@@ -44,6 +44,11 @@ impl Held {
         self.waiting.front().map(|w| w.first)
     }
 
+    /// The renames that have waited since this time or longer.
+    pub(super) fn since(&self, time: Instant) -> impl Iterator<Item = &Rename> {
+        self.waiting.iter().filter(move |w| w.first <= time).map(|w| &w.rename)
+    }
+
     pub(super) fn due(&self) -> Option<Instant> {
         self.waiting.front().map(|w| w.due)
     }
@@ -195,10 +200,12 @@ impl Pending {
                 self.dissolve(&to, now);
             }
             self.dirty(from, Why::Gone, dir, now);
+            let since = mark.map_or(now, |mark| mark.since);
             if dir {
-                self.cover(to, Mark { first: mark.map_or(now, |m| m.first), ..Mark::new(now) });
+                self.cover(to, Mark { since, first: mark.map_or(now, |m| m.first), ..Mark::new(now) });
             } else {
-                self.dirty(to, Why::Closed, dir, now);
+                self.dirty(to.clone(), Why::Closed, dir, now);
+                self.age(&to, since);
             }
             return;
         }
@@ -218,6 +225,7 @@ impl Pending {
         for path in self.beneath(from) {
             let Some(mark) = self.remove(&path) else { continue };
             if covered {
+                self.age(to, mark.since);
                 continue;
             }
             let moved = path.below(from).and_then(|rest| to.join(&rest).ok());
@@ -225,8 +233,16 @@ impl Pending {
                 Some(moved) if mark.subtree => self.cover(moved, mark),
                 Some(moved) => self.put(moved, mark),
                 // Too long to be named there; the subtree as a whole says that something is amiss.
-                None => self.cover(to.clone(), Mark::new(now)),
+                None => self.cover(to.clone(), Mark { since: mark.since, ..Mark::new(now) }),
             }
+        }
+    }
+
+    /// What is marked at a path, or covers it, is at least as old as this.
+    fn age(&mut self, path: &RelPath, since: Instant) {
+        match self.marks.get_mut(path) {
+            Some(mark) => mark.since = mark.since.min(since),
+            None => drop(self.age_covering(path, since)),
         }
     }
 

@@ -197,6 +197,45 @@ fn a_new_signal_brings_a_retry_forward() {
 }
 
 #[test]
+fn what_failed_is_as_old_as_when_it_was_first_heard_of() {
+    let start = Instant::now();
+    let mut pending = Pending::new();
+    pending.note(dirty("a", Why::Closed), start);
+    let mut now = start;
+    for _ in 0..3 {
+        now += ms(5000);
+        let batch = pending.take(now).expect("settled");
+        assert_eq!(batch.since, start);
+        pending.fail_back(batch.id, batch.paths(), ms(1000), now);
+        assert_eq!(pending.oldest(), Some(start));
+    }
+    // Whoever waits for it does not wait for its next turn.
+    let scope = Scope::of(p("a"));
+    assert!(!pending.waits(&scope, now) && pending.put_off(&scope, now).count() == 1);
+    pending.hurry(&scope, now);
+    assert!(pending.waits(&scope, now) && !pending.waits(&scope, start - ms(1)));
+    pending.note(Signal::Lost, now);
+    assert_eq!(pending.take(now).expect("at once").since, start);
+}
+
+#[test]
+fn a_scope_follows_what_is_renamed_out_of_it() {
+    let mut scope = Scope::of(p("a/b"));
+    assert!(scope.concerns(&p("a/b/c"), false) && scope.concerns(&p("a"), true));
+    assert!(!scope.concerns(&p("a"), false) && !scope.concerns(&p("a/bc"), true));
+    scope.follow(&mvdir("a", "z"));
+    assert!(scope.concerns(&p("z/b/c"), false) && !scope.concerns(&p("z/c"), false));
+    scope.follow(&mv("z/b/f", "other"));
+    assert!(scope.concerns(&p("other"), false));
+    scope.follow(&mv("x", "y"));
+    assert!(!scope.concerns(&p("y"), false));
+    for i in 0..100 {
+        scope.follow(&mv("z/b/g", &format!("out{i}")));
+    }
+    assert!(scope.concerns(&p("anything"), false), "so many names are everything");
+}
+
+#[test]
 fn too_many_marks_become_one() {
     let now = Instant::now();
     let mut pending = Pending::new();
@@ -228,10 +267,26 @@ struct World {
     copy: Tree,
     pending: Pending,
     now: Instant,
+    /// Somebody waits for this, as it was written by then.
+    wait: Option<(Scope, Instant)>,
 }
 
 impl World {
+    fn new() -> Self {
+        let (source, copy) = (Tree::new(), Tree::new());
+        Self { source, copy, pending: Pending::new(), now: Instant::now(), wait: None }
+    }
+
+    /// Whether what is waited for has come to its end.
+    fn waited(&self) -> bool {
+        let (scope, by) = self.wait.as_ref().expect("somebody waits");
+        !self.pending.waits(scope, *by) && self.pending.put_off(scope, *by).next().is_none()
+    }
+
     fn note(&mut self, signal: Signal) {
+        if let Some((scope, _)) = &mut self.wait {
+            scope.follow(&signal);
+        }
         self.pending.note(signal, self.now);
     }
 
@@ -439,8 +494,7 @@ fn hard_cases_end_equal() {
 
 /// The world after these steps, once everything has settled.
 fn end_of(steps: &[Step]) -> World {
-    let mut world =
-        World { source: Tree::new(), copy: Tree::new(), pending: Pending::new(), now: Instant::now() };
+    let mut world = World::new();
     for step in steps {
         world.step(step);
     }
@@ -458,6 +512,50 @@ proptest! {
     fn the_copy_ends_equal(steps in prop::collection::vec(step(), 1..60)) {
         let world = end_of(&steps);
         prop_assert_eq!(world.source, world.copy);
+    }
+
+    /// Whatever happens and fails after a moment: once nobody needs to wait any more for what was written in a place by
+    /// then, the copy has had it, under whichever name, unless it is gone from the source by now. What happened to it
+    /// later may have taken it away again.
+    #[test]
+    fn what_was_waited_for_has_been_in_the_copy(
+        place in prop_oneof![1 => Just(RelPath::root()), 2 => path()],
+        before in prop::collection::vec(step(), 1..30),
+        after in prop::collection::vec(step(), 0..30),
+    ) {
+        let mut world = World::new();
+        let mut content = 0;
+        let mut step = |world: &mut World, step: &Step| match step {
+            // Each content once, so that it is known again.
+            Step::Write(path, _) => {
+                content += 1;
+                world.step(&Step::Write(path.clone(), content));
+            }
+            other => world.step(other),
+        };
+        before.iter().for_each(|one| step(&mut world, one));
+        let scope = Scope::of(place.clone());
+        let written: Vec<u32> = World::subtree(&world.source, &place)
+            .iter()
+            .filter_map(|path| world.source[path])
+            .collect();
+        world.wait = Some((scope, world.now));
+        let mut after = after.iter();
+        let mut landed: BTreeSet<u32> = BTreeSet::new();
+        for _ in 0..100 {
+            landed.extend(world.copy.values().flatten());
+            if world.waited() {
+                let source: BTreeSet<u32> = world.source.values().flatten().copied().collect();
+                let lacks = written.iter().find(|content| source.contains(content) && !landed.contains(content));
+                prop_assert_eq!(lacks, None);
+                return Ok(());
+            }
+            match after.next() {
+                Some(one) => step(&mut world, one),
+                None => world.step(&Step::Wait(50)),
+            }
+        }
+        prop_assert!(false, "it never ends");
     }
 
     /// Whatever the signals, possible or not; only what has something beneath it is renamed as a directory.

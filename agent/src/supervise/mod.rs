@@ -26,12 +26,14 @@ use crate::cli::service::Service;
 use crate::control::schedule::Timed;
 use crate::exit::Exit;
 use crate::job::{self, Complaint, Complaints, Config, Job, Mode, Target};
+use crate::metrics::{self, Metrics};
+use crate::state::StateDir;
 use crate::voice::Voice;
 use clock::Clock;
 use keeper::Keeper;
 use notify::Watchdog;
 
-/// How often limits on bandwidth, the log file and the watchdog are looked at.
+/// How often limits on bandwidth and the watchdog are looked at.
 const TICK: Duration = Duration::from_secs(1);
 
 /// Runs the jobs of a config until it is told to stop, or says what they are.
@@ -56,9 +58,10 @@ pub fn run(service: &Service) -> Exit {
     let started = runtime.and_then(|runtime| {
         let signals = runtime.block_on(async { Signals::new() })?;
         voice.log_to(config.log_file.as_deref())?;
-        Ok((runtime, signals))
+        let metrics = metrics(&config, runtime.handle(), &voice)?;
+        Ok((runtime, signals, metrics))
     });
-    let (runtime, mut signals) = match started {
+    let (runtime, mut signals, metrics) = match started {
         Ok(started) => started,
         Err(error) => {
             voice.problem("", &format!("start: {error}"));
@@ -66,10 +69,22 @@ pub fn run(service: &Service) -> Exit {
         }
     };
     let world = World { handle: runtime.handle().clone(), voice };
-    Supervisor::new(service.config.clone(), config, world).run(&mut signals);
+    Supervisor::new(service.config.clone(), config, world, metrics).run(&mut signals);
     // A connection still open is of no use to anybody now.
     runtime.shutdown_background();
     Exit::Ok
+}
+
+/// Serves them, where the config says so.
+fn metrics(config: &Config, handle: &Handle, voice: &Voice) -> std::io::Result<Option<Metrics>> {
+    let Some(address) = config.metrics else { return Ok(None) };
+    let state = StateDir::open(config.state_dir.as_deref()).map_err(std::io::Error::other)?;
+    let metrics = metrics::start(address, state.path(), handle)?;
+    voice.say("", &format!("metrics at http://{}/metrics", metrics.address()));
+    if metrics::is_open(address.ip()) {
+        voice.problem("", "other hosts may read the metrics: names of sources and destinations are in them");
+    }
+    Ok(Some(metrics))
 }
 
 /// What every thread is given.
@@ -129,12 +144,14 @@ struct Supervisor {
     clocks: BTreeMap<String, Clock>,
     /// Kept over a reload: who answers for a watch that goes on holds it.
     timed: BTreeMap<String, Timed>,
+    /// Served as long as it is held.
+    metrics: Option<Metrics>,
 }
 
 impl Supervisor {
-    fn new(file: PathBuf, config: Config, world: World) -> Self {
+    fn new(file: PathBuf, config: Config, world: World, metrics: Option<Metrics>) -> Self {
         let (keepers, clocks, timed) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Self { file, config, world, keepers, clocks, timed }
+        Self { file, config, world, keepers, clocks, timed, metrics }
     }
 
     /// Runs the jobs until it is told to stop.
@@ -152,10 +169,6 @@ impl Supervisor {
             }
             for keeper in self.keepers.values() {
                 keeper.rate.set(limit_now(&keeper.target));
-            }
-            if let Err(error) = self.world.voice.follow_log() {
-                // Not into the log, which is what is wrong.
-                writeln!(std::io::stderr(), "driftless: log-file: {error}").ok();
             }
             let now = Instant::now();
             watchdog.feed(now, || {
@@ -220,12 +233,19 @@ impl Supervisor {
         notify::reloading();
         let voice = &self.world.voice;
         let new = Config::load(&self.file).and_then(|new| self.fits(new));
+        // Whatever may fail comes before anything is changed.
         let new = new.and_then(|new| {
+            let changed = new.metrics != self.config.metrics;
+            let served = changed.then(|| metrics(&new, &self.world.handle, voice)).transpose();
+            let served = served.map_err(|error| self.complaint(error.to_string()))?;
             let opened = voice.log_to(new.log_file.as_deref());
-            opened.map(|()| new).map_err(|error| self.complaint(format!("log-file: {error}")))
+            opened.map(|()| (new, served)).map_err(|error| self.complaint(format!("log-file: {error}")))
         });
         match new {
-            Ok(new) => {
+            Ok((new, served)) => {
+                if let Some(served) = served {
+                    self.metrics = served;
+                }
                 self.exchange(new);
                 let status = self.status();
                 self.world.voice.say("", &format!("reloaded: {status}"));

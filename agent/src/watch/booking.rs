@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use driftless_proto::model::change::Change;
+use driftless_proto::model::entry::Time;
 use driftless_proto::model::path::RelPath;
 use driftless_proto::model::problem::{Problem, ProblemClass};
 use driftless_proto::transfer::observer::{Observer, Sent, TaskId};
@@ -78,7 +79,9 @@ impl Observer for Booking {
         let path = problem.path.below(&self.prefix).unwrap_or_else(RelPath::root);
         let mut first = true;
         self.desk.leave(|state| {
-            first = state.failed(path, problem.class);
+            // Nobody can tell which of the tasks on their way it belongs to.
+            let since = state.oldest().unwrap_or_else(Instant::now);
+            first = state.failed(path, problem.class, problem.to_string(), since);
             state.last_problem = Some((problem.to_string(), SystemTime::now()));
         });
         if first {
@@ -87,10 +90,14 @@ impl Observer for Booking {
     }
 
     fn recorded(&self, sent: Vec<Sent>) {
+        let acked = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .ok()
+            .and_then(|now| Some(Time { sec: i64::try_from(now.as_secs()).ok()?, nsec: now.subsec_nanos() }));
         for sent in sent {
             let Some(path) = sent.path.below(&self.prefix) else { continue };
             let (stamp, entry, digest) = (sent.stamp, sent.entry, Some(sent.digest));
-            let record = Record { stamp, entry, digest, groups: sent.groups };
+            let record = Record { stamp, entry, digest, groups: sent.groups, acked };
             self.recorder.note(Note::Recorded(path, record));
         }
     }

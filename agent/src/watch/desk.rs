@@ -11,6 +11,8 @@ use driftless_proto::transfer::link::Ended;
 use driftless_proto::transfer::observer::TaskId;
 
 use super::learn::Matched;
+use super::scan::Scanned;
+use super::waits::Waits;
 use super::whole::Whole;
 use crate::pending::{Batch, Dirty, Pending};
 use crate::watcher::{Signal, Why};
@@ -29,7 +31,7 @@ pub(super) struct State {
     pub(super) pending: Pending,
     /// Batches whose tasks are on their way.
     pub(super) batches: HashMap<u64, InFlight>,
-    tasks: HashMap<TaskId, (u64, Vec<Dirty>)>,
+    pub(super) tasks: HashMap<TaskId, (u64, Vec<Dirty>)>,
     last_task: TaskId,
     /// Why the sender ended, once it has.
     pub(super) ended: Option<Ended>,
@@ -55,15 +57,23 @@ pub(super) struct State {
     pub(super) stop: bool,
     /// When something was last acknowledged.
     pub(super) last_ack: Option<Instant>,
+    /// Tasks that were acknowledged.
+    pub(super) acked: u64,
+    /// Events were lost so often, and when the last time was.
+    pub(super) overflows: (u64, Option<SystemTime>),
+    /// Who waits for what.
+    pub(super) waits: Waits,
     /// Paths that failed, and how often in a row.
-    failures: HashMap<RelPath, Failures>,
+    pub(super) failures: HashMap<RelPath, Failures>,
 }
 
 /// How a path failed, and how often in a row.
-#[derive(Clone, Copy)]
-struct Failures {
-    count: u32,
-    class: ProblemClass,
+pub(super) struct Failures {
+    pub(super) count: u32,
+    pub(super) class: ProblemClass,
+    /// The last time, in words.
+    pub(super) text: String,
+    pub(super) at: SystemTime,
 }
 
 /// Stands for what belongs to no batch: the first comparison, and paths that failed by themselves.
@@ -76,7 +86,7 @@ pub(super) const RENAMES: u64 = u64::MAX - 1;
 pub(super) struct InFlight {
     /// Tasks that have not come to their end.
     left: usize,
-    failed: Vec<Dirty>,
+    pub(super) failed: Vec<Dirty>,
     /// When the oldest of its changes was first heard of.
     pub(super) since: Instant,
 }
@@ -115,10 +125,12 @@ impl Desk {
             for signal in signals {
                 match &signal {
                     Signal::Lost => {
+                        state.overflows = (state.overflows.0 + 1, Some(SystemTime::now()));
                         state.words.push(
                             "events were lost (the kernel's queue was full); comparing everything".into(),
                         );
                     }
+                    Signal::Barrier(id) => state.barrier(*id, now),
                     Signal::RootGone(why) => state.root_gone = Some(why.clone()),
                     Signal::Unwatched { path, reason } => {
                         let before = state.unwatched.insert(path.clone(), reason.clone());
@@ -136,6 +148,7 @@ impl Desk {
                     }
                     _ => {}
                 }
+                state.waits.follow(&signal);
                 state.pending.note(signal, now);
             }
             state.words.extend(words_on(&told));
@@ -199,12 +212,14 @@ impl State {
     /// Books the end of a task; the batch's failed paths are pending again once all of it has ended.
     pub(super) fn settled(&mut self, task: TaskId, outcome: &Result<(), Problem>) {
         let Some((batch, retry)) = self.tasks.remove(&task) else { return };
+        let since = self.batches.get(&batch).map_or_else(Instant::now, |flight| flight.since);
         if self.whole.settled(task, &retry, outcome.is_ok()) {
             self.compared = Some(outcome.is_ok());
         }
         match outcome {
             Ok(()) => {
                 self.last_ack = Some(Instant::now());
+                self.acked += 1;
                 for dirty in &retry {
                     self.failures.remove(&dirty.path);
                 }
@@ -213,12 +228,12 @@ impl State {
                 for above in
                     retry.iter().filter(|dirty| dirty.subtree).filter_map(|dirty| dirty.path.parent())
                 {
-                    self.look_again(Dirty { path: above, subtree: false }, Duration::ZERO);
+                    self.look_again(Dirty { path: above, subtree: false }, since, Duration::ZERO);
                 }
             }
             Err(problem) => {
                 for dirty in &retry {
-                    self.book(&dirty.path, problem.class);
+                    self.book(&dirty.path, problem.class, problem.to_string());
                 }
             }
         }
@@ -231,6 +246,9 @@ impl State {
             let failed = self.batches.remove(&batch).map(|flight| flight.failed).unwrap_or_default();
             let delay = failed.iter().map(|dirty| self.delay_of(&dirty.path)).min().unwrap_or(RETRY.0);
             self.pending.fail_back(batch, failed, delay, Instant::now());
+        }
+        if batch == NO_BATCH {
+            self.waits.compared(Instant::now());
         }
     }
 
@@ -249,14 +267,20 @@ impl State {
         self.failures.len()
     }
 
-    /// Books a failure; returns whether it is the first in a row.
-    fn book(&mut self, path: &RelPath, class: ProblemClass) -> bool {
-        let failures = self.failures.entry(path.clone()).or_insert(Failures { count: 0, class });
-        if failures.class != class {
-            *failures = Failures { count: 0, class };
+    /// What failed and is gone by now fails no more.
+    pub(super) fn forgive(&mut self, batch: &Batch, scanned: &Scanned) {
+        if !self.failures.is_empty() {
+            scanned.idle(batch).for_each(|path| drop(self.failures.remove(path)));
         }
-        failures.count += 1;
-        failures.count == 1
+    }
+
+    /// Books a failure; returns whether it is the first in a row.
+    fn book(&mut self, path: &RelPath, class: ProblemClass, text: String) -> bool {
+        let at = SystemTime::now();
+        let before = self.failures.get(path).filter(|before| before.class == class);
+        let count = before.map_or(0, |before| before.count) + 1;
+        self.failures.insert(path.clone(), Failures { count, class, text, at });
+        count == 1
     }
 
     /// The paths of a batch that changed under too many readings.
@@ -268,18 +292,24 @@ impl State {
     }
 
     /// Books the failure of a path, whether a task stands behind it or not: it will be looked at again. Returns whether
-    /// it is the first in a row, which is the one to tell.
-    pub(super) fn failed(&mut self, path: RelPath, class: ProblemClass) -> bool {
-        let first = self.book(&path, class);
+    /// it is the first in a row, which is the one to tell. `since` is how old what failed is.
+    pub(super) fn failed(
+        &mut self,
+        path: RelPath,
+        class: ProblemClass,
+        text: String,
+        since: Instant,
+    ) -> bool {
+        let first = self.book(&path, class, text);
         let delay = self.delay_of(&path);
         // What is beneath a directory failed with it.
-        self.look_again(Dirty { path, subtree: true }, delay);
+        self.look_again(Dirty { path, subtree: true }, since, delay);
         first
     }
 
     /// Marks a path that belongs to no batch.
-    pub(super) fn look_again(&mut self, dirty: Dirty, delay: Duration) {
-        self.pending.look_again(dirty, delay, Instant::now());
+    pub(super) fn look_again(&mut self, dirty: Dirty, since: Instant, delay: Duration) {
+        self.pending.look_again(dirty, since, delay, Instant::now());
     }
 
     fn delay_of(&self, path: &RelPath) -> Duration {

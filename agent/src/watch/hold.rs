@@ -106,6 +106,10 @@ impl Watch<'_> {
         let Weighing { next, rearm, decisions, .. } = weighing;
         known.plans_seen = self.seen_since(read, &decisions);
         let changed = !next.same_terms(&known.standing);
+        if changed {
+            // Before it is told: until the comparison on the next stream nothing is as it says.
+            self.desk.leave(|state| state.waits.compare_again());
+        }
         self.tell(&known.standing, &next);
         known.stale |= changed;
         known.standing = next;
@@ -164,7 +168,7 @@ impl Watch<'_> {
         self.picture(|picture| {
             let held = |held: &Held| HeldNow { reason: held.reason.clone(), plan: held.plan.clone() };
             picture.held = now.held.as_ref().map(held);
-            picture.apart = now.apart.iter().map(|(path, why)| (path.to_string(), why.words())).collect();
+            picture.apart = now.apart.iter().map(|(path, why)| (path.clone(), why.words())).collect();
         });
     }
 

@@ -3,10 +3,13 @@
 //! The trunk of one session reads as the algorithm: take what has settled, look at it, ask the guard, send it, book
 //! what is acknowledged. Around it: reconnect with back-off, and start over when the root went away and came back.
 
+mod answers;
 mod booking;
 mod desk;
+mod explain;
 mod hold;
 mod learn;
+mod queued;
 mod recorder;
 pub(crate) mod reins;
 mod renamed;
@@ -14,6 +17,7 @@ mod scan;
 mod session;
 mod standing;
 mod status;
+mod waits;
 mod weigh;
 mod whole;
 
@@ -33,17 +37,19 @@ use crate::cli::Invocation;
 use crate::cli::operand::{Local, Place};
 use crate::connect::{ConnectError, Server, Session};
 use crate::console::Console;
-use crate::control::Control;
 use crate::control::picture::Picture;
 use crate::exit::Exit;
 use crate::guard::brake::Brake;
 use crate::guard::mounts::Mounts;
+use crate::metrics::{self, Metrics};
 use crate::plan::{Store, Watched};
 use crate::push::place;
-use crate::run::{remote, server, signalled};
+use crate::run::{remote, server, signalled, terminated};
 use crate::state::StateDir;
 use crate::watcher::Watcher;
+use answers::Opened;
 use desk::Desk;
+pub(crate) use queued::Queued;
 use reins::{Manner, Pulse, Reins};
 use status::Status;
 
@@ -81,6 +87,8 @@ struct Watch<'a> {
     watched: Watched,
     brake: Mutex<Brake>,
     picture: Arc<Mutex<Picture>>,
+    /// What is open, for whoever asks.
+    opened: Arc<Mutex<Opened>>,
     last_epoch: u64,
     /// The server has let us in once: a refusal from then on may pass.
     was_connected: bool,
@@ -103,9 +111,14 @@ enum RootEnd {
 /// Watches the source until the operator stops it, or until the server refuses for good.
 pub(crate) fn run(invocation: &Invocation, console: &Console, handle: &Handle) -> Exit {
     let (manner, reins) = (Manner::default(), Reins::new(Rate::new(invocation.options.bwlimit)));
-    let stopped = reins.clone();
+    let (stopped, logs) = (reins.clone(), invocation.log_file.is_some());
     handle.spawn(async move {
-        signalled().await;
+        // Who keeps a log file sends SIGHUP when it was moved away. It is opened anew with the next line anyway.
+        if logs {
+            terminated().await;
+        } else {
+            signalled().await;
+        }
         stopped.stop();
     });
     match Watch::new(invocation, &manner, &reins, Some(console), handle) {
@@ -150,6 +163,9 @@ impl<'a> Watch<'a> {
             _ => RelPath::root(),
         };
         let (voice, quiet) = (manner.voice.clone(), invocation.verbosity < 0);
+        if manner.job.is_none() {
+            voice.log_to(invocation.log_file.as_deref()).map_err(|e| file(&e))?;
+        }
         let status = Arc::new(Status::new(voice, quiet, manner.job.is_none()));
         let plans = Store::open(state.path()).map_err(|e| file(&e))?;
         let remote = remote(invocation.dest.as_ref())?;
@@ -178,6 +194,7 @@ impl<'a> Watch<'a> {
             watched,
             brake: Mutex::new(Brake::new(invocation.brake)),
             picture: Arc::new(Mutex::new(picture)),
+            opened: Arc::default(),
             last_epoch: 0,
             was_connected: false,
         })
@@ -185,6 +202,32 @@ impl<'a> Watch<'a> {
 
     fn run(&mut self) -> Exit {
         let _control = self.control();
+        let _metrics = match self.metrics() {
+            Ok(metrics) => metrics,
+            Err(error) => {
+                self.status.problem(&error.to_string());
+                return Exit::Socket;
+            }
+        };
+        self.status.note(&format!("watching {} -> {}", self.watched.source, self.watched.destination));
+        let exit = self.lives();
+        self.status.note(&exit.last_line().unwrap_or_else(|| "stopped".into()));
+        exit
+    }
+
+    fn metrics(&self) -> std::io::Result<Option<Metrics>> {
+        let Some(address) = self.invocation.metrics else { return Ok(None) };
+        let metrics = metrics::start(address, self.state.path(), self.handle)?;
+        self.status.log(&format!("metrics at http://{}/metrics", metrics.address()));
+        if metrics::is_open(address.ip()) {
+            let text = "other hosts may read the metrics: names of sources and destinations are in them";
+            self.status.problem(text);
+        }
+        Ok(Some(metrics))
+    }
+
+    /// Watches one life of the root after the other.
+    fn lives(&mut self) -> Exit {
         // One that never gives up waits for its source from the start.
         let mut first = !self.manner.persists;
         let mut told = None;
@@ -205,7 +248,7 @@ impl<'a> Watch<'a> {
                             "{why}; waiting for it to come back{}",
                             hold::hint(plan.as_deref())
                         ));
-                        self.picture(|picture| picture.failing = Some(why.clone()));
+                        self.picture(|picture| picture.trouble = Some(why.clone()));
                         told = Some(why);
                     }
                     if self.rest(LOOK_FOR_ROOT) {
@@ -224,7 +267,7 @@ impl<'a> Watch<'a> {
                     if begun.elapsed() > GIVEN_UP.1 {
                         given_up = GIVEN_UP.0;
                     }
-                    self.picture(|picture| picture.failing = Some(why));
+                    self.picture(|picture| picture.trouble = Some(why));
                     self.status.log(&format!("trying again in {} s", given_up.as_secs()));
                     if self.rest(given_up) {
                         return Exit::Ok;
@@ -239,7 +282,7 @@ impl<'a> Watch<'a> {
                     // What is in the way may stay there for days: it is said once.
                     if told.as_ref() != Some(&why) {
                         self.status.problem(&format!("{why}; nothing is deleted on the server"));
-                        self.picture(|picture| picture.failing = Some(why.clone()));
+                        self.picture(|picture| picture.trouble = Some(why.clone()));
                     }
                     told = Some(why);
                     if self.rest(LOOK_FOR_ROOT) {
@@ -273,7 +316,10 @@ impl<'a> Watch<'a> {
     /// Says why there is no stream, and how a watch ends that gives up then.
     fn refused(&self, error: &ConnectError) -> RootEnd {
         match self.console {
-            Some(console) => RootEnd::Failed(console.refused(error), error.to_string()),
+            Some(console) => {
+                self.status.note(&error.to_string());
+                RootEnd::Failed(console.refused(error), error.to_string())
+            }
             None => {
                 self.status.problem(&error.to_string());
                 RootEnd::Failed(error.exit(), error.to_string())
@@ -284,7 +330,7 @@ impl<'a> Watch<'a> {
     /// What goes wrong with the connection, for the log and for `driftless status`.
     fn lost(&self, why: &dyn std::fmt::Display) {
         self.status.problem(&why.to_string());
-        self.picture(|picture| picture.failing = Some(why.to_string()));
+        self.picture(|picture| picture.trouble = Some(why.to_string()));
     }
 
     /// Watches one life of the root: sessions until it goes away.
@@ -293,6 +339,7 @@ impl<'a> Watch<'a> {
             state.root_gone = None;
             state.pending = crate::pending::Pending::new();
             state.unwatched.clear();
+            state.waits.root_gone();
         });
         let desk = Arc::clone(&self.desk);
         let rules = Arc::new(self.invocation.rules.clone());
@@ -307,7 +354,11 @@ impl<'a> Watch<'a> {
                 if let Some(note) = watcher.note() {
                     self.status.problem(&format!("{}: {note}", self.source.display()));
                 }
-                self.picture(|picture| picture.engine = watcher.engine());
+                self.picture(|picture| {
+                    picture.engine = watcher.engine();
+                    picture.engine_note = watcher.note().map(str::to_owned);
+                });
+                self.desk.leave(|state| state.waits.watched(watcher.asked(), watcher.polled()));
                 Some(watcher)
             }
             // A watch that has run stays one: what is in the way now may pass.
@@ -318,6 +369,7 @@ impl<'a> Watch<'a> {
                 return RootEnd::Failed(Exit::File, why);
             }
         };
+        let _opened = self.opened(root);
         let _mounts = self.mounts();
         let mut known = session::Continuity::default();
         let mut back_off = BACK_OFF.0;
@@ -361,26 +413,6 @@ impl<'a> Watch<'a> {
         let watch = || Mounts::watch(move || desk.leave(|state| state.mounts_changed = true));
         let mounts = self.invocation.options.delete.then(watch)?;
         mounts.map_err(|error| self.status.problem(&format!("mounts are not watched: {error}"))).ok()
-    }
-
-    /// Answers `driftless status`.
-    fn control(&self) -> Option<Control> {
-        let (desk, picture) = (Arc::clone(&self.desk), Arc::clone(&self.picture));
-        let timed = self.manner.timed.clone();
-        let status = move || {
-            let mut now = picture.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            now.schedule = timed.json();
-            let state = desk.lock();
-            now.pending = state.pending.len();
-            now.in_flight = state.in_flight();
-            now.oldest_change = state.oldest_pending().map(|since| since.elapsed().as_secs_f64());
-            now.last_problem.clone_from(&state.last_problem);
-            now.polled = state.unwatched.iter().map(|(path, why)| (path.to_string(), why.clone())).collect();
-            drop(state);
-            now.json()
-        };
-        let control = Control::start(self.state.path(), &self.watched, Box::new(status));
-        control.map_err(|error| self.status.problem(&format!("no status can be asked for: {error}"))).ok()
     }
 
     /// Changes what is told to `driftless status`.

@@ -60,7 +60,8 @@ impl Reins {
         let mut ticket = Ticket::default();
         self.desk.leave(|state| {
             ticket = state.ticket();
-            state.look_again(Dirty { path: RelPath::root(), subtree: true }, Duration::ZERO);
+            let now = Instant::now();
+            state.look_again(Dirty { path: RelPath::root(), subtree: true }, now, Duration::ZERO);
         });
         ticket
     }

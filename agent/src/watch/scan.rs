@@ -43,6 +43,14 @@ impl Scanned {
         self.work.iter().any(|work| matches!(work, Work::Remove(_) | Work::Compare(_)))
     }
 
+    /// The paths of a batch at which nothing is to be done.
+    pub(super) fn idle<'b>(&self, batch: &'b Batch) -> impl Iterator<Item = &'b RelPath> + use<'b> {
+        let work = self.work.iter().flat_map(Work::retry);
+        let busy: HashSet<RelPath> =
+            work.chain(self.failed.iter().map(|(dirty, _)| dirty.clone())).map(|dirty| dirty.path).collect();
+        batch.dirty.iter().map(|dirty| &dirty.path).filter(move |path| !busy.contains(*path))
+    }
+
     /// Whether some of it is found by comparing, rather than seen to happen.
     pub(super) fn compares(&self) -> bool {
         self.work.iter().any(|work| matches!(work, Work::Compare(_)))

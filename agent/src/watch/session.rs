@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use driftless_proto::disk::Root;
@@ -137,15 +137,7 @@ impl Watch<'_> {
         let compare = compare || known.stale;
         known.seen = Some(seen.clone());
         known.stale = compare;
-        self.picture(|picture| {
-            picture.connected = Some(self.server.address());
-            picture.failing = None;
-        });
-        self.status.log(&format!(
-            "connected to {}{}",
-            self.server.address(),
-            if compare { ", comparing" } else { "" }
-        ));
+        self.connected(compare);
         let top = RelPath::root();
         let mounted = match root.found(&top).and_then(|found| Ok(Mounted::new(&found, root.inode(&top)?))) {
             Ok(mounted) => mounted,
@@ -165,7 +157,7 @@ impl Watch<'_> {
             root_looked: Instant::now(),
         };
         let end = work.run(session, compare, &seen);
-        self.picture(|picture| picture.connected = None);
+        self.disconnected();
         end
     }
 
@@ -201,6 +193,7 @@ impl Watch<'_> {
         let journal = Journal::open(self.state.path(), &self.source, &welcome.module_id, &destination.path)
             .map_err(|error| ConnectError::TrustFile(error.to_string()))?;
         let journal = Arc::new(journal);
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner).journal = Arc::downgrade(&journal);
         known.journal = Some(Arc::clone(&journal));
         Ok(journal)
     }
@@ -311,7 +304,8 @@ impl Trunk<'_, '_> {
             // The inventory lacks what is beneath these: they are compared again. Of the root `stale` says so.
             for Matched { dir, .. } in std::mem::take(&mut state.learn) {
                 if !dir.is_root() {
-                    state.look_again(Dirty { path: dir, subtree: true }, Duration::ZERO);
+                    let now = Instant::now();
+                    state.look_again(Dirty { path: dir, subtree: true }, now, Duration::ZERO);
                 }
             }
         });
@@ -443,6 +437,7 @@ impl Trunk<'_, '_> {
         {
             return Some(self.put_back(batch, end));
         }
+        self.watch.desk.lock().forgive(batch, &scanned);
         self.send(tasks, batch.id, batch.since, scanned);
         None
     }
@@ -464,7 +459,7 @@ impl Trunk<'_, '_> {
             let mut state = self.watch.desk.lock();
             for (dirty, error) in scanned.failed {
                 let text = format!("{}: {error}", dirty.path);
-                if state.failed(dirty.path, ProblemClass::Path) {
+                if state.failed(dirty.path, ProblemClass::Path, text.clone(), since) {
                     state.words.push(text);
                 }
             }

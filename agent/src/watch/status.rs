@@ -25,9 +25,16 @@ impl Status {
         Self { voice, terminal, quiet, drawn: Mutex::new(None) }
     }
 
+    /// A line for the log file alone: it is printed already, or nobody asked for it to be.
+    pub(super) fn note(&self, text: &str) {
+        self.voice.note(text);
+    }
+
     /// A line that stays.
     pub(super) fn log(&self, text: &str) {
-        if !self.quiet {
+        if self.quiet {
+            self.note(text);
+        } else {
             self.voice.say(self.erase(), text);
         }
     }

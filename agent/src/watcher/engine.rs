@@ -13,13 +13,16 @@ use super::fanotify::FanotifyEngine;
 use super::inotify::InotifyEngine;
 use super::place::shared_file_system;
 use super::poll::PollEngine;
-use super::{Inbox, Reporter};
+use super::{Asked, Inbox, Reporter};
 
 /// One way to learn what changes beneath a Root. All of them say the same; see [`Signal`](super::Signal).
 pub(super) trait Engine: Send {
     /// Works on the thread that calls it, until `stop` can be read or the root is gone, which it reports. Sends on
     /// `armed` once a walk that is begun then misses nothing.
     fn run(self: Box<Self>, stop: &OwnedFd, armed: &SyncSender<()>);
+
+    /// By which it is asked for barriers while it runs.
+    fn asked(&self) -> Arc<Asked>;
 }
 
 /// Which engine the operator wants.

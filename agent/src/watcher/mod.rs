@@ -3,12 +3,13 @@
 //! Nothing that is said is proof; see [`Signal`]. What an engine cannot watch (no watch is left, another file system,
 //! no right to read) is polled beside it, so every directory is seen by one or the other.
 //!
-//! * [`signal`]: what is said; [`engine`]: what an engine is, and which one a root gets; `report`: several voices
+//! * [`signal`]: what is said; `barrier`: that all of it was said; [`engine`]: what an engine is, and which one a root gets; `report`: several voices
 //!   become one; `place`: where the root stands; `names`, `rules`: what all engines need.
 //! * `inotify`: a watch for each directory; `fanotify`: one mark for the file system; `poll`: a look at everything.
 //!
 //! Touches: the Root (lists directories, never a file). Never: network, the journal, anything that waits for them.
 
+mod barrier;
 mod engine;
 mod fanotify;
 mod inotify;
@@ -30,6 +31,7 @@ use driftless_proto::disk::Root;
 use driftless_proto::model::filter::Rules;
 use rustix::event::{EventfdFlags, eventfd};
 
+pub use barrier::{Asked, BarrierId};
 pub use engine::Choice;
 use engine::{Chosen, Engine, choose};
 use poll::PollEngine;
@@ -44,8 +46,8 @@ pub type Report = Box<dyn FnMut(Vec<Signal>) + Send>;
 /// A running watcher. Dropping it stops its threads.
 #[derive(Debug)]
 pub struct Watcher {
-    _engine: Running,
-    _poller: Option<Running>,
+    engine: Running,
+    poller: Option<Running>,
     name: &'static str,
     note: Option<String>,
 }
@@ -70,13 +72,25 @@ impl Watcher {
             }
             None => None,
         };
-        Ok(Self { _engine: Running::start(engine, reporter)?, _poller: poller, name, note })
+        Ok(Self { engine: Running::start(engine, reporter)?, poller, name, note })
     }
 
     /// Which engine it is, as it is typed after `--engine`.
     #[must_use]
     pub fn engine(&self) -> &'static str {
         self.name
+    }
+
+    /// Asks the engine for barriers; the poller beside it is asked in its turn.
+    #[must_use]
+    pub fn asked(&self) -> Arc<Asked> {
+        Arc::clone(&self.engine.asked)
+    }
+
+    /// What the poller beside the engine shows of itself, where there is one.
+    #[must_use]
+    pub fn polled(&self) -> Option<Arc<Asked>> {
+        self.poller.as_ref().map(|poller| Arc::clone(&poller.asked))
     }
 
     /// What the operator should know of how the root is watched, as one sentence.
@@ -89,6 +103,7 @@ impl Watcher {
 /// An engine on its thread. Dropping it stops both.
 #[derive(Debug)]
 struct Running {
+    asked: Arc<Asked>,
     stop: Arc<OwnedFd>,
     thread: Option<JoinHandle<()>>,
 }
@@ -99,6 +114,7 @@ impl Running {
         let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         let stopped = Arc::clone(&stop);
         let (armed, wait) = sync_channel(1);
+        let asked = engine.asked();
         let work = move || {
             if catch_unwind(AssertUnwindSafe(|| engine.run(&stopped, &armed))).is_err() {
                 reporter.say(vec![Signal::RootGone("the watcher panicked".into())]);
@@ -107,7 +123,7 @@ impl Running {
         let thread = std::thread::Builder::new().name("watcher".into()).spawn(work)?;
         // An error means that the thread ended first: the root went away, which has been reported.
         wait.recv().ok();
-        Ok(Self { stop, thread: Some(thread) })
+        Ok(Self { asked, stop, thread: Some(thread) })
     }
 }
 
@@ -134,6 +150,10 @@ mod tests {
         fn run(self: Box<Self>, _: &OwnedFd, armed: &SyncSender<()>) {
             armed.send(()).expect("somebody waits");
             panic!("as planned");
+        }
+
+        fn asked(&self) -> Arc<Asked> {
+            Asked::new().expect("an eventfd")
         }
     }
 

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use driftless_proto::model::path::RelPath;
 use rustix::event::{EventfdFlags, eventfd};
 
-use super::{Report, Signal};
+use super::{BarrierId, Report, Signal};
 
 /// Hands on what several threads say. After [`Signal::RootGone`] nothing more is handed on.
 pub(super) struct Reporter {
@@ -33,8 +33,13 @@ impl Reporter {
         let mut unwatched = BTreeMap::new();
         Box::new(move |mut signals| {
             let mut more = Vec::new();
+            let mut barriers = Vec::new();
             for signal in &signals {
                 let again = match signal {
+                    Signal::Barrier(id) => {
+                        barriers.push(*id);
+                        continue;
+                    }
                     Signal::Unwatched { path, reason } => {
                         unwatched.insert(path.clone(), reason.clone());
                         inbox.put(Word::Poll(path.clone()));
@@ -59,8 +64,11 @@ impl Reporter {
                     more.push(Signal::Watched(again));
                 }
             }
+            signals.retain(|signal| !matches!(signal, Signal::Barrier(_)));
             signals.append(&mut more);
             this.say(signals);
+            // Behind what the engine has said and left to the poller: that one says it in the end.
+            barriers.into_iter().for_each(|id| inbox.put(Word::Barrier(id)));
         })
     }
 
@@ -98,6 +106,8 @@ fn moved(
 /// What a poller is told.
 #[derive(Debug)]
 pub(super) enum Word {
+    /// Say this once everything has been looked at from now on.
+    Barrier(BarrierId),
     /// From now on look at this directory and everything beneath it.
     Poll(RelPath),
     /// No longer look at this one.

@@ -2,6 +2,8 @@
 
 use driftless_proto::model::path::RelPath;
 
+use super::BarrierId;
+
 /// What happened at a name. It decides how long the name rests before it is looked at, nothing else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Why {
@@ -20,6 +22,8 @@ pub enum Why {
 /// What the watcher says. Every variant is a hint to look, never a proof of what is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Signal {
+    /// Everything that happened before this was asked for has been said.
+    Barrier(BarrierId),
     /// Look at one name.
     Dirty {
         /// Where; the Root itself when its own metadata changed.

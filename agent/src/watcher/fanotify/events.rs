@@ -65,7 +65,7 @@ impl FanotifyEngine {
                 Some(target) if self.tree.knows(target) => {}
                 // Whatever is made in it from here on has an event of its own.
                 Some(target) => self.tree.put(target, parent, name),
-                None => self.tasks.push(Task::Visit { parent: parent.into(), name: name.into() }),
+                None => self.next(Task::Visit { parent: parent.into(), name: name.into() }),
             }
         }
         for (bit, why) in SAID {
@@ -110,9 +110,7 @@ impl FanotifyEngine {
         }
         let (true, Some(side)) = (dir, event.rename_target()) else { return };
         let Some(target) = target else {
-            return self
-                .tasks
-                .push(Task::Visit { parent: (&*side.handle).into(), name: (*side.name).into() });
+            return self.next(Task::Visit { parent: (&*side.handle).into(), name: (*side.name).into() });
         };
         if !arrived {
             self.tree.remove(target);
@@ -128,7 +126,7 @@ impl FanotifyEngine {
     pub(super) fn arrives(&mut self, handle: &[u8], parent: &[u8], name: &[u8]) {
         self.tree.put(handle, parent, name);
         // In this order: the last one is done first.
-        self.tasks.push(Task::Compare(handle.into()));
-        self.tasks.push(Task::Scan(handle.into()));
+        self.next(Task::Compare(handle.into()));
+        self.next(Task::Scan(handle.into()));
     }
 }

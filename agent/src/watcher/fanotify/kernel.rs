@@ -68,6 +68,12 @@ fn lacking(what: &str) -> io::Error {
     io::Error::other(format!("fanotify needs {what}; --engine auto takes another engine"))
 }
 
+/// Events that are queued. Of each the kernel counts the fixed part alone (`fanotify_ioctl`).
+pub(super) fn queued(group: &Fanotify) -> u64 {
+    const FIXED: u64 = 24;
+    rustix::io::ioctl_fionread(group).unwrap_or(0) / FIXED
+}
+
 /// The handle of a held directory.
 pub(super) fn handle(dir: BorrowedFd<'_>) -> io::Result<Handle> {
     Ok(handle_from_fd(dir)?.into())

@@ -31,10 +31,11 @@ use rustix::io::Errno;
 
 use self::kernel::READ_LEN;
 use self::tree::{Handle, Tree};
+use super::barrier::{Barriers, Cohort};
 use super::engine::Engine;
 use super::place::Place;
 use super::rules::see_paths;
-use super::{Report, Signal};
+use super::{Asked, Report, Signal};
 
 /// Tasks between two looks at the queue.
 const TASKS_A_ROUND: usize = 64;
@@ -92,7 +93,11 @@ pub(super) struct FanotifyEngine {
     group: Fanotify,
     place: Place,
     tree: Tree,
-    tasks: Vec<Task>,
+    tasks: Vec<(Cohort, Task)>,
+    asked: Arc<Asked>,
+    barriers: Barriers,
+    /// Events that have been read.
+    read: u64,
     /// Directories that were renamed since the queue was last empty.
     moved: BTreeSet<Handle>,
     signals: Vec<Signal>,
@@ -116,6 +121,7 @@ impl FanotifyEngine {
         let group = kernel::group(anchor.as_fd())?;
         let (dev, _) = kernel::inode(anchor.as_fd())?;
         let tree = Tree::new(kernel::handle(anchor.as_fd())?);
+        let barriers = Barriers::default();
         Ok(Self {
             place: Place::of(&root)?,
             root,
@@ -124,7 +130,10 @@ impl FanotifyEngine {
             rules_see_paths: see_paths(&rules),
             rules,
             group,
-            tasks: vec![Task::Scan(Arc::clone(tree.root()))],
+            tasks: vec![(barriers.cohort(), Task::Scan(Arc::clone(tree.root())))],
+            asked: Asked::new()?,
+            barriers,
+            read: 0,
             tree,
             moved: BTreeSet::new(),
             signals: Vec::new(),
@@ -149,6 +158,7 @@ impl FanotifyEngine {
             PollFd::from_borrowed_fd(self.group.as_fd(), PollFlags::IN),
             PollFd::new(stop, PollFlags::IN),
             self.place.poll_fd(),
+            PollFd::new(self.asked.bell(), PollFlags::IN),
         ];
         match poll(&mut fds, timeout.as_ref()) {
             Ok(_) if !fds[1].revents().is_empty() => Ok(Woken::Stop),
@@ -160,22 +170,49 @@ impl FanotifyEngine {
 
     /// Reads what is queued, then walks on.
     fn round(&mut self, buffer: &mut [u8]) {
-        match self.drain(buffer) {
+        let asked = self.asked.take();
+        if !asked.is_empty() {
+            // Whatever happened before is queued by now: the kernel does so before a system call returns.
+            self.barriers.ask(asked, self.read + kernel::queued(&self.group));
+        }
+        let drained = match self.drain(buffer) {
             Ok(true) => {
                 for handle in std::mem::take(&mut self.moved) {
                     self.verify(&handle);
                 }
+                true
             }
-            Ok(false) => {}
+            Ok(false) => false,
             Err(error) => return self.root_gone(format!("reading events failed: {error}")),
-        }
+        };
         let now = Instant::now();
+        if drained {
+            self.barriers.reach(u64::MAX, now);
+        } else if self.moved.is_empty() {
+            // Otherwise it is not known yet where a renamed directory is.
+            self.barriers.reach(self.read, now);
+        }
         if self.rebuild.due.is_some_and(|due| due <= now) {
             self.rebuild(now);
         }
         for _ in 0..TASKS_A_ROUND {
-            let Some(task) = self.tasks.pop() else { break };
+            let Some((cohort, task)) = self.tasks.pop() else { break };
+            self.barriers.work(Some(cohort));
             self.work(task);
+            self.barriers.work(None);
+        }
+    }
+
+    /// Has something done, before what was given earlier.
+    fn next(&mut self, task: Task) {
+        self.tasks.push((self.barriers.cohort(), task));
+    }
+
+    /// Says which barriers have passed. Nothing is sure before what an overflow has lost was made good.
+    fn pass_barriers(&mut self) {
+        if !self.barriers.is_empty() && !self.recovering && self.rebuild.due.is_none() {
+            let passed = self.barriers.pass(|_| true);
+            self.signals.extend(passed.into_iter().map(Signal::Barrier));
         }
     }
 
@@ -190,6 +227,7 @@ impl FanotifyEngine {
             };
             let events = parse_fid_events(&buffer[..len]).map_err(io::Error::other)?;
             for event in &events {
+                self.read += 1;
                 self.event(event);
                 if self.gone {
                     return Ok(false);
@@ -216,7 +254,9 @@ impl FanotifyEngine {
         self.recovering = true;
         self.tree = Tree::new(Arc::clone(self.tree.root()));
         self.moved.clear();
-        self.tasks = vec![Task::Scan(Arc::clone(self.tree.root()))];
+        self.tasks.clear();
+        self.barriers.reach(u64::MAX, now);
+        self.next(Task::Scan(Arc::clone(self.tree.root())));
     }
 
     /// Whether every directory is known.
@@ -253,6 +293,8 @@ impl Engine for FanotifyEngine {
                 self.recovering = false;
                 self.signals.push(Signal::Lost);
             }
+            self.pass_barriers();
+            self.asked.show_directories(self.tree.len());
             if !self.signals.is_empty() {
                 (self.report)(std::mem::take(&mut self.signals));
             }
@@ -261,5 +303,9 @@ impl Engine for FanotifyEngine {
                 armed.send(()).ok();
             }
         }
+    }
+
+    fn asked(&self) -> Arc<Asked> {
+        Arc::clone(&self.asked)
     }
 }

@@ -70,7 +70,7 @@ impl FanotifyEngine {
             return;
         }
         self.tree.put(&handle, parent, name);
-        self.tasks.push(Task::Scan(handle));
+        self.next(Task::Scan(handle));
     }
 
     /// Whether a directory that stands here is known at another place, and is there as well: one of the two is a bind

@@ -144,7 +144,7 @@ fn concerns(signal: &Signal, start: &str) -> bool {
         Signal::Dirty { path, .. } | Signal::Rescan(path) | Signal::Unwatched { path, .. } => starts(path),
         Signal::Watched(path) => starts(path),
         Signal::Renamed { from, to, .. } => starts(from) || starts(to),
-        Signal::Lost | Signal::RootGone(_) => false,
+        Signal::Barrier(_) | Signal::Lost | Signal::RootGone(_) => false,
     }
 }
 

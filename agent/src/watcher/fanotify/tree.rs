@@ -126,7 +126,7 @@ impl Tree {
         false
     }
 
-    #[cfg(test)]
+    /// Known directories, the Root aside.
     pub(super) fn len(&self) -> usize {
         self.nodes.len()
     }

@@ -129,14 +129,14 @@ impl InotifyEngine {
     pub(super) fn visit(&mut self, parent: Wd, name: &[u8]) {
         let visit =
             Visit { parent, name: name.into(), mode: Mode::Tell, arrives: false, arrival: None, tries: 0 };
-        self.ready.push_back(Task::Visit(visit));
+        self.soon(Task::Visit(visit));
     }
 
     /// A directory of which nothing is known may stand at this name.
     pub(super) fn visit_arrival(&mut self, parent: Wd, name: &[u8]) {
         let visit =
             Visit { parent, name: name.into(), mode: Mode::Arm, arrives: true, arrival: None, tries: 0 };
-        self.ready.push_back(Task::Visit(visit));
+        self.soon(Task::Visit(visit));
     }
 
     /// Has a watched directory compared as a whole, and everything beneath watched before.
@@ -148,8 +148,13 @@ impl InotifyEngine {
     pub(super) fn later(&mut self, task: Task) {
         let at = self.position + kernel::queued(&self.inotify);
         // The end of the queue never moves back; should the kernel count otherwise, the order must hold.
-        let at = self.waiting.back().map_or(at, |(last, _)| at.max(*last));
-        self.waiting.push_back((at, task));
+        let at = self.waiting.back().map_or(at, |(last, ..)| at.max(*last));
+        self.waiting.push_back((at, self.barriers.cohort(), task));
+    }
+
+    /// Does this next but for what was given before.
+    fn soon(&mut self, task: Task) {
+        self.ready.push_back((self.barriers.cohort(), task));
     }
 
     /// Holds a watched directory by its path, if the path leads to it now.
@@ -314,7 +319,7 @@ impl InotifyEngine {
     pub(super) fn retry_refused(&mut self) {
         self.retry_due = None;
         if let Some((parent, name)) = self.refused.pop_front() {
-            self.ready.push_back(Task::Retry { parent, name });
+            self.soon(Task::Retry { parent, name });
         }
     }
 

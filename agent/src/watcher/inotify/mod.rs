@@ -35,10 +35,11 @@ use self::events::Displaced;
 use self::kernel::READ_LEN;
 use self::moves::Moves;
 use self::tree::{Position, Tree, Wd};
+use super::barrier::{Barriers, Cohort};
 use super::engine::Engine;
 use super::place::Place;
 use super::rules::see_paths;
-use super::{Report, Signal};
+use super::{Asked, Report, Signal};
 
 /// Directories watched between two looks at the queue.
 const TASKS_A_ROUND: usize = 64;
@@ -90,9 +91,11 @@ pub(super) struct InotifyEngine {
     /// The end of the event that is being handled; between events, of the last one.
     position: Position,
     /// What to do next, in order.
-    ready: VecDeque<Task>,
+    ready: VecDeque<(Cohort, Task)>,
     /// What to do when the events up to a position have been handled; the positions never fall.
-    waiting: VecDeque<(Position, Task)>,
+    waiting: VecDeque<(Position, Cohort, Task)>,
+    asked: Arc<Asked>,
+    barriers: Barriers,
     /// Names of directories for which no watch was left, and when to try again.
     refused: VecDeque<(Wd, Box<[u8]>)>,
     retry_due: Option<Instant>,
@@ -125,6 +128,7 @@ impl InotifyEngine {
         let place = Place::of(&root)?;
         let now = Instant::now();
         let (arrivals, arrived) = channel();
+        let barriers = Barriers::default();
         Ok(Self {
             root,
             rules,
@@ -133,8 +137,10 @@ impl InotifyEngine {
             tree,
             moves: Moves::default(),
             position: 0,
-            ready: VecDeque::from([top]),
+            ready: VecDeque::from([(barriers.cohort(), top)]),
             waiting: VecDeque::new(),
+            asked: Asked::new()?,
+            barriers,
             refused: VecDeque::new(),
             retry_due: None,
             arrivals,
@@ -172,6 +178,7 @@ impl InotifyEngine {
             PollFd::new(&self.inotify, PollFlags::IN),
             PollFd::new(stop, PollFlags::IN),
             self.place.poll_fd(),
+            PollFd::new(self.asked.bell(), PollFlags::IN),
         ];
         match poll(&mut fds, timeout.as_ref()) {
             Ok(_) if !fds[1].revents().is_empty() => Ok(Woken::Stop),
@@ -183,11 +190,17 @@ impl InotifyEngine {
 
     /// Reads what is queued, gives up what is late, watches what is new.
     fn round(&mut self, buffer: &mut [u8]) {
+        let asked = self.asked.take();
+        if !asked.is_empty() {
+            // Whatever happened before is queued by now: the kernel does so before a system call returns.
+            self.barriers.ask(asked, self.position + kernel::queued(&self.inotify));
+        }
         let drained = match self.drain(buffer) {
             Ok(drained) => drained,
             Err(error) => return self.root_gone(format!("reading events failed: {error}")),
         };
         let now = Instant::now();
+        self.barriers.reach(if drained { Position::MAX } else { self.position }, now);
         let expired = self.moves.expire(now, drained);
         for departed in expired {
             self.left(departed);
@@ -202,9 +215,21 @@ impl InotifyEngine {
             self.retry_refused();
         }
         for _ in 0..TASKS_A_ROUND {
-            let Some(task) = self.next_task() else { break };
+            let Some((cohort, task)) = self.next_task() else { break };
+            self.barriers.work(Some(cohort));
             self.work(task);
+            self.barriers.work(None);
         }
+    }
+
+    /// Says which barriers have passed. Nothing is sure before what an overflow has lost was made good.
+    fn pass_barriers(&mut self) {
+        if self.barriers.is_empty() || self.recovering || self.rebuild.due.is_some() {
+            return;
+        }
+        let moves = &self.moves;
+        let passed = self.barriers.pass(|reached| !moves.any_since_before(reached));
+        self.signals.extend(passed.into_iter().map(Signal::Barrier));
     }
 
     /// Reads until the queue is empty, or for one round. Returns whether it is empty.
@@ -215,7 +240,7 @@ impl InotifyEngine {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     // Everything queued so far has been handled, whatever our count of its bytes says.
                     self.position =
-                        self.waiting.back().map_or(self.position, |(at, _)| self.position.max(*at));
+                        self.waiting.back().map_or(self.position, |(at, ..)| self.position.max(*at));
                     return Ok(true);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -285,13 +310,16 @@ impl InotifyEngine {
         // Those arrivals are over, and their numbers mean nothing any more.
         (self.arrivals, self.arrived) = channel();
         self.displaced = None;
-        self.ready =
-            VecDeque::from([Task::Scan { wd: self.tree.root(), mode: Mode::Arm, arrival: None, tries: 0 }]);
+        self.barriers.reach(Position::MAX, now);
+        let top = Task::Scan { wd: self.tree.root(), mode: Mode::Arm, arrival: None, tries: 0 };
+        self.ready = VecDeque::from([(self.barriers.cohort(), top)]);
     }
 
-    fn next_task(&mut self) -> Option<Task> {
+    fn next_task(&mut self) -> Option<(Cohort, Task)> {
         match self.waiting.front() {
-            Some((at, _)) if *at <= self.position => self.waiting.pop_front().map(|(_, task)| task),
+            Some((at, ..)) if *at <= self.position => {
+                self.waiting.pop_front().map(|(_, cohort, task)| (cohort, task))
+            }
             _ => self.ready.pop_front(),
         }
     }
@@ -343,6 +371,8 @@ impl Engine for InotifyEngine {
                 self.recovering = false;
                 self.signals.push(Signal::Lost);
             }
+            self.pass_barriers();
+            self.asked.show_directories(self.tree.len());
             if !self.signals.is_empty() {
                 (self.report)(std::mem::take(&mut self.signals));
             }
@@ -351,5 +381,9 @@ impl Engine for InotifyEngine {
                 armed.send(()).ok();
             }
         }
+    }
+
+    fn asked(&self) -> Arc<Asked> {
+        Arc::clone(&self.asked)
     }
 }

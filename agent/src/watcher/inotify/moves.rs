@@ -51,6 +51,11 @@ impl Moves {
         self.departed.remove(&cookie).map(|(departed, _)| departed)
     }
 
+    /// Whether a first half that came before this time waits still.
+    pub(super) fn any_since_before(&self, time: Instant) -> bool {
+        self.departed.values().any(|(_, at)| *at <= time)
+    }
+
     /// When something may be given up, if the queue is empty then.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.order.front().map(|&(_, at)| at + PATIENCE)

@@ -81,6 +81,11 @@ impl Tree {
         self.root
     }
 
+    /// Watched directories.
+    pub(super) fn len(&self) -> usize {
+        self.by_wd.len()
+    }
+
     /// Whether this watch belongs to a node.
     pub(super) fn knows(&self, wd: Wd) -> bool {
         self.by_wd.contains_key(&wd)

@@ -31,7 +31,7 @@ use self::memory::{Printer, Row, Rows};
 use self::pairs::Pairs;
 use super::engine::Engine;
 use super::place::Place;
-use super::{Inbox, Report, Signal, Why, Word, names};
+use super::{Asked, BarrierId, Inbox, Report, Signal, Why, Word, names};
 
 /// A pause is this many times as long as the look before it: looking may take a tenth of one processor.
 const PAUSE: u32 = 10;
@@ -41,6 +41,10 @@ const PAUSE_BOUNDS: (Duration, Duration) = (Duration::from_millis(500), Duration
 /// Bytes of names that are remembered: some five million names. Of directories beyond, only a digest is kept: one that
 /// changed is then compared as a whole.
 const ROOM: usize = 256 << 20;
+
+/// Looks for one barrier while directories are moved about during each of them: what moves on and on from places not
+/// yet looked at to places that were is left to the looks that follow.
+const LOOKS_MAX: usize = 5;
 
 /// Signals that are gathered before they are told.
 const GATHERED_MAX: usize = 1024;
@@ -91,6 +95,11 @@ pub(super) struct PollEngine {
     tops: BTreeSet<RelPath>,
     /// Where more of them come from: then this is the poller beside an engine, which watches the rest.
     inbox: Option<Arc<Inbox>>,
+    asked: Arc<Asked>,
+    /// Barriers that wait for a whole look.
+    barriers: Vec<BarrierId>,
+    /// A directory vanished between two steps of a look: what was in it may be elsewhere, where it was not looked for.
+    vanished: bool,
     /// By path, as bytes: thousands of long paths are compared with one another in every look.
     seen: BTreeMap<Box<[u8]>, Seen>,
     /// Bytes that may still be remembered.
@@ -131,6 +140,9 @@ impl PollEngine {
             place,
             tops,
             inbox,
+            asked: Asked::new()?,
+            barriers: Vec::new(),
+            vanished: false,
             seen: BTreeMap::new(),
             room: ROOM,
             printer: Printer::default(),
@@ -144,9 +156,11 @@ impl PollEngine {
 
     /// Takes word from the engine. Returns the directories that are new.
     fn hear(&mut self) -> Vec<RelPath> {
+        self.barriers.extend(self.asked.take());
         let mut new = Vec::new();
         for word in self.inbox.as_ref().map(|inbox| inbox.take()).unwrap_or_default() {
             match word {
+                Word::Barrier(id) => self.barriers.push(id),
                 Word::Poll(path) => {
                     if !self.is_beneath_another(&path) {
                         // The engine has said why it cannot be watched; that it cannot be read either is not told again.
@@ -194,6 +208,7 @@ impl PollEngine {
                     }
                     // The engine tells of what becomes of it.
                     Err(error) if path == *top && !path.is_root() && has_vanished(&error) => {
+                        self.vanished = true;
                         self.tops.remove(top);
                     }
                     Err(error) => self.cannot(path, &error),
@@ -351,6 +366,7 @@ impl PollEngine {
     fn cannot(&mut self, path: RelPath, error: &io::Error) {
         if has_vanished(error) {
             // The directory above tells of it the next time.
+            self.vanished = true;
             return;
         }
         let (first, last) = beneath(&path);
@@ -390,7 +406,8 @@ impl PollEngine {
     /// Sleeps until it is time for the next look, or until there is word. Returns whether to stop.
     fn rest(&self, stop: &OwnedFd, due: Instant) -> bool {
         let left = due.saturating_duration_since(Instant::now());
-        let mut fds = vec![PollFd::new(stop, PollFlags::IN), self.place.poll_fd()];
+        let bell = PollFd::new(self.asked.bell(), PollFlags::IN);
+        let mut fds = vec![PollFd::new(stop, PollFlags::IN), self.place.poll_fd(), bell];
         fds.extend(
             self.inbox.iter().map(|inbox| PollFd::from_borrowed_fd(inbox.bell().as_fd(), PollFlags::IN)),
         );
@@ -419,11 +436,21 @@ impl Engine for PollEngine {
             }
             let new = self.hear();
             let begun = Instant::now();
-            let all = begun >= due;
+            let all = begun >= due || !self.barriers.is_empty();
             let looked_at = if all { self.all() } else { new };
-            if !looked_at.iter().all(|top| self.look_at(top, stop)) {
-                return;
+            let barriers = std::mem::take(&mut self.barriers);
+            for _ in 0..LOOKS_MAX {
+                self.vanished = false;
+                if !looked_at.iter().all(|top| self.look_at(top, stop)) {
+                    return;
+                }
+                if !self.vanished || barriers.is_empty() {
+                    break;
+                }
             }
+            self.signals.extend(barriers.into_iter().map(Signal::Barrier));
+            self.tell();
+            self.asked.show_directories(self.seen.len());
             if all {
                 armed.try_send(()).ok();
                 due = Instant::now() + pause(begun.elapsed());
@@ -432,6 +459,10 @@ impl Engine for PollEngine {
                 return;
             }
         }
+    }
+
+    fn asked(&self) -> Arc<Asked> {
+        Arc::clone(&self.asked)
     }
 }
 

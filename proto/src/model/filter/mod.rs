@@ -143,13 +143,29 @@ impl Rules {
         above.any(|(end, _)| self.decide(&bytes[..end], true)) || self.decide(bytes, is_dir)
     }
 
+    /// The rule that decides on a path, in canonical form, and the path that it matches: the topmost directory above
+    /// that is excluded, or the path itself. `None` where no rule matches, so that it takes part.
+    #[must_use]
+    pub fn deciding(&self, path: &RelPath, is_dir: bool) -> Option<(RelPath, &[u8])> {
+        let bytes = path.as_bytes();
+        let above = bytes.iter().enumerate().filter(|&(_, &b)| b == b'/').map(|(end, _)| &bytes[..end]);
+        let excluded = above.filter_map(|dir| Some((dir, self.first(dir, true)?)));
+        let excluded = excluded.filter(|(_, rule)| rule.verdict == Verdict::Exclude);
+        let own = self.first(bytes, is_dir).map(|rule| (bytes, rule));
+        let (at, rule) = excluded.chain(own).next()?;
+        Some((RelPath::parse(at).ok()?, &rule.text))
+    }
+
     fn decide(&self, path: &[u8], is_dir: bool) -> bool {
+        self.first(path, is_dir).is_some_and(|rule| rule.verdict == Verdict::Exclude)
+    }
+
+    fn first(&self, path: &[u8], is_dir: bool) -> Option<&Rule> {
         if path.is_empty() || self.rules.is_empty() {
-            return false;
+            return None;
         }
         let subject = Subject::new(path, is_dir);
-        let first = self.rules.iter().find(|rule| rule.pattern.matches(&subject));
-        first.is_some_and(|rule| rule.verdict == Verdict::Exclude)
+        self.rules.iter().find(|rule| rule.pattern.matches(&subject))
     }
 
     fn push_lines(&mut self, verdict: Verdict, content: &[u8]) -> Result<(), RuleError> {
