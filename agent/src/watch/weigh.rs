@@ -119,8 +119,7 @@ impl Trunk<'_, '_> {
             }
             return end;
         }
-        self.known.missing.clear();
-        let pending: u64 = scanned.work.iter().map(|work| self.entries_of(work)).sum();
+        let mut pending = self.count(scanned);
         // What cannot be counted is looked at.
         let known = self.journal.known().unwrap_or(u64::MAX);
         let now = Instant::now();
@@ -128,15 +127,22 @@ impl Trunk<'_, '_> {
             let mut brake = self.watch.brake();
             brake.wants_a_look(pending, known) || brake.holds(pending, known, now).is_some()
         };
-        // What was counted may be what a rename has taken along: weighing sees that.
         if look {
             self.send_renames(tasks, scanned, since);
             if let Some(end) = self.weigh() {
                 return Some(end);
             }
+            // What was counted may be what a rename has taken along since.
+            pending = self.count(scanned);
         }
         self.watch.brake().left(pending, now);
         None
+    }
+
+    /// Entries that the copy loses by a batch, as far as they are known.
+    fn count(&mut self, scanned: &Scanned) -> u64 {
+        self.known.missing.clear();
+        scanned.work.iter().map(|work| self.entries_of(work)).sum()
     }
 
     /// Sends the renames of a batch ahead of the rest of it.
