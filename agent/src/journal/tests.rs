@@ -288,3 +288,22 @@ fn the_names_of_one_file_are_found_and_follow_renames() {
         ["c"; 1].map(str::to_owned).into_iter().chain(["e".to_owned()]).collect::<Vec<_>>()
     );
 }
+
+#[test]
+fn what_is_in_doubt_stays_so_until_it_is_noted() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let journal = open(&dir);
+    journal.take(&[Note::Recorded(p("f"), record(1))]).expect("take");
+    assert!(journal.may_exchange(&p("d"), &p("e")));
+    journal.begin_exchange(&p("d"), &p("e"));
+    assert!(journal.is_in_doubt(&p("d/x")) && journal.is_in_doubt(&p("e")) && !journal.is_in_doubt(&p("f")));
+    assert!(!journal.may_exchange(&p("d/x"), &p("f")));
+    journal.take(&[Note::Renamed(p("d"), p("r"))]).expect("take");
+    assert!(journal.is_in_doubt(&p("r/x")));
+    journal.take(&[Note::Exchanged(p("d"), p("e"))]).expect("take");
+    assert!(!journal.is_in_doubt(&p("d/x")) && !journal.is_in_doubt(&p("e")));
+    journal.lost_on_the_way(vec![p("f"), p("never sent")]).expect("read");
+    assert!(journal.is_in_doubt(&p("f")) && !journal.is_in_doubt(&p("never sent")));
+    journal.take(&[Note::Recorded(p("f"), record(2))]).expect("take");
+    assert!(!journal.is_in_doubt(&p("f")));
+}
