@@ -156,11 +156,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_peek_sees_each_change_once() {
+    fn a_table_that_has_not_changed_is_told_so() {
         let peek = Peek::new().expect("/proc");
-        // Others may mount on this host meanwhile, so only what a change of our own does is sure; and that needs root.
-        let quiet = (0..100).any(|_| !peek.changed());
-        assert!(quiet, "it tells of nothing new for ever");
+        // Others mount on this host as they like; between two looks at once nobody does, sooner or later.
+        assert!((0..100).any(|_| !peek.changed()), "it tells of something new for ever");
     }
 
     #[test]
