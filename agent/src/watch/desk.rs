@@ -481,7 +481,7 @@ mod tests {
             (1..10).find(|_| {
                 state.book(&p("f"), ProblemClass::Unstable, "it changed".into());
                 let batch = batch(state);
-                state.restless(&batch).contains(&p("f"))
+                state.marked(&batch).restless.contains(&p("f"))
             })
         };
         assert_eq!(readings(&mut state), Some(RESTLESS as usize));
