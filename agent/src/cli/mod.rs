@@ -338,14 +338,7 @@ fn invocation(name: &str, matches: &ArgMatches) -> Result<Invocation, Usage> {
     };
 
     let restore = command == Command::Restore;
-    let mut options = options::options(
-        matches,
-        match name {
-            "restore" => restore_defaults(),
-            "verify" | "doctor" => Options { partial: false, keep_replaced: false, ..restore_defaults() },
-            _ => Options::default(),
-        },
-    );
+    let mut options = options::options(matches, base(name));
     if options.delete && !options.recursive {
         return Err(bad("--delete does not work without --recursive (-r) or --dirs (-d)."));
     }
@@ -402,6 +395,15 @@ fn invocation(name: &str, matches: &ArgMatches) -> Result<Invocation, Usage> {
         log_file: watching.log_file,
         metrics: watching.metrics,
     })
+}
+
+/// What a command starts from, before anything was typed.
+fn base(name: &str) -> Options {
+    match name {
+        "restore" => restore_defaults(),
+        "verify" | "doctor" => Options { partial: false, keep_replaced: false, ..restore_defaults() },
+        _ => Options::default(),
+    }
 }
 
 /// What a restore starts from: everything that `-a` keeps, resumable, and nothing of the operator's lost.
