@@ -10,7 +10,7 @@ use driftless_proto::model::counter::{ReceiverTotals, SenderTotals};
 use driftless_proto::model::path::RelPath;
 use driftless_proto::model::problem::Problem;
 use driftless_proto::transfer::link::Ended;
-use driftless_proto::transfer::observer::Observer;
+use driftless_proto::transfer::observer::{Observer, UNSTABLE};
 
 use crate::cli::Invocation;
 use crate::connect::{self, ConnectError};
@@ -126,6 +126,10 @@ impl Observer for Console {
     fn problem(&self, problem: &Problem) {
         self.failed.fetch_add(1, Ordering::Relaxed);
         self.report.problem(&problem.to_string());
+    }
+
+    fn unstable(&self, path: &RelPath) {
+        self.report.problem(&format!("{path}: {UNSTABLE}"));
     }
 
     fn kept_aside(&self, path: &RelPath, kept: &RelPath) {

@@ -53,7 +53,9 @@ fn try_run(invocation: &Invocation, console: &Arc<Console>) -> Result<Exit, Conn
         terms,
         rules: invocation.rules.clone(),
         empty: landing.empty && !options.partial,
+        early: false,
         record: false,
+        withhold: None,
         missing: sources.missing,
     };
     let receiver = receiver::Config {
@@ -65,6 +67,7 @@ fn try_run(invocation: &Invocation, console: &Arc<Console>) -> Result<Exit, Conn
         sweep: None,
         live: false,
         expected: None,
+        comparing: None,
         partials,
         groups: None,
     };

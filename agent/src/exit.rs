@@ -38,6 +38,10 @@ pub enum Exit {
     Timeout = 30,
     /// The server did not answer while connecting.
     ConnectTimeout = 35,
+    /// `verify`: the copy differs from its source; `restore`: from what was acknowledged.
+    Differs = 40,
+    /// `verify`: it differs in nothing but what a running watch has not brought across yet.
+    Pending = 41,
 }
 
 impl Exit {
@@ -77,6 +81,8 @@ impl fmt::Display for Exit {
             Self::MaxDelete => "the limit on deletions stopped the rest of them",
             Self::Timeout => "no data arrived in time",
             Self::ConnectTimeout => "the server did not answer in time",
+            Self::Differs => "the copy is not what it should be",
+            Self::Pending => "the copy is about to follow its source",
         })
     }
 }
@@ -103,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_those_of_rsync() {
+    fn numbers_are_those_of_rsync_and_ours_are_beyond_them() {
         use Exit as E;
         let all = [
             (E::Ok, 0),
@@ -121,6 +127,8 @@ mod tests {
             (E::MaxDelete, 25),
             (E::Timeout, 30),
             (E::ConnectTimeout, 35),
+            (E::Differs, 40),
+            (E::Pending, 41),
         ];
         for (exit, code) in all {
             assert_eq!(exit.code(), code);

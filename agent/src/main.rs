@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use driftless_agent::cli::operate::What;
 use driftless_agent::exit::Exit;
-use driftless_agent::{cli, control, plan, run, supervise};
+use driftless_agent::{cli, control, doctor, import, plan, restore, run, supervise, verify};
 
 fn main() -> ExitCode {
     if let Some(code) = run::inotify_tools(std::env::args_os()) {
@@ -23,6 +23,10 @@ fn main() -> ExitCode {
                 control::wait(path.as_deref(), limit, json, operate.state_dir.as_deref())
             }
         },
+        Ok(cli::Request::Restore(wanted)) => restore::run(&wanted),
+        Ok(cli::Request::Doctor(wanted)) => return doctor::run(&wanted).into(),
+        Ok(cli::Request::Verify(wanted)) => verify::run(&wanted),
+        Ok(cli::Request::Import(asked)) => import::run(&asked),
         Err(usage) if usage.exit == Exit::Ok => {
             // Nobody may be listening any more (`--help | head`); that is not our failure.
             std::io::stdout().write_all(usage.message.as_bytes()).ok();

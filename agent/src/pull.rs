@@ -1,4 +1,4 @@
-//! Pull and restore: this host is the receiver.
+//! Pull: this host is the receiver.
 
 use std::collections::HashSet;
 use std::os::unix::ffi::OsStrExt;
@@ -8,13 +8,14 @@ use driftless_proto::disk::{Root, Style};
 use driftless_proto::model::options::{Keeps, Terms};
 use driftless_proto::transfer::destination::Destination;
 use driftless_proto::transfer::link::Ended;
+use driftless_proto::transfer::observer::Observer;
 use driftless_proto::transfer::partial::{Beside, Forget, Partials};
 use driftless_proto::transfer::receiver::{self, Config};
 use driftless_proto::wire::message::{FromReceiver, Place};
 use tokio::runtime::Handle;
 
+use crate::cli::Invocation;
 use crate::cli::operand::{Local, Place as Operand};
-use crate::cli::{Command, Invocation};
 use crate::connect::{ConnectError, Session};
 use crate::console::Console;
 use crate::exit::Exit;
@@ -23,16 +24,23 @@ use crate::push::{hello, place};
 use crate::report::summary::Wire;
 use crate::run::{ended_by_us, guard, open, remote, server};
 
-/// Brings the sources from the server once.
+/// Brings the sources from the server once. [`restore`](crate::restore) does so too.
 pub(crate) fn run(invocation: &Invocation, console: &Arc<Console>, handle: &Handle) -> Exit {
-    let exit = try_run(invocation, console, handle).unwrap_or_else(|error| console.refused(&error));
-    if invocation.command == Command::Restore {
-        console.restore_report();
-    }
-    exit
+    let done = try_run(invocation, console, handle, Arc::clone(console) as _, &|_| {});
+    done.unwrap_or_else(|error| console.refused(&error))
 }
 
-fn try_run(invocation: &Invocation, console: &Arc<Console>, handle: &Handle) -> Result<Exit, ConnectError> {
+/// As [`run`]; tells `observer` what is done, and `begun` where it is done before anything is.
+///
+/// # Errors
+/// Why there was no stream.
+pub(crate) fn try_run(
+    invocation: &Invocation,
+    console: &Arc<Console>,
+    handle: &Handle,
+    observer: Arc<dyn Observer>,
+    begun: &dyn Fn(&Root),
+) -> Result<Exit, ConnectError> {
     let server = server(invocation, remote(invocation.sources.first())?)?;
     let places = invocation
         .sources
@@ -59,8 +67,9 @@ fn try_run(invocation: &Invocation, console: &Arc<Console>, handle: &Handle) -> 
         console.report.created_directory(dest.path.as_os_str().as_bytes());
     }
     let config = config(invocation, &session, landing, &places, wanted);
+    begun(&config.root);
     guard(handle, &session, invocation.timeout);
-    let ended = receiver::run(config, session.link, Arc::clone(console) as _);
+    let ended = receiver::run(config, session.link, observer);
     let (sent_bytes, received_bytes) = session.wire.bytes();
     if let Some((why, exit)) = ended_by_us(&session.wire) {
         return Ok(console.tell(&why, exit));
@@ -88,6 +97,7 @@ fn config<Out, In>(
         options,
         rules: invocation.rules.clone(),
         umask: local::umask(),
+        comparing: None,
         partials,
         groups: None,
     }

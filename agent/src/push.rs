@@ -6,6 +6,7 @@ use driftless_proto::model::options::Terms;
 use driftless_proto::model::path::RelPath;
 use driftless_proto::transfer::link::Rate;
 use driftless_proto::transfer::sender::{self, Config};
+use driftless_proto::transfer::view::{Part, View};
 use driftless_proto::wire::message::{FromSender, Hello, Place};
 use driftless_proto::wire::version::Version;
 use tokio::runtime::Handle;
@@ -32,7 +33,9 @@ fn try_run(invocation: &Invocation, console: &Arc<Console>, handle: &Handle) -> 
     if sources.missing.len() == invocation.sources.len() {
         return Ok(Exit::Partial);
     }
-    let hello = hello(invocation, vec![place(remote)], sources.single_name.clone())?;
+    let mut hello = hello(invocation, vec![place(remote)], sources.single_name.clone())?;
+    hello.comparing = comparing(&sources.view, invocation.options.recursive);
+    let early = hello.comparing.is_some();
     let session = handle.block_on(open::<FromSender>(&server, hello))?;
     console.report.begin();
     if session.welcome.created {
@@ -48,7 +51,9 @@ fn try_run(invocation: &Invocation, console: &Arc<Console>, handle: &Handle) -> 
         options: invocation.options.clone(),
         rules: invocation.rules.clone(),
         empty: session.welcome.empty,
+        early,
         record: false,
+        withhold: None,
         missing: sources.missing,
     };
     guard(handle, &session, invocation.timeout);
@@ -58,6 +63,14 @@ fn try_run(invocation: &Invocation, console: &Arc<Console>, handle: &Handle) -> 
         return Ok(console.tell(&why, exit));
     }
     Ok(console.finish(ended, Wire { sent_bytes, received_bytes }))
+}
+
+/// The directory that everything lies in, where there is one: all of the transfer is its comparison.
+fn comparing(view: &View, recursive: bool) -> Option<RelPath> {
+    match <[Part; 1]>::try_from(view.parts()) {
+        Ok([Part::Dir(dir)]) if dir.is_root() || recursive => view.only(&dir).map(|_| dir),
+        _ => None,
+    }
 }
 
 /// A remote operand as the protocol names it.
@@ -87,7 +100,7 @@ pub(crate) fn hello(
     let mut options = invocation.options.clone();
     options.report = wants_report(invocation);
     Ok(Hello {
-        versions: Version::SPOKEN,
+        versions: if options.checksum { Version::WITH_CHECKSUM } else { Version::SPOKEN },
         agent_id: id.0,
         epoch: 0,
         module,
@@ -98,6 +111,7 @@ pub(crate) fn hello(
         empty: false,
         watch: false,
         single_name,
+        comparing: None,
     })
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use driftless_proto::model::problem::{Refusal, RefusalReason};
 use driftless_proto::transfer::link::Ended;
 use driftless_proto::wire::message::Hello;
+use tokio::runtime::Handle;
 
 use crate::cli::operand::{Place, Remote};
 use crate::cli::{Command, Invocation};
@@ -21,9 +22,22 @@ use crate::{copy, events, list, pull, push, stats, watch};
 /// Runs it to its end, and says everything there is to say.
 #[must_use]
 pub fn run(invocation: Invocation) -> Exit {
+    with(&invocation, |console, handle| match invocation.command {
+        Command::Copy => copy::run(&invocation, console),
+        Command::Modules => list::run(&invocation, console, handle),
+        Command::Pull | Command::Restore => pull::run(&invocation, console, handle),
+        Command::Push => push::run(&invocation, console, handle),
+        Command::Watch => watch::run(&invocation, console, handle),
+    })
+}
+
+/// Does the work of an invocation with what every run has.
+pub(crate) fn with(invocation: &Invocation, work: impl FnOnce(&Arc<Console>, &Handle) -> Exit) -> Exit {
+    #[cfg(debug_assertions)]
+    crate::broken::arm();
     crate::local::umask();
     raise_descriptor_limit();
-    let console = Arc::new(Console::new(&invocation));
+    let console = Arc::new(Console::new(invocation));
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -32,13 +46,7 @@ pub fn run(invocation: Invocation) -> Exit {
         }
     };
     let handle = runtime.handle().clone();
-    let exit = match invocation.command {
-        Command::Copy => copy::run(&invocation, &console),
-        Command::Modules => list::run(&invocation, &console, &handle),
-        Command::Pull | Command::Restore => pull::run(&invocation, &console, &handle),
-        Command::Push => push::run(&invocation, &console, &handle),
-        Command::Watch => watch::run(&invocation, &console, &handle),
-    };
+    let exit = work(&console, &handle);
     // A connection still open is of no use to anybody now.
     runtime.shutdown_background();
     console.last_line(exit);
@@ -107,11 +115,7 @@ pub(crate) async fn open<D: Direction>(
 
 /// Ends the stream on SIGINT, SIGTERM and SIGHUP, and when nothing crosses it for the operator's `--timeout`. The reason
 /// is noted, so that the run ends with its exit code.
-pub(crate) fn guard<Out, In>(
-    handle: &tokio::runtime::Handle,
-    session: &Session<Out, In>,
-    timeout: Option<Duration>,
-) {
+pub(crate) fn guard<Out, In>(handle: &Handle, session: &Session<Out, In>, timeout: Option<Duration>) {
     let (wire, activity) = (Arc::clone(&session.wire), Arc::clone(&session.activity));
     let stop = session.stop.clone();
     handle.spawn(async move {

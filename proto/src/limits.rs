@@ -65,6 +65,16 @@ pub const GROUP_FILES: usize = 256;
 /// Bytes that are made durable together.
 pub const GROUP_BYTES: u64 = 8 * 1024 * 1024;
 
+/// Likewise in a first full push, where a whole file system is synced at once: the more, the fewer times.
+pub const FIRST_GROUP_FILES: usize = 1024;
+/// See [`FIRST_GROUP_FILES`].
+pub const FIRST_GROUP_BYTES: u64 = 64 * 1024 * 1024;
+/// How long such a group waits for more: a slow wire must not keep what has come from being durable.
+pub const FIRST_GROUP_WAIT: Duration = Duration::from_millis(500);
+/// New files from which on a group of a first full push is made durable by one syncfs(2): for fewer it may wait longer for
+/// what others have written than their own syncs would.
+pub const SYNC_WHOLE_MIN: usize = 64;
+
 /// Smallest and largest block of a rolling signature. Between them the block grows with the square root of the
 /// file, as rsync's does: the sums and the literal bytes of one edit then cost about the same.
 pub const BLOCK_MIN: u32 = 704;

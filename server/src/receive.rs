@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use driftless_proto::disk::Root;
 use driftless_proto::limits;
 use driftless_proto::model::options::Terms;
-use driftless_proto::model::path::Escaped;
+use driftless_proto::model::path::{Escaped, RelPath};
 use driftless_proto::model::problem::{Misbehaved, Problem};
 use driftless_proto::transfer::destination;
 use driftless_proto::transfer::link::{Ended, Link};
-use driftless_proto::transfer::observer::Observer;
+use driftless_proto::transfer::observer::{Observer, UNSTABLE};
 use driftless_proto::transfer::partial::{Held, Partials};
 use driftless_proto::transfer::receiver::{self, Config};
 use driftless_proto::wire::message::{FromReceiver, FromSender, Welcome};
@@ -75,7 +75,7 @@ pub(crate) fn run(
     let keeps = landing.root.keeps(module.numeric_ids).map_err(|e| Ended::fault("file system", e))?;
     let partials = service.partials.of(key);
     let welcome = Welcome {
-        version: Version::V1 as u32,
+        version: Version::agree(&hello.versions).unwrap_or(Version::V1) as u32,
         module_id: service.state.module_id(&module),
         boot_epoch: service.state.boot_epoch,
         keeps,
@@ -94,6 +94,7 @@ pub(crate) fn run(
         sweep: Some(service.state.started),
         live: hello.watch,
         expected: None,
+        comparing: hello.comparing.filter(|_| !hello.watch && !landing.empty),
         partials,
         groups: Some(Arc::clone(&service.groups) as _),
     };
@@ -117,6 +118,10 @@ pub(crate) struct Logged {
 impl Observer for Logged {
     fn problem(&self, problem: &Problem) {
         self.logs.module(&self.module, problem);
+    }
+
+    fn unstable(&self, path: &RelPath) {
+        self.logs.module(&self.module, format_args!("{path}: {UNSTABLE}"));
     }
 }
 

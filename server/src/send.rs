@@ -39,7 +39,7 @@ pub(crate) fn run(
     let sources =
         Sources::open(base, &hello).inspect_err(|refusal| service.logs.module(&module, &refusal.text))?;
     let welcome = Welcome {
-        version: Version::V1 as u32,
+        version: Version::agree(&hello.versions).unwrap_or(Version::V1) as u32,
         module_id: service.state.module_id(&module),
         boot_epoch: service.state.boot_epoch,
         keeps,
@@ -59,7 +59,9 @@ pub(crate) fn run(
         options: hello.options,
         rules: hello.rules,
         empty: hello.empty,
+        early: false,
         record: false,
+        withhold: None,
         missing: sources.missing,
     };
     let observer = Arc::new(Logged { logs: Arc::clone(&service.logs), module: Arc::clone(&module) });

@@ -17,6 +17,9 @@ use crate::wait::{eventually, patience};
 use crate::wire::Wire;
 use crate::world::program;
 
+/// The switch that breaks one mechanism of a watch: a suite that has it hands it on.
+const BROKEN: &str = "DRIFTLESS_BROKEN";
+
 /// A run gets this many times the patience for one thing: a whole tree crosses in it.
 const RUN_PATIENCE: u32 = 6;
 
@@ -147,7 +150,7 @@ impl Agent {
             home: home.clone(),
             within: Vec::new(),
             options: Vec::new(),
-            env: Vec::new(),
+            env: std::env::var_os(BROKEN).map(|name| (BROKEN.into(), name)).into_iter().collect(),
             user: USER.to_owned(),
             host: "127.0.0.1".to_owned(),
         };

@@ -9,14 +9,16 @@
 //! * [`trees`]: source trees with every kind of entry, and what it means that two trees are equal.
 //! * [`certs`]: certificates, good and bad.
 //! * [`oracle`]: other programs whose judgement counts, and how a test is skipped where one is missing.
+//! * [`soak`]: random work and bad weather for as long as one likes; the program beside this library runs it.
 //! * [`wait`]: waiting until something holds, with one patience for the whole suite.
 //!
-//! Three variables steer it:
+//! Four variables steer it:
 //!
 //! | variable | effect |
 //! |---|---|
 //! | `DRIFTLESS_BIN_DIR` | take `driftless` and `driftlessd` from there instead of building them |
 //! | `DRIFTLESS_TEST_PATIENCE_MS` | how long to wait for anything (default 30000) |
+//! | `DRIFTLESS_BROKEN` | every agent runs with this mechanism broken (`agent/src/broken.rs`): claims about it fail |
 //! | `CI=true` | a missing oracle fails the test instead of skipping it |
 
 pub mod agent;
@@ -25,6 +27,7 @@ pub mod oracle;
 pub mod postgres;
 pub mod server;
 pub mod service;
+pub mod soak;
 pub mod trees;
 pub mod wait;
 pub mod wire;

@@ -49,8 +49,9 @@ struct Weather {
     /// When the bottleneck has passed everything it was given, each way. All connections share it.
     passed: [Mutex<Instant>; 2],
     carried: [AtomicU64; 2],
-    /// The count of [`Weather::carried`] at which the wire goes down by itself.
+    /// The count of [`Weather::carried`] at which the wire goes down by itself, and that at which it stalls.
     cut_at: [AtomicU64; 2],
+    stall_at: [AtomicU64; 2],
     open: Mutex<Vec<TcpStream>>,
 }
 
@@ -80,6 +81,7 @@ impl Wire {
             passed: [Mutex::new(Instant::now()), Mutex::new(Instant::now())],
             carried: [AtomicU64::new(0), AtomicU64::new(0)],
             cut_at: [AtomicU64::new(u64::MAX), AtomicU64::new(u64::MAX)],
+            stall_at: [AtomicU64::new(u64::MAX), AtomicU64::new(u64::MAX)],
             open: Mutex::new(Vec::new()),
         });
         let shared = Arc::clone(&weather);
@@ -110,14 +112,27 @@ impl Wire {
         self.weather.down.load(Ordering::SeqCst)
     }
 
-    /// Lets connections through again.
+    /// Lets connections through again. A cut that was to come by itself comes no more.
     pub fn mend(&self) {
+        self.weather.cut_at.iter().for_each(|at| at.store(u64::MAX, Ordering::SeqCst));
         self.weather.down.store(false, Ordering::SeqCst);
     }
 
     /// Lets no byte through, with every connection open, until told otherwise.
     pub fn stall(&self, stalled: bool) {
         self.weather.stalled.store(stalled, Ordering::SeqCst);
+    }
+
+    /// Stalls by itself once this many more bytes have gone this way, until [`Wire::stall`] ends it.
+    pub fn stall_after(&self, way: Way, bytes: u64) {
+        let at = self.carried(way) + bytes;
+        self.weather.stall_at[way as usize].store(at, Ordering::SeqCst);
+    }
+
+    /// Whether the wire is stalled.
+    #[must_use]
+    pub fn is_stalled(&self) -> bool {
+        self.weather.stalled.load(Ordering::SeqCst)
     }
 
     /// Delays every byte by this much, each way. The wire holds what is under way, as a long one does.
@@ -222,6 +237,10 @@ impl Weather {
                 thread::sleep(Duration::from_millis(5));
             }
             let before = self.carried[way as usize].fetch_add(len as u64, Ordering::SeqCst);
+            if self.stall_at[way as usize].load(Ordering::SeqCst) <= before + len as u64 {
+                self.stall_at[way as usize].store(u64::MAX, Ordering::SeqCst);
+                self.stalled.store(true, Ordering::SeqCst);
+            }
             let left = self.cut_at[way as usize].load(Ordering::SeqCst).saturating_sub(before);
             let cut = left < len as u64;
             if cut {

@@ -72,6 +72,12 @@ impl World {
         path
     }
 
+    /// Leaves the folder where it is, to be looked at, and says where.
+    #[must_use]
+    pub fn keep(self) -> PathBuf {
+        self.dir.keep()
+    }
+
     /// A server to be set up: by default one user `driftless` and no module.
     #[must_use]
     pub fn server(&self) -> Setup<'_> {
@@ -123,9 +129,11 @@ pub fn program(name: &str) -> PathBuf {
 
 fn build() -> PathBuf {
     let profile = PROFILE.get_or_init(|| "world");
-    // The suite itself runs from TARGET/PROFILE/deps.
-    let suite = std::env::current_exe().expect("the path of the suite");
-    let target = suite.ancestors().nth(3).expect("a target folder").to_owned();
+    // A test runs from TARGET/PROFILE/deps, a program from TARGET/PROFILE.
+    let own = std::env::current_exe().expect("the path of this program");
+    let profile_dir =
+        own.ancestors().skip(1).find(|dir| !dir.ends_with("deps")).expect("a folder of a profile");
+    let target = profile_dir.parent().expect("a target folder").to_owned();
     let status = Command::new(env!("CARGO"))
         .current_dir(workspace())
         .args(["build", "--quiet", "--locked", "--profile", profile])

@@ -9,6 +9,8 @@ use driftless_tests::oracle::{find, root_or_skip, slash};
 use driftless_tests::server::Server;
 use driftless_tests::trees::{equal, names, plant};
 use driftless_tests::wait::{stays, until, until_ok};
+use rustix::fs::renameat;
+use rustix::process::Signal;
 
 use crate::faults::SmallDisk;
 
@@ -58,6 +60,13 @@ impl Held {
 
     pub(crate) fn says(&self, text: &str) {
         until(format!("it says {text:?}"), || self.watch.log().contains(text));
+    }
+
+    /// It says the second after the first, as it was last said.
+    pub(crate) fn says_after(&self, first: &str, second: &str) {
+        until(format!("it says {second:?} after {first:?}"), || {
+            self.watch.log().rsplit_once(first).is_some_and(|(_, after)| after.contains(second))
+        });
     }
 
     /// Everything of the copy is still there, and stays.
@@ -111,12 +120,35 @@ fn a_root_that_is_replaced_deletes_nothing_until_that_is_approved() {
 }
 
 #[test]
+fn a_large_directory_that_is_renamed_is_not_taken_for_lost() {
+    let mut entries: Vec<String> = (0..1500).map(|id| format!("before/file{id}=content {id}")).collect();
+    entries.extend((0..90).map(|id| format!("junk/file{id}=junk")));
+    let entries: Vec<&str> = entries.iter().map(String::as_str).collect();
+    let held = Held::with(&entries);
+    for round in 0..3 {
+        let (from, to) = if round % 2 == 0 { ("before", "after") } else { ("after", "before") };
+        fs::rename(held.src.join(from), held.src.join(to)).expect("rename");
+        // So many that the brake has a look at what is missing.
+        for id in round * 30..round * 30 + 30 {
+            fs::remove_file(held.src.join(format!("junk/file{id}"))).expect("rm");
+        }
+        held.agent.operate("wait --all").ok();
+        assert!(equal(&held.src, held.copy()).is_ok(), "after {to}");
+    }
+    let log = held.watch.log();
+    assert!(!log.contains("are held") && !log.contains("connecting again"), "{log}");
+}
+
+#[test]
 fn a_root_that_is_replaced_leaves_the_copy_what_it_has_when_that_is_rejected() {
     let mut held = replaced();
     held.reject();
     held.says("no longer held");
-    // The new root is a source like any other: what it loses goes.
-    until("the new source flows", || held.copy().join("new").exists());
+    // What goes before that stream is there is weighed with it.
+    held.agent.operate("wait --all").ok();
+    // The new root is a source like any other: what it loses goes, unless it loses all it has.
+    plant(&held.src, &["stays=5"]);
+    until("the new source flows", || held.copy().join("new").exists() && held.copy().join("stays").exists());
     fs::remove_file(held.src.join("new")).expect("rm");
     until("its deletions leave", || !held.copy().join("new").exists());
     held.copy_keeps(&KEPT);
@@ -260,6 +292,28 @@ fn a_mount_over_a_directory_takes_its_place_once_approved() {
 }
 
 #[test]
+fn what_is_renamed_beneath_a_mount_leaves_the_stream_alone() {
+    let mut held = Held::with(&["sub/deep/f=1", "sub/g=2", "h=3"]);
+    let sub = held.src.join("sub");
+    // Whoever has it open still gets there, and its watch still tells of it.
+    let beneath = fs::File::open(&sub).expect("open");
+    let Some(_disk) = SmallDisk::mount(&sub, 16) else { return };
+    held.says("sub: another file system is mounted over it");
+    held.says_after("mounted over it", "in sync");
+    let streams = held.watch.log().matches("connected to").count();
+    for (i, (from, to)) in [("deep", "deeper"), ("g", "deeper/g"), ("deeper", "deep")].into_iter().enumerate()
+    {
+        renameat(&beneath, from, &beneath, to).expect("mv");
+        let live = format!("live{i}");
+        plant(&held.src, &[&format!("{live}=6")]);
+        until("the rest flows", || held.copy().join(&live).exists());
+    }
+    held.copy_keeps(&["sub/deep/f", "sub/g", "h"]);
+    assert_eq!(held.watch.log().matches("connected to").count(), streams, "{}", held.watch.log());
+    held.watch.runs();
+}
+
+#[test]
 fn what_cannot_be_read_is_left_alone_and_nothing_else() {
     use std::os::unix::fs::{PermissionsExt as _, chown};
     if !root_or_skip() {
@@ -338,13 +392,23 @@ fn files(dir: &Path) -> usize {
 #[test]
 fn most_of_a_source_lost_while_it_is_watched_is_held_until_it_is_approved() {
     let mut held = large();
+    // Faster than it can be repeated, however busy the machine is.
+    held.watch.signal(Signal::STOP);
     lose_most(&held.src);
+    held.watch.signal(Signal::CONT);
     held.says("the brake is 1000:50%");
     until("the rest flows", || held.copy().join("meanwhile").exists());
     // Some leave before the loss can be told from daily work: one in 64.
     stays("the copy has the most", || files(held.copy()) > 2400);
     plant(&held.src, &["0/later=2"]);
     until("the rest still flows", || held.copy().join("0/later").exists());
+    // The plan follows what goes on.
+    until("the plan names all that is missing", || {
+        let missing = files(held.copy()) - files(&held.src);
+        let id = held.agent.plan("held");
+        let shown = held.agent.operate(&format!("plan show {id}")).stdout;
+        shown.lines().any(|line| line == format!("entries {missing}"))
+    });
     held.approve();
     held.arrives();
     until("the plan is done with", || held.agent.operate("plan list").stdout.starts_with("no plans"));

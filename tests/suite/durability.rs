@@ -98,7 +98,7 @@ fn calls(trace: &str) -> Vec<Call> {
 }
 
 /// A folder on a file system with a journal of its own; `None`, after a loud skip, where there is none at hand.
-fn real_disk() -> Option<PathBuf> {
+pub(crate) fn real_disk() -> Option<PathBuf> {
     const EXT: i64 = 0xEF53;
     const XFS: i64 = 0x5846_5342;
     const BTRFS: i64 = 0x9123_683E;
@@ -164,4 +164,44 @@ fn judge(what: &str, calls: &[Call], module: &Path) {
     );
     let ack = find(&|call| to_agent(call) && call.start > synced.end);
     assert!(ack.is_some(), "{what}: no ack after it:\n{}", told());
+}
+
+#[test]
+fn a_first_push_of_many_files_syncs_their_contents_before_their_names_and_these_before_it_ends() {
+    let Some(disk) = real_disk() else { return };
+    let world = World::in_dir(&disk);
+    let server = world.backup();
+    let source = world.dir("source");
+    for id in 0..300 {
+        fs::write(source.join(format!("file{id}")), format!("content {id}")).expect("write");
+    }
+    let Some(trace) = Trace::of(&server, &world) else { return };
+    world.agent(&server).push("-a", driftless_tests::oracle::slash(&source), "backup").ok();
+    let calls = trace.end();
+    let told = || calls.iter().map(|call| format!("{}\n", call.text)).collect::<String>();
+
+    let names: Vec<&Call> = calls.iter().filter(|call| call.name == "linkat").collect();
+    assert_eq!(names.len(), 300, "{}", told());
+    let syncs: Vec<&Call> = calls.iter().filter(|call| call.name == "syncfs").collect();
+    let (first, last) = (names[0], names[names.len() - 1]);
+    assert!(syncs.iter().any(|sync| sync.end < first.start), "a name before any sync:\n{}", told());
+    let settled = syncs.iter().find(|sync| sync.start > last.end);
+    let settled = settled.unwrap_or_else(|| panic!("no sync after the last name:\n{}", told()));
+    let to_agent = |call: &&Call| call.text.contains("TCP");
+    let early =
+        calls.iter().filter(to_agent).find(|call| call.start > last.start && call.start < settled.end);
+    assert!(early.is_none(), "something was sent before the names were synced: {early:?}\n{}", told());
+    assert!(
+        calls.iter().filter(to_agent).any(|call| call.start > settled.end),
+        "no word after it:\n{}",
+        told()
+    );
+    // That is what it is for: not a sync for each.
+    let each = calls.iter().filter(|call| call.name == "fsync" && call.text.contains("(deleted)")).count();
+    assert!(
+        each < 150 && syncs.len() < 20,
+        "{each} files synced alone, {} syncs of all:\n{}",
+        syncs.len(),
+        told()
+    );
 }

@@ -394,7 +394,11 @@ fn whatever_four_do_at_random_the_copy_is_equal_in_the_end(engine: &str) {
 
 /// Runs an agent as if this host's limits were these: in a user namespace of its own, which has its own
 /// (`namespaces(7)`). `None`, after a loud skip, where there are none.
-fn limited(world: &World, server: &Server, limits: &[(&str, u32)]) -> Option<driftless_tests::agent::Agent> {
+pub(crate) fn limited(
+    world: &World,
+    server: &Server,
+    limits: &[(&str, u32)],
+) -> Option<driftless_tests::agent::Agent> {
     let unshare = find("unshare")?;
     let mut script = String::from("set -e\n");
     for (limit, value) in limits {

@@ -104,8 +104,12 @@ impl Tools {
 
     /// `driftless events` left running over a fresh tree.
     fn events(&self, args: &str) -> (Run, PathBuf) {
+        self.driftless("events", args)
+    }
+
+    fn driftless(&self, command: &str, args: &str) -> (Run, PathBuf) {
         let top = self.tree();
-        let line = format!("driftless events {args}");
+        let line = format!("driftless {command} {args}");
         let (_, args) = words(&line);
         let run = self.start(&program("driftless"), "driftless", &args, &top, "");
         run.established();

@@ -4,27 +4,37 @@
 //! happens is the library beside it.
 
 mod brakes;
+mod broken;
+mod cases;
 mod commands;
 mod cost;
 mod delta;
+mod doctor;
 mod durability;
 mod engines;
 mod faults;
 mod five_jobs;
 mod grpc;
 mod house;
+mod import;
 mod inotify_tools;
 mod jobs;
 mod offline;
 mod operands;
 mod plans;
+mod postgres;
+mod programs;
 mod push_pull;
 mod refusals;
 mod restoring;
+mod rewrites;
 mod seeing;
+mod settling;
 mod status;
 mod strangers;
+mod turmoil;
 mod tutorial;
+mod verifying;
 mod watch_faults;
 mod watching;
 mod wrong_configs;

@@ -111,9 +111,14 @@ fn what_a_rejected_plan_keeps_does_not_go_with_a_directory_that_is_renamed() {
     let options = "-a --delete --brake=0:10%";
     held.watch = held.agent.watch(options, slash(&held.src), "backup");
     held.reject();
-    held.says("no longer held");
+    // The rename is to come by itself to a stream that obeys the decision, and no brake is to hold what it leaves behind.
+    held.start_again();
+    held.says("in sync");
+    let streams = held.watch.log().matches("connected to").count();
     fs::rename(held.src.join("p"), held.src.join("q")).expect("mv");
     until("the new name arrives", || held.copy().join("q/f").exists());
+    assert!(!held.copy().join("q/k").exists(), "what is kept went along");
+    assert_eq!(held.watch.log().matches("connected to").count(), streams, "{}", held.watch.log());
     held.copy_keeps(&["p/k", "q/f"]);
     held.watch.kill();
     held.watch = held.agent.watch(options, slash(&held.src), "backup");

@@ -4,7 +4,7 @@ use std::fs;
 
 use driftless_tests::World;
 use driftless_tests::agent::{Running, leftovers};
-use driftless_tests::oracle::slash;
+use driftless_tests::oracle::{find, skip, slash};
 use driftless_tests::trees::{equal, every_kind, names, plant, write_noise};
 use driftless_tests::wait::{stays, until, until_ok};
 use driftless_tests::wire::{Way, Wire};
@@ -146,6 +146,53 @@ fn a_full_disk_is_waited_out() {
     fs::remove_file(src.join("ballast")).expect("rm");
     until_ok("it went on by itself", || equal(&src, &path));
     lookout.saw_nothing_torn();
+    watch.runs();
+}
+
+#[test]
+fn a_watch_that_cannot_be_armed_anew_tries_until_it_can() {
+    let Some(unshare) = find("unshare") else { return };
+    let unshare = unshare.to_str().expect("UTF-8");
+    let world = World::new();
+    let (src, flag) = (world.path("src"), world.path("limit"));
+    // In a user namespace of its own, which has its own limits. They change when the test says so, as long as the agent,
+    // which the shell becomes, is there.
+    let set = "echo $limit > /proc/sys/user/max_inotify_instances && : > \"$0.$limit.set\"";
+    let wait = "while [ ! -e \"$0.$limit\" ]; do kill -0 $$ || exit 0; sleep 0.05; done";
+    let script = format!("(for limit in 0 64; do {wait}; {set}; done) > /dev/null 2>&1 & exec \"$@\"");
+    let possible = std::process::Command::new(unshare)
+        .args(["-Ur", "sh", "-c", "echo 64 > /proc/sys/user/max_inotify_instances"])
+        .status();
+    if !possible.expect("unshare runs").success() {
+        return skip("no user namespace with limits of its own");
+    }
+    let limit = |limit: &str| {
+        fs::write(flag.with_extension(limit), "").expect("write");
+        until("the limit is set", || flag.with_extension(format!("{limit}.set")).exists());
+    };
+    plant(&src, &["f=1"]);
+    let server = world.backup();
+    let agent =
+        world.agent(&server).within(&[unshare, "-Ur", "sh", "-c", &script, flag.to_str().expect("UTF-8")]);
+    let mut watch = agent.watch("-a --delete --engine inotify", slash(&src), "backup");
+    until_ok("it is live", || equal(&src, server.module("backup")));
+    until("in sync", || watch.log().contains("in sync"));
+
+    limit("0");
+    fs::rename(&src, world.path("aside")).expect("mv");
+    until("it is noticed", || watch.log().contains("nothing is deleted on the server"));
+    fs::rename(world.path("aside"), &src).expect("mv");
+    plant(&src, &["meanwhile=2"]);
+    until("it says what is in the way", || watch.log().contains("sysctl user.max_inotify_instances="));
+    stays("it waits, and says so once", || {
+        watch.log().matches("sysctl user.max_inotify_instances=").count() == 1
+    });
+    watch.runs();
+    assert!(!server.module("backup").join("meanwhile").exists());
+    limit("64");
+    until_ok("it is live again", || equal(&src, server.module("backup")));
+    plant(&src, &["later=3"]);
+    until_ok("it arrives", || equal(&src, server.module("backup")));
     watch.runs();
 }
 

@@ -1,11 +1,17 @@
 //! The command line: what was typed becomes one [`Invocation`], or one line that says why not.
 
+pub mod doctor;
+mod help;
+mod import;
 pub mod operand;
 pub mod operate;
 pub mod options;
 pub mod refused;
+pub mod restore;
 pub mod service;
 pub mod span;
+mod trust;
+pub mod verify;
 mod watching;
 
 use std::ffi::OsString;
@@ -20,10 +26,18 @@ use driftless_proto::model::options::Options;
 
 use crate::exit::Exit;
 use crate::guard::brake::{self, Limit};
+use crate::import::Import;
 use crate::watcher::Choice;
+use doctor::Doctor;
+use help::{AFTER_HELP, ALSO};
 use operand::{Place, Remote};
 use operate::Operate;
+use restore::Restore;
 use service::Service;
+pub use trust::Trust;
+pub(crate) use trust::fingerprint;
+use trust::trust;
+use verify::Verify;
 
 /// The port of driftlessd where neither the operand nor `--port` says otherwise.
 pub const DEFAULT_PORT: u16 = 8730;
@@ -82,6 +96,8 @@ pub struct Invocation {
     pub metrics: Option<SocketAddr>,
     /// `--brake`, of a watch; `None` for `off`.
     pub brake: Option<Limit>,
+    /// `--rewrite-brake`, of a watch; `None` for `off`.
+    pub rewrite_brake: Option<Limit>,
 }
 
 /// What was asked for.
@@ -91,8 +107,16 @@ pub enum Request {
     Run(Box<Invocation>),
     /// A command about watches of this host.
     Operate(Operate),
+    /// A restore.
+    Restore(Restore),
+    /// A look at whether a copy is one.
+    Verify(Verify),
+    /// A look at whether a watch would run.
+    Doctor(Doctor),
     /// Many watches in one process.
     Serve(Service),
+    /// The config of another program is to become ours.
+    Import(Import),
 }
 
 impl Invocation {
@@ -101,22 +125,6 @@ impl Invocation {
     pub fn port_of(&self, remote: &Remote) -> u16 {
         remote.port.or(self.port).unwrap_or(DEFAULT_PORT)
     }
-}
-
-/// Whom to believe, and how to prove who we are. With no `ca` and no fingerprint the system's roots decide.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Trust {
-    /// `--ca`: certificates in PEM, instead of the system's. Never together with fingerprints.
-    pub ca: Option<PathBuf>,
-    /// `--fingerprint`: SHA-256 of the server's certificate in DER; at most two, so that one can be changed.
-    pub fingerprints: Vec<[u8; 32]>,
-    /// `--client-cert`: PEM. Given if and only if `client_key` is.
-    pub client_cert: Option<PathBuf>,
-    /// `--client-key`: PEM.
-    pub client_key: Option<PathBuf>,
-    /// `--plaintext`: no TLS. Never with any of the others; whether the server is on loopback is up to whoever
-    /// resolves its name.
-    pub plaintext: bool,
 }
 
 /// The command line could not be taken, or only asked for help.
@@ -168,6 +176,9 @@ struct Connection {
     /// Hold deletions of a watch beyond N entries and P percent of the copy; off for none [default: 1000:50%]
     #[arg(long, value_name = "N:P%|off", value_parser = limit, allow_hyphen_values = true)]
     brake: Option<Typed>,
+    /// Hold new contents of a watch beyond N files that the copy has and P percent of it [default: off]
+    #[arg(long, value_name = "N:P%|off", value_parser = limit, allow_hyphen_values = true)]
+    rewrite_brake: Option<Typed>,
 }
 
 /// What was typed for a brake.
@@ -208,23 +219,11 @@ const COMMANDS: &[(&str, &str, &str)] = &[
     (
         "restore",
         "Get data back: as `pull -a`, keeping each local file it replaces as NAME.before-restore",
-        "host::module[/path]... DEST",
+        restore::OPERANDS,
     ),
+    ("verify", "Compare a copy with its source, content by content", verify::OPERANDS),
+    ("doctor", "Look at whether a watch would run here, and say what is missing", doctor::OPERANDS),
 ];
-
-/// What the options do not say.
-const AFTER_HELP: &str = "\
-Remote operands: [user@]host::module[/path], driftless://[user@]host[:port]/module[/path], rsync:// alike.
-`host::` alone lists modules (sync, pull). SRC/ means what is in SRC; SRC means SRC itself.
-A --no-X takes back one part of -a (--no-o, --no-perms, ...); the last word on each part counts.
-Password: --password-file, else DRIFTLESS_PASSWORD, else RSYNC_PASSWORD, else asked for on a terminal.
-User: from the operand, else USER, else LOGNAME, else nobody.";
-
-/// The commands that never get here: they read their options as inotify-tools do.
-const ALSO: &str = "\
-Also:
-  events   Wait for events and print them, as inotifywait does
-  stats    Count events, as inotifywatch does";
 
 /// The command line as clap knows it.
 fn clap_command() -> ClapCommand {
@@ -250,17 +249,24 @@ fn clap_command() -> ClapCommand {
                     .value_parser(clap::value_parser!(OsString)),
             );
         // After `augment_args`, which would put its own first line here.
-        let command = command.about(about).after_help(AFTER_HELP);
+        let command = match name {
+            "verify" => verify::add(command).after_help(verify::AFTER_HELP),
+            "doctor" => doctor::add(command).after_help(doctor::AFTER_HELP),
+            "restore" => restore::add(command).after_help(restore::AFTER_HELP),
+            _ => command.after_help(AFTER_HELP),
+        };
+        let command = command.about(about);
         top.subcommand(refused::add(command))
     });
-    operate::add(service::add(top))
+    import::add(operate::add(service::add(top)))
 }
 
 /// Reads the command line of a run, program name first.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Invocation, Usage> {
     match read(args)? {
         Request::Run(invocation) => Ok(*invocation),
-        Request::Operate(_) | Request::Serve(_) => Err(Usage::new(Exit::Usage, "not a run")),
+        Request::Restore(restore) => Ok(*restore.invocation),
+        _ => Err(Usage::new(Exit::Usage, "not a run")),
     }
 }
 
@@ -280,10 +286,24 @@ pub fn read(args: impl IntoIterator<Item = OsString>) -> Result<Request, Usage> 
     if let Some(operate) = operate::read(name, matches) {
         return operate.map(Request::Operate);
     }
+    if let Some(import) = import::read(name, matches) {
+        return Ok(Request::Import(import));
+    }
     if let Some(message) = refused::first(matches) {
         return Err(Usage::new(Exit::Unsupported, message));
     }
-    let run = invocation(name, matches).map(|invocation| Request::Run(Box::new(invocation)));
+    if name == "verify" && !verify::names_a_pair(matches) {
+        return verify::read(matches, None).map(Request::Verify);
+    }
+    if name == "doctor" && !matches.contains_id("operands") {
+        return doctor::read(matches, None).map(Request::Doctor);
+    }
+    let run = invocation(name, matches).and_then(|invocation| match name {
+        "verify" => verify::read(matches, Some(invocation)).map(Request::Verify),
+        "doctor" => doctor::read(matches, Some(invocation)).map(Request::Doctor),
+        "restore" => restore::read(matches, invocation).map(Request::Restore),
+        _ => Ok(Request::Run(Box::new(invocation))),
+    });
     run.map_err(|usage| match usage.exit {
         Exit::Usage => Usage::new(Exit::Usage, format!("{} (see driftless {name} --help)", usage.message)),
         _ => usage,
@@ -300,7 +320,10 @@ fn from_clap(error: &clap::Error, args: &[OsString]) -> Usage {
     let line = line.strip_prefix("error: ").unwrap_or(line);
     let known = args.get(1).and_then(|name| COMMANDS.iter().find(|(known, ..)| name == known));
     let command = known.map_or(String::new(), |(name, ..)| format!("{name} "));
-    Usage::new(Exit::Usage, format!("{line} (see driftless {command}--help)"))
+    // A monitor would take 1 for a warning about the copy.
+    let checks = args.get(1).is_some_and(|name| name == "status") && args.iter().any(|arg| arg == "--check");
+    let exit = if checks { Exit::Selection } else { Exit::Usage };
+    Usage::new(exit, format!("{line} (see driftless {command}--help)"))
 }
 
 fn invocation(name: &str, matches: &ArgMatches) -> Result<Invocation, Usage> {
@@ -309,11 +332,20 @@ fn invocation(name: &str, matches: &ArgMatches) -> Result<Invocation, Usage> {
     let typed = |error: clap::Error| bad(&error.kind().to_string());
     let connection = Connection::from_arg_matches(matches).map_err(typed)?;
     let output = Output::from_arg_matches(matches).map_err(typed)?;
-    let (command, sources, dest) = places(name, matches)?;
+    let (command, sources, dest) = match name {
+        "restore" if restore::names_a_job(matches) => restore::places(),
+        _ => places(name, matches)?,
+    };
 
     let restore = command == Command::Restore;
-    let mut options =
-        options::options(matches, if restore { restore_defaults() } else { Options::default() });
+    let mut options = options::options(
+        matches,
+        match name {
+            "restore" => restore_defaults(),
+            "verify" | "doctor" => Options { partial: false, keep_replaced: false, ..restore_defaults() },
+            _ => Options::default(),
+        },
+    );
     if options.delete && !options.recursive {
         return Err(bad("--delete does not work without --recursive (-r) or --dirs (-d)."));
     }
@@ -328,6 +360,9 @@ fn invocation(name: &str, matches: &ArgMatches) -> Result<Invocation, Usage> {
     }
     if command != Command::Watch && connection.brake.is_some() {
         return Err(bad("--brake is for watch only; every other command obeys --delete as it is"));
+    }
+    if command != Command::Watch && connection.rewrite_brake.is_some() {
+        return Err(bad("--rewrite-brake is for watch only; every other command sends what differs"));
     }
     if command == Command::Watch && !options.recursive {
         return Err(bad("watch needs --recursive (-r), as in -a"));
@@ -358,6 +393,10 @@ fn invocation(name: &str, matches: &ArgMatches) -> Result<Invocation, Usage> {
             Some(Typed::Limit(limit)) => Some(limit),
             Some(Typed::Off) => None,
         },
+        rewrite_brake: match connection.rewrite_brake {
+            Some(Typed::Limit(limit)) => Some(limit),
+            None | Some(Typed::Off) => None,
+        },
         trust: trust(connection)?,
         engine: watching.engine,
         log_file: watching.log_file,
@@ -382,40 +421,6 @@ fn restore_defaults() -> Options {
     }
 }
 
-fn trust(connection: Connection) -> Result<Trust, Usage> {
-    let Connection { ca, fingerprints, client_cert, client_key, plaintext, .. } = connection;
-    let bad = |message: &str| Err(Usage::new(Exit::Usage, message));
-    if fingerprints.len() > 2 {
-        return bad("--fingerprint can be given twice at most");
-    }
-    if ca.is_some() && !fingerprints.is_empty() {
-        return bad("--ca and --fingerprint exclude each other");
-    }
-    if client_cert.is_some() != client_key.is_some() {
-        return bad("--client-cert and --client-key need each other");
-    }
-    if plaintext && (ca.is_some() || !fingerprints.is_empty() || client_cert.is_some()) {
-        return bad("--plaintext excludes --ca, --fingerprint and --client-cert");
-    }
-    Ok(Trust { ca, fingerprints, client_cert, client_key, plaintext })
-}
-
-/// Reads `sha256:` and 64 hexadecimal digits.
-pub(crate) fn fingerprint(typed: &str) -> Result<[u8; 32], String> {
-    let wrong =
-        || "expected sha256: and 64 hexadecimal digits, as `driftlessd fingerprint` prints".to_owned();
-    let digits = typed.strip_prefix("sha256:").map(str::as_bytes).ok_or_else(wrong)?;
-    if digits.len() != 64 {
-        return Err(wrong());
-    }
-    let mut bytes = [0; 32];
-    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-        let digit = |digit: u8| char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok());
-        *byte = digit(pair[0]).zip(digit(pair[1])).map(|(high, low)| high << 4 | low).ok_or_else(wrong)?;
-    }
-    Ok(bytes)
-}
-
 /// The operands, and what the command does with them.
 fn places(name: &str, matches: &ArgMatches) -> Result<(Command, Vec<Place>, Option<Place>), Usage> {
     let bad = |message: &str| Usage::new(Exit::Usage, message);
@@ -438,12 +443,15 @@ fn places(name: &str, matches: &ArgMatches) -> Result<(Command, Vec<Place>, Opti
     let command = match (name, from_remote, to_remote) {
         (_, true, true) => return Err(bad("The source and destination cannot both be remote.")),
         ("sync", false, false) => Command::Copy,
-        ("sync" | "push", false, true) => Command::Push,
+        ("verify" | "doctor", false, true) if sources.len() > 1 => {
+            return Err(bad(&format!("{name} takes one source")));
+        }
+        ("sync" | "push" | "verify" | "doctor", false, true) => Command::Push,
         ("sync" | "pull", true, false) => Command::Pull,
         ("restore", true, false) => Command::Restore,
         ("watch", false, true) if sources.len() == 1 => Command::Watch,
         ("watch", false, true) => return Err(bad("watch takes one source")),
-        ("watch" | "push", ..) => {
+        ("watch" | "push" | "verify" | "doctor", ..) => {
             return Err(bad(&format!("{name} needs a local source and a remote destination")));
         }
         _ => return Err(bad(&format!("{name} needs a remote source and a local destination"))),

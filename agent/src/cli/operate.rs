@@ -57,7 +57,7 @@ With --check, one line as of a Nagios plugin, and its exit codes:
   1  WARNING: for more than half of --max-age a change has not been durable, a watch has not been connected or has not
      compared, or its source has not been there; or deletions are held, paths fail, or events were lost within an hour
   2  CRITICAL: the same for more than --max-age; or no watch is running, one was killed, or one does not answer
-  3  UNKNOWN: the state folder cannot be used";
+  3  UNKNOWN: the state folder cannot be used, or bad usage";
 
 /// What the options of `explain` do not say.
 const EXPLAIN_HELP: &str = "\

@@ -230,14 +230,24 @@ fn rows() -> impl Iterator<Item = (Option<char>, &'static str, bool)> {
     flags.chain(valued).chain(negated)
 }
 
+/// Whether rsync has an option of this name that is not supported here, by its letter or its long name: its letter, its
+/// long name, and whether it takes a value.
+pub(crate) fn known(name: &str) -> Option<(Option<char>, &'static str, bool)> {
+    let letter = name.chars().next().filter(|_| name.chars().count() == 1);
+    rows().find(|&(short, long, _)| !long.is_empty() && long == name || letter.is_some() && short == letter)
+}
+
 /// What clap knows the option by. Only `-F` has no long name.
 fn id(long: &'static str) -> &'static str {
     if long.is_empty() { "dir-merge-shorthand" } else { long }
 }
 
-/// Teaches a command to recognise them all, bundled or not, without showing them in its help.
+/// Teaches a command to recognise them all, bundled or not, without showing them in its help; but for a name that it has
+/// given a meaning of its own.
 pub fn add(command: Command) -> Command {
-    command.args(rows().map(|(short, long, valued)| {
+    let own: Vec<String> = command.get_arguments().filter_map(Arg::get_long).map(str::to_owned).collect();
+    let others = rows().filter(|(_, long, _)| !own.iter().any(|own| own == long));
+    command.args(others.map(|(short, long, valued)| {
         let arg = Arg::new(id(long)).hide(true).short(short);
         let arg = if long.is_empty() { arg } else { arg.long(long) };
         if valued {
@@ -252,6 +262,7 @@ pub fn add(command: Command) -> Command {
 /// The message for the first of them on the command line, if there is any.
 pub fn first(matches: &ArgMatches) -> Option<String> {
     rows()
+        .filter(|(_, long, _)| matches.try_contains_id(id(long)).is_ok())
         .filter_map(|(short, long, _)| Some((super::options::first_index(matches, id(long))?, short, long)))
         .min_by_key(|&(index, ..)| index)
         .map(|(_, short, long)| message(short, long))

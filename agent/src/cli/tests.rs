@@ -48,7 +48,7 @@ fn an_engine_is_known_by_its_name_and_auto_where_none_is_given() {
 
 #[test]
 fn bad_usage_is_one_line_with_exit_code_1() {
-    let table: [(&[&str], &str); 50] = [
+    let table: &[(&[&str], &str)] = &[
         (&[], "subcommand"),
         (&["fly"], "fly"),
         (&["push"], "operands are missing"),
@@ -74,7 +74,6 @@ fn bad_usage_is_one_line_with_exit_code_1() {
         (&["wait", "--timeout=1w", "a"], "ms, s, m, h or d"),
         (&["explain"], "explain needs PATH"),
         (&["status", "--max-age=1m"], "--check"),
-        (&["status", "--check", "--json"], "--json"),
         (&["watch", "-an", "a", "h::m"], "--dry-run"),
         (&["sync", "h::m", "h::n"], "cannot both be remote"),
         (&["sync", "a", "h::"], "needs a module"),
@@ -99,6 +98,8 @@ fn bad_usage_is_one_line_with_exit_code_1() {
         (&["push", "--verbose=3", "a", "h::m"], "--verbose"),
         (&["push", "-a", "--brake=off", "a", "h::m"], "--brake is for watch only"),
         (&["watch", "-a", "--brake=5", "a", "h::m"], "expected N:P%"),
+        (&["sync", "-a", "--rewrite-brake=1:2%", "a", "b"], "--rewrite-brake is for watch only"),
+        (&["watch", "-a", "--rewrite-brake=5", "a", "h::m"], "expected N:P%"),
     ];
     for (args, want) in table {
         let usage = line(args).expect_err(&args.join(" "));
@@ -106,6 +107,13 @@ fn bad_usage_is_one_line_with_exit_code_1() {
         assert!(usage.message.contains(want), "{args:?}: {}", usage.message);
         assert!(usage.message.contains("--help"), "{args:?}: {}", usage.message);
         assert!(!usage.message.contains('\n'), "{args:?}: {}", usage.message);
+    }
+}
+
+#[test]
+fn bad_usage_of_a_check_is_no_warning_about_the_copy() {
+    for args in [&["status", "--check", "--json"][..], &["status", "--max-age=soon", "--check"]] {
+        assert_eq!(line(args).expect_err("refused").exit.code(), 3, "{args:?}");
     }
 }
 

@@ -7,7 +7,7 @@ mod trust;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use base64::Engine;
 use driftless_proto::limits;
@@ -57,6 +57,9 @@ pub enum ConnectError {
     /// `--plaintext` to another host.
     #[error("--plaintext is allowed to a server on this host only, not to {0}")]
     Plaintext(SocketAddr),
+    /// This side ended it: why, and how the run ends.
+    #[error("{0}")]
+    Stopped(&'static str, Exit),
     /// Nobody answered in time.
     #[error("{0} did not answer in time")]
     Timeout(String),
@@ -81,6 +84,7 @@ impl ConnectError {
             Self::Ended(ended) => exit_of(ended),
             Self::Io { .. } | Self::Tls { .. } => Exit::Socket,
             Self::Password(_) | Self::Plaintext(_) | Self::TrustFile(_) => Exit::Usage,
+            Self::Stopped(_, exit) => *exit,
             Self::Timeout(_) => Exit::ConnectTimeout,
         }
     }
@@ -211,6 +215,19 @@ impl Server {
         Ok(reply.map_err(|status| broken(&status))?.into_inner())
     }
 
+    /// The server's clock, to the second, as its answers carry it (RFC 9110, `Date`); `None` where they do not.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub async fn date(&self) -> Result<Option<SystemTime>, ConnectError> {
+        let (channel, _) = self.channel().await?;
+        let reply = DriftlessClient::new(channel).modules(ModulesRequest {}).await;
+        let reply = reply.map_err(|status| broken(&status))?;
+        let date = reply.metadata().get("date").and_then(|date| date.to_str().ok());
+        let date = date.and_then(|date| jiff::fmt::rfc2822::parse(date).ok());
+        Ok(date.map(|date| date.timestamp().into()))
+    }
+
     /// Host and port, for messages.
     #[must_use]
     pub fn address(&self) -> String {
@@ -246,9 +263,11 @@ impl Server {
         let Some(tls) = tls else { return Ok((Io::Plain(counted), wire)) };
         let name = trust::server_name(&self.host);
         let connected = tokio_rustls::TlsConnector::from(tls).connect(name, counted).await;
-        let tls = connected.map_err(|error| ConnectError::Tls {
-            address: address.clone(),
-            reason: trust::explain(&error),
+        let tls = connected.map_err(|error| {
+            if trust::is_broken(&error) {
+                return failed(error);
+            }
+            ConnectError::Tls { address: address.clone(), reason: trust::explain(&error) }
         })?;
         Ok((Io::Tls(Box::new(tls)), wire))
     }

@@ -9,6 +9,7 @@
 
 mod check;
 mod explain;
+pub(crate) mod operands;
 pub(crate) mod picture;
 pub(crate) mod schedule;
 mod status;
@@ -26,6 +27,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use driftless_proto::model::path::RelPath;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use serde_json::{Value, json};
@@ -53,8 +57,15 @@ const ANSWERED_MAX: usize = 256;
 /// What a watch can be asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Request {
+    /// `acked PATH...`: what the journal says was acknowledged of these files. The paths lie beneath the source, as base64.
+    Acked(Vec<RelPath>),
+    /// `distrust PATH...`: what the journal says of these paths is not so: they are to be looked at, and sent by their
+    /// content.
+    Distrust(Vec<RelPath>),
     /// `explain TARGET`: everything about one path.
     Explain(Target),
+    /// `operands`: what it keeps where, as [`operands`] has it.
+    Operands,
     /// `status`: the picture.
     Status,
     /// `wait MILLISECONDS TARGET`, 0 for no limit: an answer once everything written before is durable.
@@ -65,7 +76,15 @@ impl Request {
     fn parse(line: &str) -> Option<Self> {
         let mut words = line.split_whitespace();
         let request = match words.next()? {
+            verb @ ("acked" | "distrust") => {
+                let paths = words.by_ref().map(path_of).collect::<Option<Vec<_>>>()?;
+                if paths.is_empty() {
+                    return None;
+                }
+                if verb == "acked" { Self::Acked(paths) } else { Self::Distrust(paths) }
+            }
             "explain" => Self::Explain(Target::parse(&mut words)?),
+            "operands" => Self::Operands,
             "status" => Self::Status,
             "wait" => {
                 let limit = words.next()?.parse().ok()?;
@@ -77,10 +96,40 @@ impl Request {
     }
 }
 
+fn path_of(word: &str) -> Option<RelPath> {
+    let bytes = URL_SAFE_NO_PAD.decode(word.strip_prefix('/')?).ok()?;
+    if bytes.is_empty() { Some(RelPath::root()) } else { RelPath::parse(&bytes).ok() }
+}
+
+/// The requests with this verb for these paths: as many as it takes, and how many paths are in each.
+pub(crate) fn requests(verb: &str, paths: &[RelPath]) -> Vec<(String, usize)> {
+    let mut requests: Vec<(String, usize)> = Vec::new();
+    for path in paths {
+        let word = format!(" /{}", URL_SAFE_NO_PAD.encode(path.as_bytes()));
+        match requests.last_mut() {
+            Some((request, count)) if request.len() + word.len() < REQUEST_LEN as usize => {
+                request.push_str(&word);
+                *count += 1;
+            }
+            _ => requests.push((format!("{verb}{word}"), 1)),
+        }
+    }
+    requests
+}
+
 /// What a watch answers. Called from several threads.
 pub(crate) trait Answers: Send + Sync {
+    /// What was acknowledged of these files, one answer each.
+    fn acked(&self, paths: &[RelPath]) -> Value;
+
+    /// Takes the word of somebody who looked that the copy does not hold what the journal says.
+    fn distrust(&self, paths: &[RelPath]) -> Value;
+
     /// What is known of a path.
     fn explain(&self, target: &Target) -> Value;
+
+    /// What it keeps where; see [`operands`].
+    fn operands(&self) -> Value;
 
     /// The picture. Must not take long: whoever asks next waits.
     fn status(&self) -> Value;
@@ -218,7 +267,10 @@ impl Desk {
         let work = move || {
             let gone = || closed.load(Ordering::Relaxed) || has_gone(&stream);
             let answer = match &request {
+                Request::Acked(paths) => answers.acked(paths),
+                Request::Distrust(paths) => answers.distrust(paths),
                 Request::Explain(target) => answers.explain(target),
+                Request::Operands => answers.operands(),
                 Request::Status => answers.status(),
                 Request::Wait(target, limit) => {
                     answers.wait(target, limit.map(|limit| Instant::now() + limit), &gone)
@@ -279,6 +331,12 @@ fn ask_each(
     }))
 }
 
+/// Asks the watch of this source and destination; `None` where none runs.
+pub(crate) fn ask_one(state_dir: &Path, watch: &Watched, request: &str) -> Option<Value> {
+    let dir = open_dir(state_dir).ok()?;
+    ask(&beneath(&dir, &name(watch)), request, Some(PATIENCE * 2)).ok()
+}
+
 fn ask(path: &Path, request: &str, patience: Option<Duration>) -> io::Result<Value> {
     let mut stream = UnixStream::connect(path)?;
     stream.set_read_timeout(patience)?;
@@ -310,4 +368,33 @@ fn name(watch: &Watched) -> String {
         hasher.update(&(part.len() as u64).to_le_bytes()).update(part.as_bytes());
     }
     format!("{}.sock", &hasher.finalize().to_hex()[..16])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_about_paths_are_as_many_as_it_takes_and_are_read_back() {
+        let paths: Vec<RelPath> = (0..5000)
+            .map(|n| RelPath::parse(format!("a directory/n\u{e4}me {n}\n").as_bytes()).expect("path"))
+            .chain([RelPath::root()])
+            .collect();
+        let requests = requests("acked", &paths);
+        assert!(requests.len() > 1);
+        let mut read = Vec::new();
+        for (request, count) in requests {
+            assert!(request.len() < REQUEST_LEN as usize);
+            let Some(Request::Acked(some)) = Request::parse(&format!("{request}\n")) else {
+                panic!("{request}");
+            };
+            assert_eq!(some.len(), count);
+            read.extend(some);
+        }
+        assert_eq!(read, paths);
+        assert_eq!(Request::parse("status\n"), Some(Request::Status));
+        for wrong in ["", "acked", "acked x", "acked /!", "distrust /Li4", "status now"] {
+            assert_eq!(Request::parse(wrong), None, "{wrong}");
+        }
+    }
 }

@@ -86,8 +86,12 @@ pub(crate) struct Picture {
     /// How long ago the oldest change that is not durable was heard of, in seconds.
     pub(crate) oldest_change: Option<f64>,
     pub(crate) held: Option<HeldNow>,
+    /// New contents of files that the copy has are held.
+    pub(crate) held_rewrites: Option<HeldNow>,
     /// Paths that are left alone, and why.
     pub(crate) apart: Vec<(RelPath, &'static str)>,
+    /// Files that changed under every reading: the copy has them as they were read last.
+    pub(crate) unstable: Vec<String>,
     /// The last problem of a path, its path first, and when it was.
     pub(crate) last_problem: Option<(String, SystemTime)>,
     pub(crate) last_reconcile: Option<Reconcile>,
@@ -97,6 +101,7 @@ impl Picture {
     /// For `status --json`. Members are only ever added.
     pub(crate) fn json(&self) -> Value {
         let ago = |at: SystemTime| at.elapsed().unwrap_or_default().as_secs_f64();
+        let held = |held: &HeldNow| json!({"reason": held.reason, "plan": held.plan});
         json!({
             "source": self.source,
             "destination": self.destination,
@@ -125,8 +130,10 @@ impl Picture {
                 json!({"path": one.path, "text": one.text, "count": one.count, "seconds_ago": ago(one.at)})
             }).collect::<Vec<_>>(),
             "oldest_change_seconds": self.oldest_change,
-            "held": self.held.as_ref().map(|held| json!({"reason": held.reason, "plan": held.plan})),
+            "held": self.held.as_ref().map(held),
+            "held_rewrites": self.held_rewrites.as_ref().map(held),
             "left_alone": self.apart.iter().map(|(path, why)| json!({"path": path.to_string(), "why": why})).collect::<Vec<_>>(),
+            "unstable": self.unstable,
             "last_problem": self.last_problem.as_ref().map(|(text, at)| json!({"text": text, "seconds_ago": ago(*at)})),
             "last_reconcile": self.last_reconcile.map(|last| {
                 json!({"seconds_ago": ago(last.at), "took_seconds": last.seconds, "well": last.well})

@@ -70,8 +70,7 @@ fn shown(watch: &Value) -> String {
     if let Some(last) = watch["overflows"]["last_seconds_ago"].as_f64() {
         line(format!("events were lost {} times, last {last:.0} s ago", watch["overflows"]["count"]));
     }
-    let listed = |name: &str| watch[name].as_array().cloned().unwrap_or_default();
-    for polled in listed("polled").iter().take(SHOWN) {
+    for polled in listed(watch, "polled") {
         let (path, why) = (polled["path"].as_str().unwrap_or("?"), polled["why"].as_str().unwrap_or("?"));
         line(format!("polled: {path}: {why}"));
     }
@@ -91,25 +90,42 @@ fn shown(watch: &Value) -> String {
         let (ago, took) = (number(&last["seconds_ago"]), number(&last["took_seconds"]));
         line(format!("compared {ago:.0} s ago, in {took:.2} s{well}"));
     }
-    let held = &watch["held"];
-    if let Some(reason) = held["reason"].as_str() {
-        let plan = held["plan"].as_str().map_or(String::new(), |id| format!(" (driftless plan show {id})"));
-        line(format!("deletions are held: {reason}{plan}"));
+    for (what, held) in [("deletions", &watch["held"]), ("rewrites", &watch["held_rewrites"])] {
+        if let Some(reason) = held["reason"].as_str() {
+            let plan =
+                held["plan"].as_str().map_or(String::new(), |id| format!(" (driftless plan show {id})"));
+            line(format!("{what} are held: {reason}{plan}"));
+        }
     }
-    for apart in listed("left_alone").iter().take(SHOWN) {
-        let (path, why) = (apart["path"].as_str().unwrap_or("?"), apart["why"].as_str().unwrap_or("?"));
-        line(format!("left alone: {path}: {why}"));
-    }
-    for error in listed("errors").iter().take(SHOWN) {
-        let ago = number(&error["seconds_ago"]);
-        let text = error["text"].as_str().unwrap_or("?");
-        line(format!("fails, {} times in a row, last {ago:.0} s ago: {text}", error["count"]));
-    }
+    named(watch).into_iter().for_each(&mut line);
     let problem = &watch["last_problem"];
     if let Some(text) = problem["text"].as_str() {
         line(format!("last problem, {:.0} s ago: {text}", number(&problem["seconds_ago"])));
     }
     out
+}
+
+/// The first of what a watch lists under this name.
+fn listed<'a>(watch: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> {
+    watch[name].as_array().into_iter().flatten().take(SHOWN)
+}
+
+/// Paths with which something is the matter.
+fn named(watch: &Value) -> Vec<String> {
+    let mut lines = Vec::new();
+    for apart in listed(watch, "left_alone") {
+        let (path, why) = (apart["path"].as_str().unwrap_or("?"), apart["why"].as_str().unwrap_or("?"));
+        lines.push(format!("left alone: {path}: {why}"));
+    }
+    for path in listed(watch, "unstable") {
+        lines.push(format!("unstable: {}: it changed while it was read", path.as_str().unwrap_or("?")));
+    }
+    for error in listed(watch, "errors") {
+        let ago = error["seconds_ago"].as_f64().unwrap_or(0.0);
+        let text = error["text"].as_str().unwrap_or("?");
+        lines.push(format!("fails, {} times in a row, last {ago:.0} s ago: {text}", error["count"]));
+    }
+    lines
 }
 
 /// Whether a job that only runs by its schedule has nobody to be connected to at present.

@@ -4,7 +4,8 @@ use std::io::Write as _;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use jiff::Zoned;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use serde_json::{Map, Value};
 
 use super::mask::Mask;
@@ -19,6 +20,10 @@ pub(crate) struct Record<'a> {
     pub(crate) name: &'a [u8],
     pub(crate) mask: Mask,
     pub(crate) cookie: u32,
+    /// `%T`: when it was read.
+    pub(crate) time: Timestamp,
+    /// Of the second half of a rename: the path that the first half told.
+    pub(crate) from: Option<&'a [u8]>,
     pub(crate) synthetic: bool,
 }
 
@@ -136,7 +141,10 @@ impl Piece {
                     out.extend(name.as_bytes());
                 }
             }
-            Self::Time => out.extend(timefmt::format(format.unwrap_or_default(), &Zoned::now())),
+            Self::Time => {
+                let time = record.time.to_zoned(TimeZone::system());
+                out.extend(timefmt::format(format.unwrap_or_default(), &time));
+            }
             // A write to memory does not fail.
             Self::Cookie => drop(write!(out, "{:x}", record.cookie)),
         }
@@ -157,22 +165,30 @@ fn csv(field: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-/// One object. A path that is not text appears as text with replacement characters, and as its bytes in base64.
+/// One object. A path that is not text appears as text with replacement characters, and as its bytes in base64. The
+/// second half of a rename says the whole of it: `from` and `to`.
 fn json(record: &Record<'_>, out: &mut Vec<u8>) {
     let mut object = Map::new();
-    let mut bytes = |key: &str, bytes: &[u8]| {
-        object.insert(key.to_owned(), String::from_utf8_lossy(bytes).into());
-        if std::str::from_utf8(bytes).is_err() {
-            object.insert(format!("{key}_base64"), STANDARD.encode(bytes).into());
-        }
-    };
+    let mut bytes = |key: &str, bytes: &[u8]| text_and_bytes(&mut object, key, bytes);
     bytes("watched", record.watched);
     bytes("name", record.name);
+    if let Some(from) = record.from {
+        bytes("from", from);
+        bytes("to", &[record.watched, record.name].concat());
+    }
     object.insert("events".into(), record.mask.names().into());
     object.insert("cookie".into(), record.cookie.into());
     object.insert("synthetic".into(), record.synthetic.into());
-    object.insert("time".into(), jiff::Timestamp::now().to_string().into());
+    object.insert("time".into(), record.time.to_string().into());
     out.extend(Value::Object(object).to_string().as_bytes());
+}
+
+/// A member for bytes that are text most of the time.
+pub(crate) fn text_and_bytes(object: &mut Map<String, Value>, key: &str, bytes: &[u8]) {
+    object.insert(key.to_owned(), String::from_utf8_lossy(bytes).into());
+    if std::str::from_utf8(bytes).is_err() {
+        object.insert(format!("{key}_base64"), STANDARD.encode(bytes).into());
+    }
 }
 
 #[cfg(test)]

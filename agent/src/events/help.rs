@@ -46,7 +46,7 @@ const OURS: &str = "Not in inotifywait:
       --synthetic         tell what a new directory held before it was watched, too, as CREATE; and every
                           lost event, as Q_OVERFLOW (with -m and -r)
       --prune             do not watch what @PATH or --exclude leaves out, nor anything beneath
-      --json              events as one JSON object a line
+      --json              events as one JSON object a line; of a rename MOVED_TO has `from' and `to' (with -m)
       --print0            end each event with NUL
 ";
 

@@ -11,6 +11,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify::{self, CreateFlags, Reader, WatchFlags};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir};
@@ -28,6 +29,8 @@ pub(crate) struct Event {
     pub(crate) cookie: u32,
     /// The name in the watched directory; empty for an event of the watched thing itself.
     pub(crate) name: Vec<u8>,
+    /// When it was read from the kernel, which may be long before it is told.
+    pub(crate) time: Timestamp,
     /// It is not from the kernel: a scan found the name in a directory that is new.
     pub(crate) synthetic: bool,
 }
@@ -64,6 +67,7 @@ impl Inotify {
     pub(crate) fn read(&self, queue: &mut VecDeque<Event>) -> Result<(), Errno> {
         let mut buffer = vec![MaybeUninit::uninit(); READ_LEN];
         let mut reader = Reader::new(self.0.as_fd(), &mut buffer);
+        let time = Timestamp::now();
         loop {
             match reader.next() {
                 Ok(event) => queue.push_back(Event {
@@ -71,6 +75,7 @@ impl Inotify {
                     mask: Mask(event.events().bits()),
                     cookie: event.cookie(),
                     name: event.file_name().map_or_else(Vec::new, |name| name.to_bytes().to_vec()),
+                    time,
                     synthetic: false,
                 }),
                 Err(Errno::AGAIN) => return Ok(()),

@@ -2,15 +2,17 @@
 //! inotifywait 3.22.6 prints.
 //!
 //! * [`getopt`], [`options`], [`sources`]: the command line.
+//! * [`asked`]: a command line of somebody else's, for who only wants to know what it waits for.
 //! * [`filter`], [`ere`]: which events are told.
 //! * [`kernel`], [`tree`], [`watching`]: the watches, and how they follow the tree.
 //! * [`mask`], [`format`], [`timefmt`]: what one event looks like.
 //! * [`wait`]: the loop. [`daemon`], [`syslog`], [`say`]: where it runs and where it talks to.
 
+mod asked;
 mod daemon;
 pub(crate) mod ere;
 pub(crate) mod filter;
-mod format;
+pub(crate) mod format;
 pub(crate) mod getopt;
 pub(crate) mod help;
 pub(crate) mod kernel;
@@ -30,6 +32,7 @@ use std::os::unix::ffi::OsStringExt as _;
 
 use rustix::io::Errno;
 
+pub use asked::{Asked, asked};
 use say::Say;
 
 /// Which of its names a command runs under.

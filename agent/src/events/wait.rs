@@ -1,5 +1,6 @@
 //! events: the loop: watch, wait, tell.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::time::Instant;
@@ -7,7 +8,7 @@ use std::time::Instant;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use super::format::Record;
+use super::format::{Form, Record};
 use super::kernel::{Event, reason};
 use super::mask::Mask;
 use super::options::Options;
@@ -53,7 +54,10 @@ pub(super) fn run(face: &Face, options: Options) -> u8 {
         }
     };
     match establish(&mut watching, &options, &sources, &say) {
-        Ok(()) => Teller { face, options: &options, say: &say, sink, text: Vec::new() }.run(&mut watching),
+        Ok(()) => {
+            Teller { face, options: &options, say: &say, sink, text: Vec::new(), halves: VecDeque::new() }
+                .run(&mut watching)
+        }
         Err(code) => code,
     }
 }
@@ -67,6 +71,10 @@ fn setup(options: &Options, sources: &Sources) -> Setup {
     // New directories are followed only where the run outlives its first event.
     let follow = options.recursive && options.monitor;
     let needed = if follow { Mask::CREATE | Mask::MOVE } else { Mask::default() };
+    // Both halves, so that the second can say where it came from.
+    let pairs =
+        options.monitor && matches!(options.form, Form::Json) && options.events.intersects(Mask::MOVED_TO);
+    let needed = if pairs { needed | Mask::MOVED_FROM } else { needed };
     Setup {
         mask: options.events | needed,
         recursive: options.recursive,
@@ -110,7 +118,13 @@ struct Teller<'a> {
     sink: Box<dyn io::Write>,
     /// What has been told and not been written yet.
     text: Vec<u8>,
+    /// First halves of renames, oldest first: cookie and path. At most [`HALVES_MAX`].
+    halves: VecDeque<(u32, Vec<u8>)>,
 }
+
+/// First halves that are kept for their second. The kernel queues both together, so one that waits behind so many
+/// others has left what is watched.
+const HALVES_MAX: usize = 256;
 
 impl Teller<'_> {
     fn run(&mut self, watching: &mut Watching) -> u8 {
@@ -159,12 +173,15 @@ impl Teller<'_> {
         // Who asks for what a scan finds needs to know when it may not have found everything.
         let always = overflow && self.options.synthetic;
         let asked = always || event.mask.intersects(self.options.events);
+        let from = if passes { self.first_half(watched, event) } else { None };
         if passes && asked && !told && self.options.quiet < 2 {
             let record = Record {
                 watched,
                 name: &event.name,
                 mask: event.mask,
                 cookie: event.cookie,
+                time: event.time,
+                from: from.as_deref(),
                 synthetic: event.synthetic,
             };
             self.options.form.write(&record, self.options.print0, &mut self.text);
@@ -173,6 +190,21 @@ impl Teller<'_> {
             self.say.about("Couldn't watch new directory ", &dir, &format!(": {}", reason(error)));
         }
         (passes && !told).then_some(asked)
+    }
+
+    /// Of the second half of a rename, what the first half was about.
+    fn first_half(&mut self, watched: &[u8], event: &Event) -> Option<Vec<u8>> {
+        if event.mask.intersects(Mask::MOVED_FROM) {
+            if self.halves.len() == HALVES_MAX {
+                self.halves.pop_front();
+            }
+            self.halves.push_back((event.cookie, [watched, &event.name].concat()));
+        }
+        if !event.mask.intersects(Mask::MOVED_TO) {
+            return None;
+        }
+        let at = self.halves.iter().position(|(cookie, _)| *cookie == event.cookie)?;
+        self.halves.remove(at).map(|(_, path)| path)
     }
 
     /// Writes what has been told.

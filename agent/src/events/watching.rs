@@ -7,6 +7,7 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use rustix::io::Errno;
 
 use super::filter::Filter;
@@ -285,7 +286,8 @@ impl Watching {
                 if self.told.insert((wd, name.clone())) {
                     let kind = if *is_dir { Mask::ISDIR } else { Mask::default() };
                     let mask = Mask::CREATE | kind;
-                    found.push(Event { wd, mask, cookie: 0, name: name.clone(), synthetic: true });
+                    let (name, time) = (name.clone(), Timestamp::now());
+                    found.push(Event { wd, mask, cookie: 0, name, time, synthetic: true });
                 }
             }
         }

@@ -11,7 +11,7 @@ pub const WINDOW: Duration = Duration::from_secs(600);
 
 /// Deletions that leave, in parts of the copy, before the brake looks at what else is missing: the source may be going
 /// away faster than its deletions are told.
-const LOOK_AHEAD: (u64, u64) = (64, 64);
+pub(super) const LOOK_AHEAD: (u64, u64) = (64, 64);
 
 /// More than so many entries, and more than so many percent of what there was. Both have to be exceeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

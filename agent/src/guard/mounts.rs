@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 
 use driftless_proto::disk::Root;
 use driftless_proto::model::path::RelPath;
-use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fs::{CWD, Mode, OFlags};
 
 /// Tells each time the table of mounts has changed. Dropping it ends its thread.
@@ -32,6 +32,33 @@ impl Mounts {
         let work = move || wait(table, &stopped, &changed);
         let thread = std::thread::Builder::new().name("mounts".into()).spawn(work)?;
         Ok(Self { stop, thread: Some(thread) })
+    }
+}
+
+/// The table of mounts, to be asked at once whether it has changed.
+#[derive(Debug)]
+pub(crate) struct Peek(File);
+
+impl Peek {
+    /// Asks from now on.
+    ///
+    /// # Errors
+    /// When there is no `/proc`.
+    pub(crate) fn new() -> io::Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let peek = Self(rustix::fs::openat(CWD, "/proc/self/mountinfo", flags, Mode::empty())?.into());
+        peek.changed();
+        Ok(peek)
+    }
+
+    /// Whether it has changed since this was last asked. What cannot be found out counts as a change.
+    pub(crate) fn changed(&self) -> bool {
+        let mut fds = [PollFd::new(&self.0, PollFlags::PRI)];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        match poll(&mut fds, Some(&now)) {
+            Ok(_) => fds[0].revents().intersects(PollFlags::PRI | PollFlags::ERR),
+            Err(_) => true,
+        }
     }
 }
 
@@ -76,7 +103,8 @@ fn lines_beneath(table: &[u8], path: &[u8]) -> Vec<Vec<u8>> {
     lines.filter(about).map(<[u8]>::to_vec).collect()
 }
 
-fn unescaped(text: &[u8]) -> Vec<u8> {
+/// A word of the table of mounts, whose blanks and backslashes are written as `\040`.
+pub(crate) fn unescaped(text: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text;
     while let [first, after @ ..] = rest {
@@ -126,6 +154,14 @@ fn wait(mut table: File, stop: &OwnedFd, changed: &dyn Fn()) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_peek_sees_each_change_once() {
+        let peek = Peek::new().expect("/proc");
+        // Others may mount on this host meanwhile, so only what a change of our own does is sure; and that needs root.
+        let quiet = (0..100).any(|_| !peek.changed());
+        assert!(quiet, "it tells of nothing new for ever");
+    }
 
     #[test]
     fn only_mounts_in_the_source_count() {

@@ -12,7 +12,7 @@ use std::io;
 use std::iter::Peekable;
 
 use driftless_proto::disk::walk::{self, Listed};
-use driftless_proto::disk::{Dir, Found, Root};
+use driftless_proto::disk::{Dir, Found, Root, leads_nowhere};
 use driftless_proto::model::filter::Rules;
 use driftless_proto::model::path::RelPath;
 
@@ -191,7 +191,7 @@ impl Survey<'_> {
             Ok(level) => Some(level),
             Err(error) => {
                 // What vanished is told of by an event.
-                if error.kind() != io::ErrorKind::NotFound {
+                if !leads_nowhere(&error) {
                     (self.see)(Sight::Unreadable(path, error));
                 }
                 None
@@ -263,6 +263,8 @@ pub(crate) struct Findings {
     pub(crate) missing: BTreeMap<RelPath, u64>,
     /// Files and directories that are missing, by inode number; only the first [`GONE_MAX`].
     pub(crate) gone: HashMap<u64, (RelPath, Item)>,
+    /// Files that stand there with another size or time than is known, where it was asked for: some 150 bytes each.
+    pub(crate) rewritten: Vec<RelPath>,
     /// Entries that are not known.
     pub(crate) fresh: u64,
     /// What a mount hides, and how.
@@ -272,7 +274,7 @@ pub(crate) struct Findings {
 }
 
 impl Findings {
-    /// Surveys everything beneath a directory of the source.
+    /// Surveys everything beneath a directory of the source; with `rewrites` for rewritten files too.
     ///
     /// # Errors
     /// As [`survey`].
@@ -281,11 +283,16 @@ impl Findings {
         at: &RelPath,
         rules: &Rules,
         journal: &Journal,
+        rewrites: bool,
     ) -> Result<Self, SurveyError> {
         let mut findings = Self::default();
         survey(root, at, rules, journal.inventory(at)?, &mut |sight| match sight {
             Sight::Fresh(..) => findings.fresh += 1,
-            Sight::Stands(..) => {}
+            Sight::Stands(_, path, was, found) => {
+                if rewrites && is_rewritten(was, found) {
+                    findings.rewritten.push(path.clone());
+                }
+            }
             Sight::Missing(path, item) => findings.miss(path, item),
             Sight::Unreadable(path, error) => findings.unreadable.push((path.clone(), error)),
             Sight::Hidden(path, why) => findings.hidden.push((path.clone(), why)),
@@ -313,6 +320,12 @@ impl Findings {
         }
         self.missing.insert(path, 1);
     }
+}
+
+/// Whether a file has another content than is known, as far as its size and time tell.
+pub(crate) fn is_rewritten(was: &Item, found: &Found) -> bool {
+    let now = (found.entry.size(), found.entry.mtime);
+    !was.dir && found.entry.is_file() && (was.size, was.mtime) != now
 }
 
 #[cfg(test)]

@@ -66,6 +66,9 @@ fn target(target: &Target) -> Vec<String> {
         // A string takes everything.
         write!(line, ", delete, brake {brake}").ok();
     }
+    if let Some(limit) = invocation.rewrite_brake {
+        write!(line, ", rewrite brake {limit}").ok();
+    }
     for (on, word) in [(options.compress, ", compress"), (!invocation.rules.is_empty(), ", with rules")] {
         line.push_str(if on { word } else { "" });
     }

@@ -22,6 +22,7 @@ pub const SETTINGS: &[&str] = &[
     "include-from",
     "mode",
     "options",
+    "rewrite-brake",
     "rules",
     "schedule",
 ];

@@ -124,6 +124,7 @@ struct Settings<'a> {
     rules: Rules,
     engine: Choice,
     brake: Option<Limit>,
+    rewrite_brake: Option<Limit>,
 }
 
 fn settings<'a>(text: &'a Text<'a>, levels: &Levels<'a>, host: &dyn Host) -> Settings<'a> {
@@ -149,6 +150,7 @@ fn settings<'a>(text: &'a Text<'a>, levels: &Levels<'a>, host: &dyn Host) -> Set
         rules: rules(text, levels, host),
         engine: get("engine").and_then(|found| choice(&found, Choice::NAMES)).unwrap_or_default(),
         brake: get("brake").and_then(|found| found.parsed(brake)).unwrap_or(Some(brake::DELETIONS)),
+        rewrite_brake: get("rewrite-brake").and_then(|found| found.parsed(brake)).flatten(),
     }
 }
 
@@ -317,6 +319,7 @@ impl<'a> Reader<'a, '_> {
             metrics: None,
             engine: settings.engine,
             brake: settings.brake,
+            rewrite_brake: settings.rewrite_brake,
         };
         if let Err(why) = self.host.trust(&invocation) {
             reach.blame.as_ref().unwrap_or(&to).wrong(why);

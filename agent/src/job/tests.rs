@@ -54,6 +54,7 @@ fn a_job_says_what_the_command_line_would() {
         ("options = \"-rlt --no-owner\"\ndelete = true", "-rlt --no-owner --delete /s/ h::m".into()),
         ("options = \"-a --no-o\"", "-a --no-o /s/ h::m".into()),
         ("brake = \"7:9%\"\ndelete = true", "-a --delete --brake 7:9% /s/ h::m".into()),
+        ("rewrite-brake = \"8:9%\"", "-a --rewrite-brake 8:9% /s/ h::m".into()),
         ("brake = \"off\"\nport = 99", "-a --brake off --port 99 /s/ h::m".into()),
         ("exclude = [\"*.o\", \"/t/\"]", "-a --exclude *.o --exclude /t/ /s/ h::m".into()),
         ("exclude = \"*\"\ninclude = \"*.c\"", "-a --include *.c --exclude * /s/ h::m".into()),

@@ -26,6 +26,8 @@ pub struct Item {
     pub dir: bool,
     /// Whether it is a directory of another mount than the root.
     pub mounted: bool,
+    /// Whether the copy keeps an older content than this, by a plan that was rejected.
+    pub kept: bool,
     /// Inode number.
     pub ino: u64,
     /// When the inode was made, where that is known.
@@ -34,6 +36,9 @@ pub struct Item {
     pub size: u64,
     /// Last change of content.
     pub mtime: Time,
+    /// Last change of anything, of what is no directory: what keeps size and mtime and has another one may have another
+    /// content. `None` in a journal from before it was kept.
+    pub ctime: Option<Time>,
 }
 
 impl Item {
@@ -53,11 +58,21 @@ impl Item {
         Self {
             dir,
             mounted: dir && root.is_another(found, inode),
+            kept: false,
             ino: inode.ino,
             born: inode.born,
             size: found.entry.size(),
             mtime: found.entry.mtime,
+            ctime: (!dir).then_some(found.stat.ctime),
         }
+    }
+
+    /// Whether a file that is known as this and found as that may have been written without a trace in size and mtime.
+    #[must_use]
+    pub fn hides_a_change(&self, found: &Found) -> bool {
+        let same =
+            (self.ino, self.size, self.mtime) == (found.stat.ino, found.entry.size(), found.entry.mtime);
+        same && found.entry.is_file() && self.ctime.is_some_and(|ctime| ctime != found.stat.ctime)
     }
 
     /// Whether both are the same inode. A number alone proves little: without a time of birth on both sides size and
@@ -98,10 +113,15 @@ impl Mounted {
 }
 
 pub(super) fn encode(item: &Item) -> Vec<u8> {
-    let mut out = vec![VERSION, u8::from(item.dir) | u8::from(item.mounted) << 1];
+    let flags = [item.dir, item.mounted, item.ctime.is_some(), item.kept];
+    let flags = flags.iter().enumerate().fold(0, |flags, (n, on)| flags | u8::from(*on) << n);
+    let mut out = vec![VERSION, flags];
     out.extend(item.ino.to_le_bytes());
     out.extend(item.size.to_le_bytes());
     row::put_time(&mut out, item.mtime);
+    if let Some(ctime) = item.ctime {
+        row::put_time(&mut out, ctime);
+    }
     if let Some(born) = item.born {
         row::put_time(&mut out, born);
     }
@@ -115,8 +135,10 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Item> {
     }
     let flags = rest.u8()?;
     let (ino, size, mtime) = (rest.u64()?, rest.u64()?, rest.time()?);
+    let ctime = if flags & 4 == 0 { None } else { Some(rest.time()?) };
     let born = if rest.0.is_empty() { None } else { Some(rest.time()?) };
-    let item = Item { dir: flags & 1 != 0, mounted: flags & 2 != 0, ino, born, size, mtime };
+    let (dir, mounted, kept) = (flags & 1 != 0, flags & 2 != 0, flags & 8 != 0);
+    let item = Item { dir, mounted, kept, ino, born, size, mtime, ctime };
     rest.0.is_empty().then_some(item)
 }
 

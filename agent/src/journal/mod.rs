@@ -5,7 +5,9 @@
 //!
 //! Touches: its own file. Never: the source, the network.
 
+mod doubts;
 mod inventory;
+mod links;
 mod row;
 mod tables;
 #[cfg(test)]
@@ -17,7 +19,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use driftless_proto::disk::{Identity, Stamp};
@@ -26,9 +28,11 @@ use driftless_proto::model::entry::{Entry, Time};
 use driftless_proto::model::path::RelPath;
 use redb::{Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata};
 use redb::{ReadOnlyTable, TableDefinition, WriteTransaction};
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::{Access, CWD, Mode, OFlags};
 
+use doubts::Doubts;
 pub use inventory::{Inventory, Item, Mounted};
+use links::Links;
 use tables::Tables;
 
 /// Memory that one journal may use for its pages: some 20,000 rows.
@@ -95,6 +99,8 @@ pub enum Note {
     Removed(RelPath),
     /// What stood at the first path stands at the second.
     Renamed(RelPath, RelPath),
+    /// What stood at each of the two paths stands at the other.
+    Exchanged(RelPath, RelPath),
 }
 
 /// Which server, and which of its lives, the rows speak of.
@@ -113,6 +119,8 @@ pub struct Journal {
     db: Database,
     /// When a commit last reached the disk.
     synced: Mutex<Instant>,
+    links: Mutex<Links>,
+    doubts: Mutex<Doubts>,
 }
 
 impl Journal {
@@ -127,8 +135,7 @@ impl Journal {
         module_id: &[u8],
         path: &RelPath,
     ) -> Result<Self, JournalError> {
-        let dir = state_dir.join("journal");
-        let file = dir.join(file_name([source.as_os_str().as_bytes(), module_id, path.as_bytes()]));
+        let (dir, file) = place(state_dir, source, module_id, path);
         DirBuilder::new().recursive(true).mode(0o700).create(&dir).map_err(|error| at(&dir, error))?;
         match Self::open_file(&file) {
             Err(JournalError::Disk { error, .. }) if is_damage(&error) => {
@@ -139,6 +146,24 @@ impl Journal {
                 Self::open_file(&file)
             }
             opened => opened,
+        }
+    }
+
+    /// Opens the journal of these, if there is one. Nothing is made, and nothing set aside.
+    ///
+    /// # Errors
+    /// As [`Journal::open`].
+    pub fn open_existing(
+        state_dir: &Path,
+        source: &Path,
+        module_id: &[u8],
+        path: &RelPath,
+    ) -> Result<Option<Self>, JournalError> {
+        let (_, file) = place(state_dir, source, module_id, path);
+        match rustix::fs::access(&file, Access::EXISTS) {
+            Ok(()) => Self::open_file(&file).map(Some),
+            Err(rustix::io::Errno::NOENT) => Ok(None),
+            Err(error) => Err(at(&file, io::Error::from(error))),
         }
     }
 
@@ -159,7 +184,13 @@ impl Journal {
             Ok(Err(DatabaseError::DatabaseAlreadyOpen)) => return Err(JournalError::Busy(path.into())),
             Ok(opened) => opened.map_err(|error| at(path, error))?,
         };
-        let journal = Self { path: path.into(), db, synced: Mutex::new(Instant::now()) };
+        let journal = Self {
+            path: path.into(),
+            db,
+            synced: Mutex::new(Instant::now()),
+            links: Mutex::default(),
+            doubts: Mutex::default(),
+        };
         journal.check_format()?;
         Ok(journal)
     }
@@ -206,7 +237,12 @@ impl Journal {
     /// # Errors
     /// When the file cannot be written; then none was taken.
     pub fn take(&self, notes: &[Note]) -> Result<(), JournalError> {
-        self.change(|tables| notes.iter().try_for_each(|note| tables.take(note)))
+        self.change(|tables| notes.iter().try_for_each(|note| tables.take(note)))?;
+        let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        notes.iter().for_each(|note| links.follow(note));
+        let mut doubts = self.doubts.lock().unwrap_or_else(PoisonError::into_inner);
+        notes.iter().for_each(|note| doubts.follow(note));
+        Ok(())
     }
 
     /// Records what was acked, all at once.
@@ -377,6 +413,13 @@ impl Journal {
             Ok(())
         })
     }
+}
+
+/// The folder of journals, and the file of one of them.
+fn place(state_dir: &Path, source: &Path, module_id: &[u8], path: &RelPath) -> (PathBuf, PathBuf) {
+    let dir = state_dir.join("journal");
+    let file = dir.join(file_name([source.as_os_str().as_bytes(), module_id, path.as_bytes()]));
+    (dir, file)
 }
 
 /// The file of one source, module and path: lengths keep apart what reads the same when joined.

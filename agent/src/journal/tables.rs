@@ -38,10 +38,12 @@ impl<'a> Tables<'a> {
             let item = Item {
                 dir: record.entry.is_dir(),
                 mounted: false,
+                kept: false,
                 ino: record.stamp.ino,
                 born: None,
                 size: record.entry.size(),
                 mtime: record.entry.mtime,
+                ctime: None,
             };
             self.inventory.insert(key.value(), &*inventory::encode(&item))?;
         }
@@ -57,6 +59,7 @@ impl<'a> Tables<'a> {
             }
             Note::Removed(path) => self.remove_below(path),
             Note::Renamed(from, to) => self.rename(from, to),
+            Note::Exchanged(one, other) => self.exchange(one, other),
         }
     }
 
@@ -84,21 +87,35 @@ impl<'a> Tables<'a> {
             .into_iter()
             .try_for_each(|table| rename(table, from, to))
     }
-}
 
-fn remove_below(table: &mut WriteTable<'_>, path: &RelPath) -> Result<(), redb::Error> {
-    if path.is_root() {
-        table.retain(|_, _| false)?;
-        return Ok(());
+    /// As [`Tables::rename`], and the other way round.
+    fn exchange(&mut self, one: &RelPath, other: &RelPath) -> Result<(), redb::Error> {
+        if one.is_within(other) || other.is_within(one) {
+            return Ok(());
+        }
+        for table in [&mut self.rows, &mut self.groups, &mut self.inventory] {
+            let moved = [taken(table, one, other)?, taken(table, other, one)?].concat();
+            for (key, value) in moved {
+                table.insert(&*key, &*value)?;
+            }
+        }
+        Ok(())
     }
-    table.remove(path.as_bytes())?;
-    let (first, end) = beneath(path);
-    table.retain_in(&*first..&*end, |_, _| false)?;
-    Ok(())
 }
 
 fn rename(table: &mut WriteTable<'_>, from: &RelPath, to: &RelPath) -> Result<(), redb::Error> {
     remove_below(table, to)?;
+    for (key, value) in taken(table, from, to)? {
+        table.insert(&*key, &*value)?;
+    }
+    Ok(())
+}
+
+/// A key and its value.
+type Taken = (Vec<u8>, Vec<u8>);
+
+/// Takes a path and everything beneath it out of a table. The keys are those beneath `to`.
+fn taken(table: &mut WriteTable<'_>, from: &RelPath, to: &RelPath) -> Result<Vec<Taken>, redb::Error> {
     let mut moved = Vec::new();
     let mut take = |key: &[u8], value: &[u8]| {
         moved.push(([to.as_bytes(), &key[from.as_bytes().len()..]].concat(), value.to_vec()));
@@ -111,9 +128,17 @@ fn rename(table: &mut WriteTable<'_>, from: &RelPath, to: &RelPath) -> Result<()
         let (key, value) = row?;
         take(key.value(), value.value());
     }
-    for (key, value) in moved {
-        table.insert(&*key, &*value)?;
+    Ok(moved)
+}
+
+fn remove_below(table: &mut WriteTable<'_>, path: &RelPath) -> Result<(), redb::Error> {
+    if path.is_root() {
+        table.retain(|_, _| false)?;
+        return Ok(());
     }
+    table.remove(path.as_bytes())?;
+    let (first, end) = beneath(path);
+    table.retain_in(&*first..&*end, |_, _| false)?;
     Ok(())
 }
 

@@ -91,7 +91,8 @@ fn a_subtree_is_forgotten_and_renamed_as_one_and_nothing_else_is() {
 }
 
 fn item(ino: u64, dir: bool) -> Item {
-    Item { dir, mounted: false, ino, born: None, size: 7, mtime: Time { sec: 1, nsec: 2 } }
+    let mtime = Time { sec: 1, nsec: 2 };
+    Item { dir, mounted: false, kept: false, ino, born: None, size: 7, mtime, ctime: None }
 }
 
 #[test]
@@ -101,10 +102,11 @@ fn the_inventory_follows_what_is_removed_and_renamed() {
     let born = Some(Time { sec: 9, nsec: 8 });
     let seen = [
         ("d", item(1, true)),
-        ("d-", Item { born, ..item(2, false) }),
+        ("d-", Item { born, ctime: Some(Time { sec: 5, nsec: 6 }), ..item(2, false) }),
         ("d/x", item(3, true)),
         ("d/x/y", item(4, false)),
         ("d0", Item { mounted: true, ..item(5, true) }),
+        ("d1", Item { kept: true, ..item(6, false) }),
     ];
     let notes: Vec<Note> = seen.iter().map(|(path, item)| Note::Seen(p(path), *item)).collect();
     journal.take(&notes).expect("take");
@@ -119,7 +121,12 @@ fn the_inventory_follows_what_is_removed_and_renamed() {
     journal.take(&[Note::Renamed(p("d"), p("e")), Note::Removed(p("e/x"))]).expect("take");
     assert_eq!(journal.item(&p("e")).expect("item"), Some(seen[0].1));
     assert_eq!(journal.item(&p("d/x")).expect("item"), None);
-    assert_eq!(journal.known().expect("count"), 3);
+    assert_eq!(journal.known().expect("count"), 4);
+    journal.take(&[Note::Seen(p("e/z"), item(6, false)), Note::Exchanged(p("e"), p("d0"))]).expect("take");
+    let (e, d0) = (journal.item(&p("e")).expect("item"), journal.item(&p("d0")).expect("item"));
+    assert_eq!((e, d0), (Some(seen[4].1), Some(seen[0].1)));
+    assert_eq!(journal.item(&p("d0/z")).expect("item"), Some(item(6, false)));
+    assert_eq!(journal.known_within(&p("e")).expect("count"), 1);
 }
 
 #[test]
@@ -250,4 +257,34 @@ proptest! {
         row::decode_server(&bytes);
         inventory::decode(&bytes);
     }
+}
+
+#[test]
+fn the_names_of_one_file_are_found_and_follow_renames() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let journal = open(&dir);
+    let seen = [("a/x", 7), ("b/y", 7), ("c", 8)];
+    let notes: Vec<Note> = seen.iter().map(|(path, ino)| Note::Seen(p(path), item(*ino, false))).collect();
+    journal.take(&notes).expect("take");
+    let names = |met: &str, ino| {
+        let mut names: Vec<String> =
+            journal.names_of(&[(p(met), ino)]).expect("names").iter().map(ToString::to_string).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names("b/y", 7), ["a/x", "b/y"]);
+    journal.take(&[Note::Renamed(p("a"), p("d")), Note::Seen(p("e"), item(7, false))]).expect("take");
+    assert_eq!(names("z", 7), ["b/y", "d/x", "e"]);
+    // One that was met is remembered before the inventory has it.
+    assert_eq!(names("e", 7), ["b/y", "d/x", "e", "z"]);
+    journal.take(&[Note::Seen(p("e"), item(8, false))]).expect("take");
+    assert_eq!(
+        names("b/y", 7),
+        ["b/y", "d/x", "e", "z"],
+        "it is another file's by now, and whoever looks sees that"
+    );
+    assert_eq!(
+        names("c", 8),
+        ["c"; 1].map(str::to_owned).into_iter().chain(["e".to_owned()]).collect::<Vec<_>>()
+    );
 }

@@ -6,18 +6,24 @@
 //!
 //! Pure: the time is passed in. Touches: nothing. Never: disk, network, clocks, locks.
 
+mod mark;
+mod pace;
 mod renames;
 mod scope;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::time::{Duration, Instant};
 
 use driftless_proto::model::path::RelPath;
 
 use crate::watcher::{Signal, Why};
+pub use pace::{PAUSE_FIRST, PAUSE_MAX, SHARE};
+
+use mark::{Later, Mark};
+use pace::{Pace, Wait};
 use renames::Held;
 pub use scope::Scope;
 
@@ -36,12 +42,17 @@ pub const QUIET: Duration = Duration::from_millis(200);
 /// of a save, then ends as one change.
 pub const GONE: Duration = Duration::from_millis(50);
 
-/// No mark waits longer than this in all, however busy its file is: bounded staleness.
+/// No mark waits longer than this in all, however busy its file is: bounded staleness. A file that costs much to send
+/// pauses beyond it, see [`SHARE`].
 pub const STALE_MAX: Duration = Duration::from_secs(1);
 
-/// Marks held at once. More become one mark, "everything below the root": a path costs about 150 bytes here, and
-/// comparing the trees by digest then costs less than looking at each path.
+/// Marks held at once, of what waits and of what failed: a path costs about 150 bytes here, and a host may be without its
+/// server for days. With more, each directory that is a crowd of them becomes one mark, "everything beneath"; if that does
+/// not halve them, the root does: comparing trees by digest then costs less than looking at each path.
 pub const MARKS_MAX: usize = 200_000;
+
+/// Marks in one directory that are a crowd.
+pub const CROWD: usize = 1000;
 
 /// Renames held at once, and remembered for the batches in flight. So many only gather while nothing is taken; the
 /// trees are then compared as a whole, since each rename is at best a saving.
@@ -103,39 +114,6 @@ impl Batch {
     }
 }
 
-/// One path's mark.
-#[derive(Clone, Copy, Debug)]
-struct Mark {
-    /// When the oldest change that it stands for was first heard of, through every failure and rename.
-    since: Instant,
-    /// When it was marked: how long it may rest is counted from here.
-    first: Instant,
-    /// When it may be looked at.
-    due: Instant,
-    /// Its first signal was a creation, so the server is not known to have it.
-    fresh: bool,
-    /// Everything beneath it is meant as well.
-    subtree: bool,
-}
-
-impl Mark {
-    fn new(now: Instant) -> Self {
-        Self { since: now, first: now, due: now, fresh: false, subtree: false }
-    }
-
-    fn rest(&mut self, now: Instant, rest: Duration) {
-        self.due = (now + rest).min(self.first + STALE_MAX);
-    }
-}
-
-/// A path that failed.
-#[derive(Clone, Copy, Debug)]
-struct Later {
-    since: Instant,
-    due: Instant,
-    subtree: bool,
-}
-
 /// The dirty set.
 ///
 /// Invariant: no mark lies strictly beneath one that has `subtree`; `subtrees` counts those; `wake` is no later
@@ -147,6 +125,7 @@ pub struct Pending {
     /// What failed, and when it is to be looked at again.
     later: BTreeMap<RelPath, Later>,
     held: Held,
+    pace: Pace,
     wake: Option<Instant>,
     next_id: u64,
     /// How old the batches are that are neither done nor failed.
@@ -196,8 +175,34 @@ impl Pending {
             Signal::Lost => self.lost(now),
             Signal::Barrier(_) | Signal::RootGone(_) | Signal::Unwatched { .. } | Signal::Watched(_) => {}
         }
-        if self.marks.len() > MARKS_MAX || self.held.len() > RENAMES_MAX {
-            self.lost(now);
+        self.bound(now);
+    }
+
+    /// Keeps to [`MARKS_MAX`] and [`RENAMES_MAX`].
+    fn bound(&mut self, now: Instant) {
+        if self.held.len() > RENAMES_MAX {
+            return self.lost(now);
+        }
+        if self.marks.len() > MARKS_MAX {
+            let mut crowds: HashMap<RelPath, usize> = HashMap::new();
+            for dir in self.marks.keys().filter_map(RelPath::parent) {
+                *crowds.entry(dir).or_default() += 1;
+            }
+            for (dir, marks) in crowds {
+                if marks >= CROWD && !dir.is_root() {
+                    self.cover(dir, Mark::new(now));
+                }
+            }
+            if self.marks.len() > MARKS_MAX / 2 {
+                self.lost(now);
+            }
+        }
+        if self.later.len() > MARKS_MAX {
+            // Never at once: what failed would fail again, and again.
+            let due = self.later.values().map(|later| later.due).max().unwrap_or(now);
+            let since = self.later.values().map(|later| later.since).min().unwrap_or(now);
+            self.later.clear();
+            self.later.insert(RelPath::root(), Later { since, due, subtree: true });
         }
     }
 
@@ -207,7 +212,14 @@ impl Pending {
             return None;
         }
         self.promote(now);
-        let overdue = self.marks.values().any(|mark| mark.due <= now && mark.first + STALE_MAX <= now);
+        let pace = &self.pace;
+        let wait = |path: &RelPath, mark: &Mark| {
+            let wait = if mark.subtree { None } else { pace.wait(path, now) };
+            wait.filter(|_| mark.due <= now)
+        };
+        let overdue = self.marks.iter().any(|(path, mark)| {
+            mark.due <= now && mark.first + STALE_MAX <= now && wait(path, mark).is_none()
+        });
         let (renames, since_renames) = self.held.release(now, overdue);
         let blocked = self.held.names();
         let mut dirty = Vec::new();
@@ -215,12 +227,15 @@ impl Pending {
         let mut wake = self.held.due().into_iter().chain(self.later.values().map(|later| later.due)).min();
         let mut subtrees = 0;
         self.marks.retain(|path, mark| {
-            let waits = mark.due > now || renames::concern(&blocked, path, mark.subtree);
+            let paced = wait(path, mark);
+            let waits = mark.due > now || paced.is_some() || renames::concern(&blocked, path, mark.subtree);
             if waits {
-                // A mark that is due but blocked is looked at again when the rename is released.
-                if mark.due > now {
-                    wake = Some(wake.map_or(mark.due, |wake| wake.min(mark.due)));
-                }
+                // A mark that is due but blocked is looked at again when the rename is released, or the ack comes.
+                let due = match paced {
+                    Some(Wait::Until(until)) => Some(until),
+                    _ => (mark.due > now).then_some(mark.due),
+                };
+                wake = wake.into_iter().chain(due).min();
                 subtrees += usize::from(mark.subtree);
             } else {
                 since = since.min(mark.since);
@@ -246,6 +261,30 @@ impl Pending {
         self.held.batch_done(batch);
     }
 
+    /// The content of a file is on its way: it is not taken again before [`Pending::arrived`].
+    pub fn sent(&mut self, path: RelPath, now: Instant) {
+        self.pace.sent(path, now);
+    }
+
+    /// What was told to [`Pending::sent`] has come to its end, `well` or not. A file that is written without end pauses.
+    pub fn arrived(&mut self, path: &RelPath, well: bool, now: Instant) {
+        if let Some(again) = self.pace.ended(path, well, now)
+            && let Some(mark) = self.marks.get(path)
+        {
+            let due = mark.due.max(again);
+            self.wake_at(due);
+        }
+    }
+
+    /// Nothing is on its way any more: the stream is gone.
+    pub fn abandon(&mut self) {
+        self.pace.abandon();
+        // Whatever waited for an ack.
+        if let Some(due) = self.marks.values().map(|mark| mark.due).min() {
+            self.wake_at(due);
+        }
+    }
+
     /// These paths of a batch failed: they are marked again, due after `delay` or when something new happens to
     /// them. Where they, or a directory above, were renamed since the batch was taken, the new name is marked. They
     /// are as old as the batch.
@@ -259,6 +298,7 @@ impl Pending {
             };
             self.look_again(dirty, since, delay, now);
         }
+        self.bound(now);
         self.done(batch);
     }
 
@@ -275,6 +315,9 @@ impl Pending {
         later.due = due;
         later.subtree |= subtree;
         self.wake_at(due);
+        if self.later.len() > MARKS_MAX {
+            self.bound(now);
+        }
     }
 
     fn mark(&mut self, path: RelPath, subtree: bool, since: Instant, now: Instant) {

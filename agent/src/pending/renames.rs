@@ -66,11 +66,19 @@ impl Held {
         ends.cloned().collect()
     }
 
-    /// Adds a rename. A chain (`a` to `b`, `b` to `c`) becomes one, and nothing when it ends where it began.
+    /// Takes the last rename out if this one leads back from where it led.
+    fn undo(&mut self, from: &RelPath, to: &RelPath) -> bool {
+        let back = self.waiting.back().is_some_and(|last| last.rename.from == *to && last.rename.to == *from);
+        if back {
+            self.waiting.pop_back();
+        }
+        back
+    }
+
+    /// Adds a rename. A chain (`a` to `b`, `b` to `c`) becomes one.
     fn add(&mut self, rename: Rename, now: Instant) {
         let chained = |last: &&mut Waiting| last.rename.to == rename.from && now < last.first + STALE_MAX;
         match self.waiting.back_mut().filter(chained) {
-            Some(last) if last.rename.from == rename.to => drop(self.waiting.pop_back()),
             Some(last) => {
                 last.rename.to = rename.to;
                 last.due = (now + NEW_NAME).min(last.first + STALE_MAX);
@@ -187,6 +195,14 @@ impl Pending {
             }
         }
         self.held.log(&from, &to);
+        if self.held.undo(&from, &to) {
+            // There and back, or an exchange: whoever looks at both names at once sees which.
+            self.rebase(&from, &to, now);
+            for path in [from, to] {
+                if dir { self.cover(path, Mark::new(now)) } else { self.put(path, Mark::new(now)) }
+            }
+            return;
+        }
         // A directory that comes to a name with a mark may be one half of an exchange; then what was marked beneath
         // either name could be beneath the other by now.
         let unknown = self.covered(&from) || self.covered(&to) || (dir && self.marks.contains_key(&to));

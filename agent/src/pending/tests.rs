@@ -102,6 +102,107 @@ fn a_file_that_never_rests_ships_within_the_bound() {
     assert_eq!(play(&touches), ["1000: log", "2010: log"]);
 }
 
+/// Writes to a file every 10 ms for so many seconds while each sending takes so long, and sends what settles. Returns when
+/// each sending began, in ms.
+fn written_without_end(seconds: u64, takes: u64, why: Why) -> Vec<u64> {
+    let start = Instant::now();
+    let mut pending = Pending::new();
+    let (mut sends, mut arrives) = (Vec::new(), None);
+    for now in 0..seconds * 1000 {
+        let at = start + ms(now);
+        if arrives == Some(now) {
+            pending.arrived(&p("log"), true, at);
+        }
+        if now % 10 == 0 {
+            pending.note(dirty("log", why), at);
+        }
+        // Asked only when it says so: a time that it does not tell would be slept through.
+        if pending.next_deadline().is_none_or(|due| due > at) {
+            continue;
+        }
+        if let Some(batch) = pending.take(at) {
+            assert!(arrives.is_none_or(|arrives| arrives <= now), "two sendings of one file at once");
+            pending.sent(p("log"), at);
+            pending.done(batch.id);
+            sends.push(now);
+            arrives = Some(now + takes);
+        }
+    }
+    sends
+}
+
+#[test]
+fn a_file_that_never_rests_takes_a_tenth_of_the_time() {
+    for (takes, why, want) in [
+        // Cheap enough for the bound alone.
+        (5, Why::Touched, 55..=60),
+        // What closes is sent at once, and as fast as a tenth of the time allows.
+        (5, Why::Closed, 900..=1200),
+        (100, Why::Closed, 55..=65),
+        (5000, Why::Closed, 6..=8),
+        (5000, Why::Touched, 6..=8),
+    ] {
+        let sends = written_without_end(60, takes, why);
+        assert!(want.contains(&sends.len()), "{takes} ms, {why:?}: {} sendings: {sends:?}", sends.len());
+    }
+    // Once it has found its pace: five seconds of fifty.
+    let sends = written_without_end(600, 5000, Why::Closed);
+    let gaps: Vec<u64> = sends.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!(gaps.is_sorted() && gaps[0] < 5400, "{gaps:?}");
+    assert!(gaps.iter().rev().take(5).all(|gap| (50_000..50_100).contains(gap)), "{gaps:?}");
+    let gaps = written_without_end(1200, 30_000, Why::Closed).windows(2).map(|pair| pair[1] - pair[0]).max();
+    assert!(gaps.is_some_and(|gap| gap < 90_100), "bounded: {gaps:?}");
+}
+
+#[test]
+fn a_file_that_has_rested_is_sent_at_once_again() {
+    let start = Instant::now();
+    let mut pending = Pending::new();
+    let send = |pending: &mut Pending, at: u64, takes: u64| {
+        let batch = pending.take(start + ms(at)).unwrap_or_else(|| panic!("nothing is due at {at}"));
+        pending.sent(p("f"), start + ms(at));
+        pending.done(batch.id);
+        pending.arrived(&p("f"), true, start + ms(at + takes));
+    };
+    pending.note(dirty("f", Why::Closed), start);
+    send(&mut pending, 0, 1000);
+    // Again within its pause: the pause is short, whatever it cost.
+    pending.note(dirty("f", Why::Closed), start + ms(1001));
+    assert!(pending.take(start + ms(1199)).is_none());
+    send(&mut pending, 1200, 1000);
+    pending.note(dirty("f", Why::Closed), start + ms(2300));
+    assert!(pending.take(start + ms(2599)).is_none());
+    send(&mut pending, 2600, 1000);
+    // Its pause, 0.8 s by now, and as long a rest as that would be in the end.
+    pending.note(dirty("f", Why::Closed), start + ms(13_500));
+    send(&mut pending, 13_500, 1000);
+    pending.note(dirty("f", Why::Closed), start + ms(14_501));
+    send(&mut pending, 14_700, 1000);
+}
+
+#[test]
+fn what_is_on_its_way_or_pauses_holds_up_nothing_else() {
+    let start = Instant::now();
+    let mut pending = Pending::new();
+    pending.note(dirty("big", Why::Closed), start);
+    let batch = pending.take(start).expect("settled");
+    pending.sent(p("big"), start);
+    pending.note(dirty("big", Why::Closed), start + ms(10));
+    // Overdue itself, it does not make renames leave before their time.
+    pending.note(mv("a", "b"), start + ms(3000));
+    pending.note(dirty("other", Why::Closed), start + ms(3000));
+    let batches: Vec<_> = [3000, 3001, 3005].map(|at| pending.take(start + ms(at))).into();
+    let at_once = batches[0].as_ref().expect("the other file");
+    assert_eq!((at_once.renames.len(), &at_once.dirty[0].path), (0, &p("other")));
+    assert!(batches[1].is_none());
+    assert_eq!(batches[2].as_ref().expect("the rename").renames.len(), 1);
+    // A broken stream ends the waiting.
+    pending.fail_back(batch.id, Vec::new(), ms(0), start + ms(3010));
+    pending.abandon();
+    let again = pending.take(start + ms(3010)).expect("it is taken again");
+    assert_eq!(again.dirty, [Dirty { path: p("big"), subtree: false }]);
+}
+
 #[test]
 fn an_editors_save_ends_as_one_change() {
     use Why::{Closed, Created, Gone, Touched};
@@ -173,6 +274,65 @@ fn an_editors_save_ends_as_one_change() {
 }
 
 #[test]
+fn what_programs_put_beside_a_file_for_a_moment_ends_as_nothing() {
+    use Why::{Closed, Created, Gone, Touched};
+    let cases: &[Case<'_>] = &[
+        (
+            "emacs: lock link made and gone, old content renamed aside, written anew under the old name",
+            &[
+                (0, dirty(".#f", Created)),
+                (3, mv("f", "f~")),
+                (4, dirty("f", Created)),
+                (5, dirty("f", Touched)),
+                (6, dirty("f", Closed)),
+                (7, dirty(".#f", Gone)),
+                (8, dirty("f", Why::Described)),
+            ],
+            &["6: f", "8: f", "54: f~", "57: .#f"],
+        ),
+        (
+            "git checkout: removed, written anew",
+            &[
+                (0, dirty("f", Gone)),
+                (1, dirty("f", Created)),
+                (1, dirty("f", Touched)),
+                (2, dirty("f", Closed)),
+                (2, dirty(".git/index.lock", Created)),
+                (3, dirty(".git/index.lock", Closed)),
+                (4, mv(".git/index.lock", ".git/index")),
+            ],
+            &["2: f", "4: .git/index", "54: .git/index.lock"],
+        ),
+        (
+            "cargo: an object is made under a name of its own and linked to its last one",
+            &[
+                (0, dirty("deps/x.o", Created)),
+                (1, dirty("deps/x.o", Touched)),
+                (4, dirty("deps/x.o", Closed)),
+                (5, dirty("x", Gone)),
+                (6, dirty("x", Created)),
+                (30, dirty("deps/x.o", Gone)),
+            ],
+            &["9: deps/x.o", "26: x", "80: deps/x.o"],
+        ),
+        (
+            "dpkg: the new one beside, the old one linked aside, renamed over, the old one removed",
+            &[
+                (0, dirty("f.dpkg-new", Created)),
+                (1, dirty("f.dpkg-new", Closed)),
+                (2, dirty("f.dpkg-tmp", Created)),
+                (3, mv("f.dpkg-new", "f")),
+                (9, dirty("f.dpkg-tmp", Gone)),
+            ],
+            &["3: f", "53: f.dpkg-new", "59: f.dpkg-tmp"],
+        ),
+    ];
+    for (name, signals, want) in cases {
+        assert_eq!(play(signals), *want, "{name}");
+    }
+}
+
+#[test]
 fn a_failed_path_is_found_again_under_its_new_name() {
     let now = Instant::now();
     let mut pending = Pending::new();
@@ -238,11 +398,39 @@ fn a_scope_follows_what_is_renamed_out_of_it() {
 #[test]
 fn too_many_marks_become_one() {
     let now = Instant::now();
+    // In no directory a crowd.
     let mut pending = Pending::new();
     for i in 0..=MARKS_MAX {
-        pending.note(dirty(&format!("d/{i}"), Why::Closed), now);
+        pending.note(dirty(&format!("{}/{i}", i % (MARKS_MAX / (CROWD / 2))), Why::Closed), now);
     }
     let batch = pending.take(now).expect("settled");
+    assert_eq!(batch.dirty, [Dirty { path: RelPath::root(), subtree: true }]);
+}
+
+#[test]
+fn a_crowd_of_marks_becomes_its_directory() {
+    let start = Instant::now();
+    let mut pending = Pending::new();
+    pending.note(dirty("e/f", Why::Gone), start);
+    for i in 0..MARKS_MAX {
+        // One file that never rests, for days.
+        pending.note(dirty("log", Why::Touched), start);
+        pending.note(dirty(&format!("d{}/cache/{i}", i % 2), Why::Closed), start);
+    }
+    assert!(pending.len() <= 4, "{}", pending.len());
+    assert_eq!(pending.oldest(), Some(start));
+    let batch = pending.take(start + ms(1000)).expect("settled");
+    let dirty: Vec<String> =
+        batch.dirty.iter().map(|d| format!("{}{}", d.path, if d.subtree { "/" } else { "" })).collect();
+    assert_eq!(dirty, ["d0/cache/", "d1/cache/", "e/f", "log"]);
+    // What failed is bounded too, and waits on.
+    let delay = ms(5000);
+    for i in 0..=MARKS_MAX {
+        pending.look_again(Dirty { path: p(&format!("x/{i}")), subtree: false }, start, delay, start);
+    }
+    assert_eq!(pending.len(), 1);
+    assert!(pending.take(start + ms(4999)).is_none());
+    let batch = pending.take(start + delay).expect("again");
     assert_eq!(batch.dirty, [Dirty { path: RelPath::root(), subtree: true }]);
 }
 
@@ -540,6 +728,8 @@ proptest! {
             .filter_map(|path| world.source[path])
             .collect();
         world.wait = Some((scope, world.now));
+        // What happens from here on is younger, though nothing has settled.
+        world.now += ms(1);
         let mut after = after.iter();
         let mut landed: BTreeSet<u32> = BTreeSet::new();
         for _ in 0..100 {

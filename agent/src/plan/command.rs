@@ -79,6 +79,11 @@ fn approved(plan: &Plan) -> String {
             plan.watch.destination,
             plan.entries()
         ),
+        Kind::Rewrites => format!(
+            "{} files of {} will get the content that they have in the source",
+            plan.entries(),
+            plan.watch.destination
+        ),
         Kind::Root if plan.root.is_none() => format!(
             "whatever directory comes to {} next becomes the source, and all that it lacks will be deleted from {}",
             plan.watch.source, plan.watch.destination
@@ -102,6 +107,10 @@ fn rejected(plan: &Plan) -> String {
         ),
         Kind::Mount => format!(
             "plan {id} rejected: {destination} keeps what it has there for as long as the mounts stay so\n"
+        ),
+        Kind::Rewrites => format!(
+            "plan {id} rejected: {destination} keeps what it has of {} files, each until it changes again\n",
+            plan.entries()
         ),
         Kind::Root if plan.root.is_none() => {
             format!("plan {id} rejected: {destination} stays as it is until the source is back\n")

@@ -36,6 +36,8 @@ pub enum Kind {
     Deletions,
     /// What a mount hides.
     Mount,
+    /// New contents of files that the copy has, beyond the brake on rewrites.
+    Rewrites,
     /// Every deletion: the source is not what was backed up.
     Root,
 }
@@ -62,6 +64,8 @@ pub struct Plan {
     pub kind: Kind,
     /// What was decided.
     pub state: State,
+    /// Of a rejected plan of [`Kind::Rewrites`]: the journal has marked what it lists.
+    pub marked: bool,
     /// Why, as one clause.
     pub reason: String,
     /// The watch it belongs to.
@@ -111,6 +115,7 @@ impl Plan {
             time: jiff::Timestamp::now().as_second(),
             kind,
             state: State::Held,
+            marked: false,
             reason: reason.into(),
             watch: watch.clone(),
             root: None,
@@ -150,6 +155,9 @@ impl Plan {
         line("time", &time);
         line("kind", &self.kind.word());
         line("state", &self.state.word());
+        if self.marked {
+            line("marked", &"yes");
+        }
         line("source", &self.watch.source);
         line("destination", &self.watch.destination);
         line("reason", &escape(self.reason.as_bytes()));
@@ -189,6 +197,7 @@ impl Plan {
             time: value("time")?.parse::<jiff::Timestamp>().ok()?.as_second(),
             kind: Kind::parse(value("kind")?)?,
             state: State::parse(value("state")?)?,
+            marked: value("marked") == Some("yes"),
             reason: String::from_utf8_lossy(&unescape(value("reason")?)?).into_owned(),
             watch: Watched {
                 source: value("source")?.to_owned(),
@@ -210,12 +219,20 @@ impl Kind {
         match self {
             Self::Deletions => "deletions",
             Self::Mount => "mount",
+            Self::Rewrites => "rewrites",
             Self::Root => "root",
         }
     }
 
+    /// Whether it holds deletions all over the source.
+    #[must_use]
+    pub fn is_of_deletions(self) -> bool {
+        matches!(self, Self::Deletions | Self::Root)
+    }
+
     fn parse(word: &str) -> Option<Self> {
-        [Self::Deletions, Self::Mount, Self::Root].into_iter().find(|kind| kind.word() == word)
+        let kinds = [Self::Deletions, Self::Mount, Self::Rewrites, Self::Root];
+        kinds.into_iter().find(|kind| kind.word() == word)
     }
 }
 

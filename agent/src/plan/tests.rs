@@ -19,9 +19,10 @@ fn plan(paths: &[(&[u8], u64)]) -> Plan {
 fn a_plan_comes_back_as_it_was_written() {
     let born = Some(Time { sec: -1, nsec: 999_999_999 });
     for root in [None, Some(Identity { dev: 1, ino: 2, fsid: u64::MAX, born: None })] {
-        for kind in [Kind::Deletions, Kind::Mount, Kind::Root] {
+        for kind in [Kind::Deletions, Kind::Mount, Kind::Rewrites, Kind::Root] {
             let root = root.map(|root| Identity { born, ..root });
-            let plan = Plan { kind, root, ..plan(&[(b"a", 3), (b"b\\#134 c", 1), (b"\xff\n", 1)]) };
+            let marked = kind == Kind::Rewrites;
+            let plan = Plan { kind, marked, root, ..plan(&[(b"a", 3), (b"b\\#134 c", 1), (b"\xff\n", 1)]) };
             assert_eq!(Plan::parse(&plan.text()), Some(plan));
         }
     }

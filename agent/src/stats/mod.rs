@@ -176,11 +176,13 @@ impl Counter<'_> {
             key: self.options.key,
             ascending: self.options.ascending,
         };
-        let mut text = table.render(self.rows.values());
+        let rows = self.rows.values();
+        let mut text = if self.options.json { table.json(rows) } else { table.render(rows) };
         if text.is_empty() {
             SAY.line("No events occurred.");
         }
-        text.extend(after.as_bytes());
+        // Objects are lines already, and nothing else.
+        text.extend(if self.options.json { &[] } else { after.as_bytes() });
         let mut out = std::io::stdout();
         out.write_all(&text).and_then(|()| out.flush()).map_err(|error| {
             if error.kind() == std::io::ErrorKind::BrokenPipe {

@@ -23,6 +23,7 @@ pub(super) struct Options {
     /// The one event to sort by; `None` is the total.
     pub(super) key: Option<Mask>,
     pub(super) ascending: bool,
+    pub(super) json: bool,
     pub(super) filter: Filter,
     pub(super) fromfile: Option<Vec<u8>>,
     pub(super) operands: Vec<Vec<u8>>,
@@ -41,6 +42,7 @@ enum Opt {
     Include,
     Includei,
     Inotify,
+    Json,
     NoDereference,
     Recursive,
     Timeout,
@@ -73,12 +75,17 @@ const KNOWN: [Known<Opt>; 17] = [
     known(Opt::Includei, None, "includei", true),
 ];
 
+/// Unknown under the name inotifywatch.
+const OURS: [Known<Opt>; 1] = [known(Opt::Json, None, "json", false)];
+
 /// Reads a command line, without the program's name.
 ///
 /// # Errors
 /// Help was asked for, or something is wrong: what to say.
 pub(super) fn parse(face: &Face, args: Vec<Vec<u8>>, posix: bool) -> Result<Options, Stop> {
-    let mut getopt = Getopt::new(&face.program, KNOWN.to_vec(), args, posix);
+    let ours: &[Known<Opt>] = if face.compat { &[] } else { &OURS };
+    let known = KNOWN.iter().chain(ours).copied().collect();
+    let mut getopt = Getopt::new(&face.program, known, args, posix);
     let mut options = Options {
         verbose: false,
         zero: false,
@@ -88,6 +95,7 @@ pub(super) fn parse(face: &Face, args: Vec<Vec<u8>>, posix: bool) -> Result<Opti
         timeout: None,
         key: None,
         ascending: false,
+        json: false,
         filter: Filter::All,
         fromfile: None,
         operands: Vec::new(),
@@ -114,6 +122,7 @@ pub(super) fn parse(face: &Face, args: Vec<Vec<u8>>, posix: bool) -> Result<Opti
             Opt::Includei => patterns.includei = Some(value),
             // What there is anyway.
             Opt::Inotify => {}
+            Opt::Json => options.json = true,
             Opt::NoDereference => options.no_dereference = true,
             Opt::Recursive => options.recursive = true,
             Opt::Timeout => options.timeout = timeout(&value)?,
@@ -153,14 +162,14 @@ fn key(value: &[u8]) -> Result<Option<Mask>, Stop> {
 /// What `--help` prints for this name.
 pub(super) fn help(face: &Face) -> String {
     let Face { program, compat } = face;
-    let head = if *compat {
-        format!("inotifywatch 3.22.6 (driftless {})\n", env!("CARGO_PKG_VERSION"))
+    let (head, ours) = if *compat {
+        (format!("inotifywatch 3.22.6 (driftless {})\n", env!("CARGO_PKG_VERSION")), "")
     } else {
-        String::new()
+        (String::new(), OURS_HELP)
     };
     format!(
         "{head}Counts events by watched path, and prints a table at the end; SIGUSR1 prints it before.\n\
-         Usage: {program} [options] PATH...\n{OPTIONS}\n{EVENTS}"
+         Usage: {program} [options] PATH...\n{OPTIONS}{ours}{EXIT}\n{EVENTS}"
     )
 }
 
@@ -183,7 +192,13 @@ What is printed:
   -v, --verbose           say more meanwhile
   -I, --inotify           by inotify, as always
   -h, --help              this
+";
 
+const OURS_HELP: &str = "Not in inotifywatch:
+      --json              rows as one JSON object a line, with every event that is counted
+";
+
+const EXIT: &str = "
 Exit status:
   0  done
   1  something failed

@@ -1,5 +1,8 @@
 //! stats: the table.
 
+use serde_json::{Map, Value};
+
+use crate::events::format::text_and_bytes;
 use crate::events::mask::Mask;
 
 /// The columns between `total` and `filename`.
@@ -61,8 +64,8 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// The table; empty when nothing was counted at all.
-    pub(super) fn render<'a>(&self, rows: impl Iterator<Item = &'a Row>) -> Vec<u8> {
+    /// The rows to show, in their order; none when nothing was counted at all.
+    fn sorted<'a>(&self, rows: impl Iterator<Item = &'a Row>) -> Vec<&'a Row> {
         let mut rows: Vec<&Row> = rows.collect();
         if rows.iter().all(|row| row.total == 0) {
             return Vec::new();
@@ -72,6 +75,33 @@ impl Table {
             let by = row.by(self.key);
             (if self.ascending { by } else { u64::MAX - by }, row.order)
         });
+        rows
+    }
+
+    /// The rows as JSON, an object a line, with every column that was asked for; empty when nothing was counted at all.
+    pub(super) fn json<'a>(&self, rows: impl Iterator<Item = &'a Row>) -> Vec<u8> {
+        let mut out = Vec::new();
+        for row in self.sorted(rows) {
+            let mut object = Map::new();
+            text_and_bytes(&mut object, "filename", &row.path);
+            object.insert("total".into(), row.total.into());
+            for (count, (event, name)) in row.counts.iter().zip(COLUMNS) {
+                if event.intersects(self.events) {
+                    object.insert(name.into(), (*count).into());
+                }
+            }
+            out.extend(Value::Object(object).to_string().as_bytes());
+            out.push(b'\n');
+        }
+        out
+    }
+
+    /// The table; empty when nothing was counted at all.
+    pub(super) fn render<'a>(&self, rows: impl Iterator<Item = &'a Row>) -> Vec<u8> {
+        let rows = self.sorted(rows);
+        if rows.is_empty() {
+            return Vec::new();
+        }
         let shown: Vec<usize> = (0..COLUMNS.len())
             .filter(|&at| COLUMNS[at].0.intersects(self.events))
             .filter(|&at| self.zero || rows.iter().any(|row| row.counts[at] > 0))
@@ -136,6 +166,25 @@ mod tests {
         let paths: Vec<_> =
             largest_first.lines().skip(1).filter_map(|line| line.split_whitespace().last()).collect();
         assert_eq!(paths, ["s/", "s/b/", "s/c/", "s/d/"]);
+    }
+
+    #[test]
+    fn as_json_a_row_has_every_column_that_was_asked_for() {
+        let table = Table {
+            events: Mask::CREATE | Mask::OPEN,
+            zero: false,
+            key: Some(Mask::CREATE),
+            ascending: false,
+        };
+        let mut all = rows();
+        all[2].path = b"\xff/".to_vec();
+        let text = String::from_utf8(table.json(all.iter())).expect("text");
+        let objects: Vec<Value> =
+            text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        assert_eq!(objects[0], serde_json::json!({"filename": "s/", "total": 4, "open": 0, "create": 2}));
+        assert_eq!(objects.len(), 3);
+        assert_eq!(objects[2]["filename_base64"], "/y8=");
+        assert_eq!(table.json([Row::new(0)].iter()), b"");
     }
 
     #[test]

@@ -21,7 +21,7 @@ use super::{Watch, explain};
 use crate::control::picture::{Failing, Picture};
 use crate::control::schedule::Timed;
 use crate::control::target::{Lies, Target};
-use crate::control::{Answers, Control};
+use crate::control::{Answers, Control, operands};
 use crate::journal::Journal;
 use crate::pending::Scope;
 use crate::plan::Watched;
@@ -63,6 +63,8 @@ pub(super) struct Answering {
     pub(super) rules: Rules,
     pub(super) sizes: Sizes,
     pub(super) timed: Timed,
+    /// What it keeps where, as it is told.
+    pub(super) operands: Value,
 }
 
 impl Watch<'_> {
@@ -77,6 +79,7 @@ impl Watch<'_> {
             rules: self.invocation.rules.clone(),
             sizes: Sizes::default(),
             timed: self.manner.timed.clone(),
+            operands: operands::write(self.invocation, &self.source),
         };
         let control = Control::start(self.state.path(), &self.watched, Arc::new(answering));
         control.map_err(|error| self.status.problem(&format!("no status can be asked for: {error}"))).ok()
@@ -113,6 +116,21 @@ impl Watch<'_> {
 }
 
 impl Answers for Answering {
+    fn acked(&self, paths: &[RelPath]) -> Value {
+        let journal = lock(&self.opened).journal.upgrade();
+        let row = |path| journal.as_ref()?.glance(path).ok()?;
+        paths.iter().map(|path| crate::restore::told(row(path).as_ref())).collect()
+    }
+
+    fn distrust(&self, paths: &[RelPath]) -> Value {
+        self.desk.leave(|state| state.distrust(paths));
+        Value::Bool(true)
+    }
+
+    fn operands(&self) -> Value {
+        self.operands.clone()
+    }
+
     fn status(&self) -> Value {
         let mut now = lock(&self.picture).clone();
         now.schedule = self.timed.json();
@@ -133,6 +151,7 @@ impl Answers for Answering {
         now.failing = state.failing();
         let errors = state.failures.iter().take(NAMED);
         now.errors = errors.map(|(path, failures)| failures.shown(path)).collect();
+        now.unstable = state.unstable.iter().map(ToString::to_string).collect();
         now.last_problem.clone_from(&state.last_problem);
         now.polled = state.unwatched.iter().map(|(path, why)| (path.to_string(), why.clone())).collect();
         let (files, whole) = queued::files(&state);

@@ -8,7 +8,7 @@ use driftless_proto::model::change::Change;
 use driftless_proto::model::entry::Time;
 use driftless_proto::model::path::RelPath;
 use driftless_proto::model::problem::{Problem, ProblemClass};
-use driftless_proto::transfer::observer::{Observer, Sent, TaskId};
+use driftless_proto::transfer::observer::{Observer, Sent, TaskId, UNSTABLE};
 
 use super::desk::Desk;
 use super::learn::Matched;
@@ -39,12 +39,15 @@ impl Trunk<'_, '_> {
         Some(match work {
             Work::Remove(path) => Then::Note(Note::Removed(path.clone())),
             Work::Rename(from, to, _) => Then::Note(Note::Renamed(from.clone(), to.clone())),
+            Work::Exchange(one, other) => Then::Note(Note::Exchanged(one.clone(), other.clone())),
             Work::Compare(dir) => {
                 let missing = self.known.missing.keys().filter(|path| path.is_within(dir)).cloned();
                 Then::Learn(Matched { dir: dir.clone(), missing: missing.collect() })
             }
-            Work::Put(path, ..) if path.is_root() => return None,
-            Work::Put(path, ..) => Then::Note(Note::Seen(path.clone(), self.item(path).ok()?)),
+            Work::Put(path) if path.is_root() => return None,
+            Work::File { path, .. } | Work::Put(path) => {
+                Then::Note(Note::Seen(path.clone(), self.item(path).ok()?))
+            }
         })
     }
 
@@ -56,12 +59,22 @@ impl Trunk<'_, '_> {
 /// See the module.
 pub(super) struct Booking {
     pub(super) desk: Arc<Desk>,
-    pub(super) recorder: Recorder,
+    pub(super) recorder: Arc<Recorder>,
     pub(super) status: Arc<super::status::Status>,
     /// Name each change (`-v`).
     pub(super) names: bool,
     pub(super) prefix: RelPath,
     pub(super) booked: Booked,
+}
+
+impl Booking {
+    /// What stands at a path is no longer of an unstable reading.
+    fn rested(&self, path: &RelPath) {
+        let mut state = self.desk.lock();
+        if !state.unstable.is_empty() {
+            state.unstable.retain(|unstable| !unstable.is_within(path));
+        }
+    }
 }
 
 impl Observer for Booking {
@@ -89,6 +102,13 @@ impl Observer for Booking {
         }
     }
 
+    fn unstable(&self, path: &RelPath) {
+        let Some(path) = path.below(&self.prefix) else { return };
+        if self.desk.lock().is_unstable(&path) {
+            self.status.problem(&format!("{path}: {UNSTABLE}"));
+        }
+    }
+
     fn recorded(&self, sent: Vec<Sent>) {
         let acked = SystemTime::now()
             .duration_since(SystemTime::UNIX_EPOCH)
@@ -96,6 +116,9 @@ impl Observer for Booking {
             .and_then(|now| Some(Time { sec: i64::try_from(now.as_secs()).ok()?, nsec: now.subsec_nanos() }));
         for sent in sent {
             let Some(path) = sent.path.below(&self.prefix) else { continue };
+            if sent.is_stable() {
+                self.rested(&path);
+            }
             let (stamp, entry, digest) = (sent.stamp, sent.entry, Some(sent.digest));
             let record = Record { stamp, entry, digest, groups: sent.groups, acked };
             self.recorder.note(Note::Recorded(path, record));
@@ -106,6 +129,9 @@ impl Observer for Booking {
         let booked = lock(&self.booked).remove(&task);
         let learn = match booked.filter(|_| outcome.is_ok()) {
             Some(Then::Note(note)) => {
+                if let Note::Removed(path) | Note::Renamed(path, _) = &note {
+                    self.rested(path);
+                }
                 self.recorder.note(note);
                 None
             }

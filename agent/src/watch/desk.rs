@@ -14,7 +14,7 @@ use super::learn::Matched;
 use super::scan::Scanned;
 use super::waits::Waits;
 use super::whole::Whole;
-use crate::pending::{Batch, Dirty, Pending};
+use crate::pending::{Batch, Dirty, MARKS_MAX, Pending};
 use crate::watcher::{Signal, Why};
 
 /// See the module.
@@ -31,7 +31,7 @@ pub(super) struct State {
     pub(super) pending: Pending,
     /// Batches whose tasks are on their way.
     pub(super) batches: HashMap<u64, InFlight>,
-    pub(super) tasks: HashMap<TaskId, (u64, Vec<Dirty>)>,
+    pub(super) tasks: HashMap<TaskId, Tasked>,
     last_task: TaskId,
     /// Why the sender ended, once it has.
     pub(super) ended: Option<Ended>,
@@ -51,6 +51,8 @@ pub(super) struct State {
     pub(super) mounts_changed: bool,
     /// The last problem of a path, and when it was.
     pub(super) last_problem: Option<(String, SystemTime)>,
+    /// Files whose content changed under every reading and was sent as it was; at most [`UNSTABLE`].
+    pub(super) unstable: BTreeSet<RelPath>,
     /// How far comparisons of everything have come.
     pub(super) whole: Whole,
     /// The operator wants to stop.
@@ -65,6 +67,8 @@ pub(super) struct State {
     pub(super) waits: Waits,
     /// Paths that failed, and how often in a row.
     pub(super) failures: HashMap<RelPath, Failures>,
+    /// Paths of which the journal is not to be believed, until they have come through.
+    distrusted: HashSet<RelPath>,
 }
 
 /// How a path failed, and how often in a row.
@@ -76,11 +80,29 @@ pub(super) struct Failures {
     pub(super) at: SystemTime,
 }
 
+/// Paths of a batch that are not to be treated like any other.
+#[derive(Default)]
+pub(super) struct Marked {
+    /// They changed under too many readings, and are sent as they are.
+    pub(super) restless: HashSet<RelPath>,
+    /// The copy was found not to hold what the journal says.
+    pub(super) distrusted: HashSet<RelPath>,
+}
+
 /// Stands for what belongs to no batch: the first comparison, and paths that failed by themselves.
 pub(super) const NO_BATCH: u64 = u64::MAX;
 
 /// Stands for the renames that happened while nobody watched.
 pub(super) const RENAMES: u64 = u64::MAX - 1;
+
+/// A task on its way.
+pub(super) struct Tasked {
+    pub(super) batch: u64,
+    /// What to look at again if it fails.
+    pub(super) retry: Vec<Dirty>,
+    /// The file whose content it sends.
+    file: Option<RelPath>,
+}
 
 /// A batch on its way.
 pub(super) struct InFlight {
@@ -104,6 +126,9 @@ const NAMED: usize = 8;
 
 /// Readings of a file that changed under each of them, after which it is sent as it is.
 const RESTLESS: u32 = 5;
+
+/// Unstable files that are remembered.
+const UNSTABLE: usize = 1000;
 
 impl Desk {
     /// Locks the desk. A panic elsewhere leaves nothing on it half-written.
@@ -188,17 +213,22 @@ fn words_on(unwatched: &[(RelPath, String)]) -> Vec<String> {
 }
 
 impl State {
-    /// Books the tasks of a batch: one for each of these, in order. Returns their numbers.
+    /// Books the tasks of a batch: one for each of these, in order, with what to look at again if it fails and the file
+    /// that it sends. Returns their numbers.
     pub(super) fn begin(
         &mut self,
         batch: u64,
         since: Instant,
-        work: impl Iterator<Item = Vec<Dirty>>,
+        work: impl Iterator<Item = (Vec<Dirty>, Option<RelPath>)>,
     ) -> Vec<TaskId> {
         let mut ids = Vec::new();
-        for retry in work {
+        let now = Instant::now();
+        for (retry, file) in work {
             self.last_task += 1;
-            self.tasks.insert(self.last_task, (batch, retry));
+            if let Some(path) = &file {
+                self.pending.sent(path.clone(), now);
+            }
+            self.tasks.insert(self.last_task, Tasked { batch, retry, file });
             ids.push(self.last_task);
         }
         if ids.is_empty() {
@@ -211,8 +241,11 @@ impl State {
 
     /// Books the end of a task; the batch's failed paths are pending again once all of it has ended.
     pub(super) fn settled(&mut self, task: TaskId, outcome: &Result<(), Problem>) {
-        let Some((batch, retry)) = self.tasks.remove(&task) else { return };
+        let Some(Tasked { batch, retry, file }) = self.tasks.remove(&task) else { return };
         let since = self.batches.get(&batch).map_or_else(Instant::now, |flight| flight.since);
+        if let Some(path) = file {
+            self.pending.arrived(&path, outcome.is_ok(), Instant::now());
+        }
         if self.whole.settled(task, &retry, outcome.is_ok()) {
             self.compared = Some(outcome.is_ok());
         }
@@ -222,6 +255,7 @@ impl State {
                 self.acked += 1;
                 for dirty in &retry {
                     self.failures.remove(&dirty.path);
+                    self.distrusted.remove(&dirty.path);
                 }
                 // A comparison ends after whatever else its batch holds, and if it made or removed the directory
                 // itself, the one above has got another time on the server since it was brought across.
@@ -276,6 +310,10 @@ impl State {
 
     /// Books a failure; returns whether it is the first in a row.
     fn book(&mut self, path: &RelPath, class: ProblemClass, text: String) -> bool {
+        if self.failures.len() >= MARKS_MAX && !self.failures.contains_key(path) {
+            // So many are not told one by one, and are compared as a whole.
+            return false;
+        }
         let at = SystemTime::now();
         let before = self.failures.get(path).filter(|before| before.class == class);
         let count = before.map_or(0, |before| before.count) + 1;
@@ -283,12 +321,30 @@ impl State {
         count == 1
     }
 
-    /// The paths of a batch that changed under too many readings.
-    pub(super) fn restless(&self, batch: &Batch) -> HashSet<RelPath> {
+    /// A file was sent as it was read, though it changed meanwhile. Returns whether that is news.
+    pub(super) fn is_unstable(&mut self, path: &RelPath) -> bool {
+        self.unstable.len() < UNSTABLE && self.unstable.insert(path.clone())
+    }
+
+    /// Takes the word of somebody who looked that the copy does not hold what the journal says.
+    pub(super) fn distrust(&mut self, paths: &[RelPath]) {
+        for path in paths {
+            self.distrusted.insert(path.clone());
+            self.look_again(Dirty { path: path.clone(), subtree: false }, Instant::now(), Duration::ZERO);
+        }
+    }
+
+    /// The paths of a batch that are not to be treated like any other. One that is known to change under its readings is
+    /// not read as often again.
+    pub(super) fn marked(&self, batch: &Batch) -> Marked {
         let restless = |path: &RelPath| {
-            self.failures.get(path).is_some_and(|f| f.class == ProblemClass::Unstable && f.count >= RESTLESS)
+            let failures = self.failures.get(path).filter(|f| f.class == ProblemClass::Unstable);
+            failures.is_some_and(|f| f.count >= RESTLESS || self.unstable.contains(path))
         };
-        batch.dirty.iter().map(|dirty| &dirty.path).filter(|path| restless(path)).cloned().collect()
+        let of = |marked: &dyn Fn(&RelPath) -> bool| {
+            batch.dirty.iter().map(|dirty| &dirty.path).filter(|path| marked(path)).cloned().collect()
+        };
+        Marked { restless: of(&restless), distrusted: of(&|path| self.distrusted.contains(path)) }
     }
 
     /// Books the failure of a path, whether a task stands behind it or not: it will be looked at again. Returns whether
@@ -322,19 +378,39 @@ impl State {
         (first * 2_u32.pow(failures.count.saturating_sub(1).min(16))).min(longest)
     }
 
-    /// The stream is gone: whatever was on its way is pending again, at once.
-    pub(super) fn abandon(&mut self) {
+    /// The stream is gone: whatever was on its way is pending again, at once. Returns the names among it that were on
+    /// their way by themselves.
+    pub(super) fn abandon(&mut self) -> Vec<RelPath> {
         let mut lost: HashMap<u64, Vec<Dirty>> = HashMap::new();
         for (batch, flight) in self.batches.drain() {
             lost.entry(batch).or_default().extend(flight.failed);
         }
-        for (_, (batch, retry)) in self.tasks.drain() {
+        let mut names = Vec::new();
+        for (_, Tasked { batch, retry, .. }) in self.tasks.drain() {
+            names.extend(retry.iter().filter(|dirty| !dirty.subtree).map(|dirty| dirty.path.clone()));
             lost.entry(batch).or_default().extend(retry);
         }
+        self.pending.abandon();
         let mut batches: Vec<_> = lost.into_iter().collect();
         batches.sort_by_key(|(batch, _)| *batch);
         for (batch, paths) in batches {
             self.pending.fail_back(batch, paths, Duration::ZERO, Instant::now());
+        }
+        names
+    }
+
+    /// Nothing that one session was told is for the next: a comparison that had come to its end must not end that one's.
+    pub(super) fn end_session(&mut self) {
+        self.ended = None;
+        self.compared = None;
+        self.learned = false;
+        self.whole.learning = 0;
+        // The inventory lacks what is beneath these: they are compared again. Of the root `stale` says so.
+        let now = Instant::now();
+        for Matched { dir, .. } in std::mem::take(&mut self.learn) {
+            if !dir.is_root() {
+                self.look_again(Dirty { path: dir, subtree: true }, now, Duration::ZERO);
+            }
         }
     }
 
@@ -351,5 +427,70 @@ impl State {
     /// Tasks on their way.
     pub(super) fn in_flight(&self) -> usize {
         self.tasks.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn p(path: &str) -> RelPath {
+        RelPath::parse_typed(path.as_bytes()).expect("path")
+    }
+
+    fn dirty(path: &str) -> Dirty {
+        Dirty { path: p(path), subtree: false }
+    }
+
+    #[test]
+    fn what_one_session_was_told_is_not_for_the_next() {
+        let mut state = State::default();
+        let ids = state.begin(NO_BATCH, Instant::now(), [(vec![dirty("")], None)].into_iter());
+        state.settled(ids[0], &Ok(()));
+        state.learned = true;
+        state.ended = Some(Ended::Stopped);
+        let matched = |dir| Matched { dir: p(dir), missing: BTreeSet::new() };
+        state.learn = vec![matched(""), matched("d")];
+        assert_eq!(state.compared, Some(true));
+        state.end_session();
+        assert!(
+            state.compared.is_none() && !state.learned && state.ended.is_none() && state.learn.is_empty()
+        );
+        let batch = state.pending.take(Instant::now()).expect("what the inventory did not follow");
+        assert_eq!(batch.dirty, [Dirty { path: p("d"), subtree: true }]);
+    }
+
+    #[test]
+    fn a_file_on_its_way_when_the_stream_breaks_is_sent_again() {
+        let mut state = State::default();
+        let now = Instant::now();
+        let closed = |path| Signal::Dirty { path: p(path), why: Why::Closed, dir: false };
+        state.pending.note(closed("f"), now);
+        let batch = state.pending.take(now).expect("settled");
+        state.begin(batch.id, now, [(vec![dirty("f")], Some(p("f")))].into_iter());
+        state.pending.note(closed("f"), now);
+        assert!(state.pending.take(now).is_none(), "it is on its way");
+        state.abandon();
+        assert_eq!(state.pending.take(Instant::now()).expect("again").dirty, [dirty("f")]);
+    }
+
+    #[test]
+    fn a_file_known_to_be_unstable_is_not_read_as_often_again() {
+        let mut state = State::default();
+        let batch = |state: &mut State| {
+            state.look_again(dirty("f"), Instant::now(), Duration::ZERO);
+            state.pending.take(Instant::now()).expect("due")
+        };
+        let readings = |state: &mut State| {
+            (1..10).find(|_| {
+                state.book(&p("f"), ProblemClass::Unstable, "it changed".into());
+                let batch = batch(state);
+                state.marked(&batch).restless.contains(&p("f"))
+            })
+        };
+        assert_eq!(readings(&mut state), Some(RESTLESS as usize));
+        state.failures.clear();
+        assert!(state.is_unstable(&p("f")) && !state.is_unstable(&p("f")), "it is news once");
+        assert_eq!(readings(&mut state), Some(1));
     }
 }

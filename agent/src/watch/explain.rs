@@ -74,7 +74,7 @@ fn is_in_flight(state: &State, path: &RelPath) -> bool {
     let scope = Scope::of(path.clone());
     let about =
         |dirty: &crate::pending::Dirty| dirty.path == *path || dirty.subtree && scope.concerns_dirty(dirty);
-    state.tasks.values().flat_map(|(_, dirty)| dirty).any(about)
+    state.tasks.values().flat_map(|task| &task.retry).any(about)
 }
 
 fn kind(kind: &Kind) -> &'static str {

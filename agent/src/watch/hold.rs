@@ -9,17 +9,15 @@
 use std::time::Instant;
 
 use driftless_proto::disk::{Identity, Root, Style};
-use driftless_proto::limits;
 use driftless_proto::model::path::RelPath;
 
 use super::Watch;
 use super::session::Continuity;
-use super::standing::apart_rules;
 pub(super) use super::standing::{Apart, Held, Standing};
+use super::withheld::Decisions;
 use crate::control::picture::HeldNow;
-use crate::guard::survey::Findings;
 use crate::guard::{self, Guard, Occasion, Verdict, mounts};
-use crate::journal::{Item, Journal, Mounted, Note};
+use crate::journal::Journal;
 use crate::plan::store::Stamp;
 use crate::plan::{Kind, Plan, State, listed};
 
@@ -38,22 +36,24 @@ pub(super) enum Weighed {
 
 /// The plans of a watch, by what was decided.
 #[derive(Default)]
-struct Decided {
+pub(super) struct Decided {
     held: Vec<Plan>,
-    approved: Vec<Plan>,
-    rejected: Vec<Plan>,
+    pub(super) approved: Vec<Plan>,
+    pub(super) rejected: Vec<Plan>,
 }
 
 /// One weighing.
-struct Weighing<'a, 'w> {
-    watch: &'a Watch<'w>,
-    root: &'a Root,
-    journal: &'a Journal,
-    plans: Decided,
+pub(super) struct Weighing<'a, 'w> {
+    pub(super) watch: &'a Watch<'w>,
+    pub(super) root: &'a Root,
+    pub(super) journal: &'a Journal,
+    pub(super) plans: Decided,
     /// Held plans that still stand.
     standing: Vec<String>,
-    next: Standing,
-    rearm: bool,
+    pub(super) next: Standing,
+    pub(super) rearm: bool,
+    /// What was decided about rewrites.
+    pub(super) rewrites: Decisions,
     /// What the operator had decided when the plans were read.
     decisions: Vec<(String, State)>,
 }
@@ -68,14 +68,16 @@ impl Watch<'_> {
         copy_is_empty: bool,
         known: &mut Continuity,
     ) -> Weighed {
-        if !self.invocation.options.delete {
+        if !self.invocation.options.delete && !self.weighs_rewrites() {
             return Weighed::AsBefore;
         }
         if let Some(why) = guard.lost() {
             return Weighed::RootGone(why);
         }
         let read = self.plans.stamp();
-        known.weighed = Some(Instant::now());
+        let begun = Instant::now();
+        known.weighed = Some(begun);
+        known.more_held = false;
         known.mounts = mounts::beneath(root).ok();
         let verdict = self.verdict(guard, journal, copy_is_empty, Occasion::Reconcile);
         let mut weighing = Weighing {
@@ -86,6 +88,7 @@ impl Watch<'_> {
             standing: Vec::new(),
             next: Standing::default(),
             rearm: false,
+            rewrites: Decisions::default(),
             decisions: Vec::new(),
         };
         let decided = self.decided().map(|plans| {
@@ -96,16 +99,22 @@ impl Watch<'_> {
         if decided.is_err() {
             // What is left alone stays so.
             weighing.next.apart.clone_from(&known.standing.apart);
+            weighing.rewrites.unknown = true;
+        } else {
+            weighing.take_rewrites();
         }
         if let Err(why) = decided.and_then(|()| weighing.run(guard, verdict, known)) {
             // What cannot be found out holds.
-            weighing.next.held = Some(Held { reason: why, plan: None, about_root: false });
+            let held = Held { reason: why, plan: None, about_root: false };
+            weighing.next.rewrites = self.rewrites().is_on().then(|| held.clone());
+            weighing.next.held = self.invocation.options.delete.then_some(held);
             weighing.standing.extend(weighing.plans.held.iter().map(|plan| plan.id.clone()));
         }
         weighing.drop_void();
-        let Weighing { next, rearm, decisions, .. } = weighing;
+        let Weighing { next, rearm, decisions, rewrites, .. } = weighing;
         known.plans_seen = self.seen_since(read, &decisions);
-        let changed = !next.same_terms(&known.standing);
+        let changed = !next.same_terms(&known.standing) || rewrites.is_news_to(&known.rewrites);
+        known.rewrites = rewrites;
         if changed {
             // Before it is told: until the comparison on the next stream nothing is as it says.
             self.desk.leave(|state| state.waits.compare_again());
@@ -113,6 +122,7 @@ impl Watch<'_> {
         self.tell(&known.standing, &next);
         known.stale |= changed;
         known.standing = next;
+        known.weighing = begun.elapsed();
         match (rearm, changed) {
             (true, _) => Weighed::Rearm,
             (_, true) => Weighed::Changed,
@@ -159,6 +169,17 @@ impl Watch<'_> {
             (Some(_), None) => self.status.log("deletions are no longer held"),
             _ => {}
         }
+        match (&before.rewrites, &now.rewrites) {
+            (was, Some(held)) if was.as_ref() != Some(held) => {
+                self.status.problem(&format!(
+                    "rewrites are held: {}{}",
+                    held.reason,
+                    hint(held.plan.as_deref())
+                ));
+            }
+            (Some(_), None) => self.status.log("rewrites are no longer held"),
+            _ => {}
+        }
         let mut lifted: Vec<&RelPath> =
             before.apart.keys().filter(|path| !now.apart.contains_key(*path)).collect();
         lifted.truncate(10);
@@ -168,6 +189,7 @@ impl Watch<'_> {
         self.picture(|picture| {
             let held = |held: &Held| HeldNow { reason: held.reason.clone(), plan: held.plan.clone() };
             picture.held = now.held.as_ref().map(held);
+            picture.held_rewrites = now.rewrites.as_ref().map(held);
             picture.apart = now.apart.iter().map(|(path, why)| (path.clone(), why.words())).collect();
         });
     }
@@ -193,7 +215,7 @@ impl Watch<'_> {
         self.save(&plan).then_some(plan.id)
     }
 
-    fn save(&self, plan: &Plan) -> bool {
+    pub(super) fn save(&self, plan: &Plan) -> bool {
         let saved = self.plans.save(plan);
         if let Err(error) = &saved {
             self.status.problem(&error.to_string());
@@ -204,7 +226,10 @@ impl Watch<'_> {
     /// Everything that was approved before the last comparison has been carried out: those plans are done with.
     pub(super) fn carried_out(&self, approved: Vec<Plan>) {
         for plan in approved {
-            self.brake().forget();
+            match plan.kind {
+                Kind::Rewrites => self.rewrites().forget(),
+                _ => self.brake().forget(),
+            }
             match self.plans.drop_plan(&plan.id, Some(State::Approved)) {
                 Ok(_) => self.status.log(&format!("plan {} was carried out", plan.id)),
                 Err(error) => self.status.problem(&error.to_string()),
@@ -233,7 +258,12 @@ impl Weighing<'_, '_> {
         let agreed = self.plans.approved.iter().any(about_root)
             || self.plans.rejected.iter().any(|plan| about_root(plan) && plan.root.is_some());
         let anything = self.plans.approved.iter().any(|plan| about_root(plan) && plan.root.is_none());
+        if !self.watch.invocation.options.delete {
+            let findings = self.look()?;
+            return self.weigh_rewrites(findings.rewritten, known);
+        }
         let mut findings = self.survey(known)?;
+        self.weigh_rewrites(std::mem::take(&mut findings.rewritten), known)?;
         known.missing.clone_from(&findings.missing);
         let covered = |path: &RelPath| self.plans.approved.iter().any(|plan| plan.covers(path));
         findings.missing.retain(|path, _| !anything && !covered(path));
@@ -263,144 +293,8 @@ impl Weighing<'_, '_> {
         Ok(())
     }
 
-    /// Surveys the source, leaving alone what the copy is to keep, and notes what else is to be left alone.
-    fn survey(&mut self, known: &Continuity) -> Result<Findings, String> {
-        let mut lifted = Vec::new();
-        for plan in self.plans.rejected.iter().filter(|plan| plan.kind != Kind::Mount) {
-            // It names nothing because nothing was known, or too much to be named: the copy keeps everything.
-            if plan.root.is_some() && plan.paths.is_empty() || plan.covers(&RelPath::root()) {
-                return Err(format!(
-                    "plan {} was rejected: the copy keeps everything until it is approved",
-                    plan.id
-                ));
-            }
-            for (path, _) in &plan.paths {
-                if self.root.found(path).is_ok() {
-                    lifted.push((path.clone(), plan.id.clone()));
-                } else {
-                    self.next.apart.insert(path.clone(), Apart::Kept);
-                }
-            }
-        }
-        let mut findings = self.look()?;
-        if self.accept_mounts(&findings)? {
-            self.rearm = true;
-            findings = self.look()?;
-        }
-        self.keep_what_is_beneath(&lifted, &mut findings);
-        self.hidden(&findings, &known.standing);
-        for (path, error) in &findings.unreadable {
-            if known.standing.apart.get(path) != Some(&Apart::Unreadable) {
-                self.watch.status.problem(&format!("{path}: {error}; what the copy has there is left alone"));
-            }
-            self.next.apart.insert(path.clone(), Apart::Unreadable);
-        }
-        if self.next.rules(&self.watch.invocation.rules, &self.watch.prefix).is_err() {
-            return Err(format!(
-                "more paths are left alone than a stream can name ({}); approve a rejected plan to have fewer",
-                limits::RULES_MAX
-            ));
-        }
-        Ok(findings)
-    }
-
-    fn look(&self) -> Result<Findings, String> {
-        // Paths of the source, so without the prefix.
-        let rules = apart_rules(self.next.apart.keys(), &self.watch.invocation.rules, &RelPath::root());
-        let rules = rules.unwrap_or_else(|_| self.watch.invocation.rules.clone());
-        Findings::of(self.root, &RelPath::root(), &rules, self.journal)
-            .map_err(|error| format!("{} cannot be looked through: {error}", self.watch.source.display()))
-    }
-
-    /// Paths of rejected plans that stand in the source again are no longer kept. Of a directory what it still lacks
-    /// is.
-    fn keep_what_is_beneath(&mut self, lifted: &[(RelPath, String)], findings: &mut Findings) {
-        let unreadable = findings.unreadable.iter().map(|(path, _)| path);
-        let blind: Vec<RelPath> =
-            findings.hidden.iter().map(|(path, _)| path).chain(unreadable).cloned().collect();
-        for plan in &mut self.plans.rejected {
-            let mine: Vec<&RelPath> =
-                lifted.iter().filter(|(_, id)| *id == plan.id).map(|(path, _)| path).collect();
-            if mine.is_empty() {
-                continue;
-            }
-            // What cannot be seen may lack anything: that stays kept until it can.
-            let unseen = |path: &RelPath| blind.iter().any(|blind| path.is_within(blind));
-            plan.paths.retain(|(path, _)| !mine.contains(&path) || unseen(path));
-            for path in blind.iter().filter(|path| mine.iter().any(|dir| path.is_within(dir) && path != dir))
-            {
-                plan.paths.push((path.clone(), self.journal.known_within(path).unwrap_or(1).max(1)));
-            }
-            findings.missing.retain(|path, entries| {
-                let kept = mine.iter().any(|dir| path.is_within(dir));
-                if kept {
-                    plan.paths.push((path.clone(), *entries));
-                    self.next.apart.insert(path.clone(), Apart::Kept);
-                }
-                !kept
-            });
-            plan.paths.sort();
-            plan.paths.dedup_by(|a, b| a.0 == b.0);
-            if plan.paths.is_empty() {
-                let _gone = self.watch.plans.drop_plan(&plan.id, Some(State::Rejected));
-            } else {
-                self.watch.save(plan);
-            }
-        }
-    }
-
-    /// Mounts that were approved are from now on what the source has there. Returns whether there was one.
-    fn accept_mounts(&self, findings: &Findings) -> Result<bool, String> {
-        let approved = |path: &RelPath| {
-            self.plans.approved.iter().any(|plan| plan.kind == Kind::Mount && plan.covers(path))
-        };
-        let top = RelPath::root();
-        let mut notes = Vec::new();
-        for (path, _) in findings.hidden.iter().filter(|(path, _)| approved(path)) {
-            let look = || {
-                let mounted = Mounted::new(&self.root.found(&top)?, self.root.inode(&top)?);
-                Ok::<_, std::io::Error>(Item::new(&self.root.found(path)?, self.root.inode(path)?, &mounted))
-            };
-            notes.push(Note::Seen(path.clone(), look().map_err(|error| format!("{path}: {error}"))?));
-        }
-        self.journal.take(&notes).map_err(|error| error.to_string())?;
-        Ok(!notes.is_empty())
-    }
-
-    /// What mounts hide is left alone, and held by a plan of its own unless one has been rejected for it.
-    fn hidden(&mut self, findings: &Findings, before: &Standing) {
-        let rejected = |path: &RelPath| {
-            self.plans.rejected.iter().any(|plan| plan.kind == Kind::Mount && plan.covers(path))
-        };
-        let undecided: Vec<_> = findings.hidden.iter().filter(|(path, _)| !rejected(path)).cloned().collect();
-        for plan in self.plans.rejected.iter().filter(|plan| plan.kind == Kind::Mount) {
-            if !findings.hidden.iter().any(|(path, _)| plan.covers(path)) {
-                let _gone = self.watch.plans.drop_plan(&plan.id, Some(State::Rejected));
-            }
-        }
-        self.next.apart.extend(findings.hidden.iter().map(|(path, _)| (path.clone(), Apart::Hidden)));
-        let Some((first, why)) = undecided.first() else { return };
-        let more = match undecided.len() {
-            1 => String::new(),
-            n => format!(", and {} more", n - 1),
-        };
-        let paths = undecided
-            .iter()
-            .map(|(path, _)| (path.clone(), self.journal.known_within(path).unwrap_or(1).max(1)))
-            .collect();
-        let fresh = undecided.iter().any(|(path, _)| before.apart.get(path) != Some(&Apart::Hidden));
-        let held = self.hold(Kind::Mount, format!("{first}: {why}{more}"), None, paths);
-        if fresh {
-            self.watch.status.problem(&format!(
-                "{}; what the copy has there is left alone{}",
-                held.reason,
-                hint(held.plan.as_deref())
-            ));
-        }
-    }
-
     /// The plan for what is held: the one there is, if it holds the same, or a new one.
-    fn hold(
+    pub(super) fn hold(
         &mut self,
         kind: Kind,
         reason: String,

@@ -7,16 +7,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
-use driftless_proto::disk::Root;
+use driftless_proto::disk::{Root, leads_nowhere};
 use driftless_proto::model::filter::Rules;
 use driftless_proto::model::path::RelPath;
 
 use super::desk::Desk;
 use super::session::Trunk;
 use super::status::Status;
+use super::withheld::Withheld;
 use crate::guard::survey::{Sight, SurveyError, survey};
-use crate::journal::{Item, Journal, Mounted, Note};
+use crate::journal::{Item, Journal, JournalError, Mounted, Note};
+use crate::pending::Dirty;
 
 /// Items of one commit.
 const ITEMS: usize = 4096;
@@ -38,6 +41,8 @@ pub(super) struct Learning {
     pub(super) rules: Rules,
     /// What is missing is gone from the copy too.
     pub(super) forget: bool,
+    /// What did not leave is still known as it was.
+    pub(super) withheld: Option<Arc<Withheld>>,
     pub(super) desk: Arc<Desk>,
     pub(super) status: Arc<Status>,
 }
@@ -84,11 +89,16 @@ impl Drop for Learner {
 }
 
 impl Trunk<'_, '_> {
-    /// The inventory has followed a comparison of everything, and is on the disk.
+    /// The inventory has followed a comparison of everything, and is on the disk: from here on the journal speaks of this
+    /// start of the server. Before, an agent that is killed leaves a part of the inventory, and must not believe it.
     pub(super) fn learned(&mut self) {
+        if let (true, Some(seen)) = (self.known.standing.held.is_none(), &self.known.seen) {
+            self.watch.note(self.journal.set_server_seen(seen).map_err(std::io::Error::other));
+        }
         self.known.stale = false;
         let known = self.journal.known().ok();
         self.watch.picture(|picture| picture.known_entries = known);
+        self.watch.carried_out(std::mem::take(&mut self.known.rewrites.approved));
         if self.known.standing.held.is_none() {
             self.watch.carried_out(std::mem::take(&mut self.known.approved));
         }
@@ -103,6 +113,7 @@ impl Trunk<'_, '_> {
             journal: Arc::clone(&self.journal),
             rules: rules.unwrap_or_else(|_| self.watch.invocation.rules.clone()),
             forget: self.watch.invocation.options.delete && self.known.standing.held.is_none(),
+            withheld: self.withheld.clone(),
             desk: Arc::clone(&self.watch.desk),
             status: Arc::clone(&self.watch.status),
         })
@@ -135,7 +146,7 @@ impl Learning {
             match learnt {
                 Ok(()) => {}
                 // A moved or removed directory is told of by its own events.
-                Err(SurveyError::Source(error)) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(SurveyError::Source(error)) if leads_nowhere(&error) => {}
                 Err(error) => self.status.problem(&format!("inventory: {error}")),
             }
         }
@@ -167,7 +178,20 @@ impl Learning {
                     let changed = (was.ino, was.size, was.mtime)
                         != (found.stat.ino, found.entry.size(), found.entry.mtime)
                         || was.dir != found.entry.is_dir();
-                    if changed || was.born.is_none() {
+                    let now = (found.entry.size(), found.entry.mtime);
+                    let withheld = found.entry.is_file()
+                        && self.withheld.as_ref().is_some_and(|withheld| withheld.holds(path, now));
+                    let old_form = was.born.is_none() || !was.dir && was.ctime.is_none();
+                    if withheld {
+                        // The copy has what it had.
+                    } else if was.hides_a_change(found) {
+                        // The comparison saw size and mtime, and nothing else.
+                        let dirty = Dirty { path: path.clone(), subtree: false };
+                        self.desk.leave(|state| {
+                            let now = Instant::now();
+                            state.pending.look_again(dirty, now, Duration::ZERO, now);
+                        });
+                    } else if changed || was.kept || old_form {
                         let item = Item::of(dir, path.name(), found, &mounted).ok();
                         notes.extend(
                             item.filter(|item| item != was).map(|item| Note::Seen(path.clone(), item)),
@@ -180,20 +204,33 @@ impl Learning {
                 Sight::Missing(..) | Sight::Unreadable(..) | Sight::Hidden(..) => {}
             }
             if notes.len() >= ITEMS {
-                failed = self.journal.take(&std::mem::take(&mut notes)).err();
+                failed = self.take(std::mem::take(&mut notes)).err();
             }
         })?;
         if let Some(error) = failed {
             return Err(error.into());
         }
         if !stop.load(Ordering::Relaxed) {
-            self.journal.take(&notes)?;
+            self.take(notes)?;
             // A plan is only done with once nothing of it could come back.
             if dir.is_root() {
                 self.journal.sync()?;
             }
         }
         Ok(())
+    }
+}
+
+impl Learning {
+    /// Takes notes but those of what is withheld: it may have come to a name that was new when it was seen.
+    fn take(&self, mut notes: Vec<Note>) -> Result<(), JournalError> {
+        if let Some(withheld) = &self.withheld {
+            notes.retain(|note| match note {
+                Note::Seen(path, item) if !item.dir => !withheld.holds(path, (item.size, item.mtime)),
+                _ => true,
+            });
+        }
+        self.journal.take(&notes)
     }
 }
 
@@ -221,6 +258,7 @@ mod tests {
             journal: Arc::new(Journal::open(home.path(), &source, b"m", &top).expect("journal")),
             rules: Rules::default(),
             forget: true,
+            withheld: None,
             desk: Arc::default(),
             status: Arc::new(Status::new(crate::voice::Voice::default(), true, false)),
         };

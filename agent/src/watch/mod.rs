@@ -4,15 +4,20 @@
 //! what is acknowledged. Around it: reconnect with back-off, and start over when the root went away and came back.
 
 mod answers;
+mod apart;
 mod booking;
 mod desk;
+mod exchanged;
 mod explain;
 mod hold;
 mod learn;
+mod opening;
 mod queued;
+mod reconcile;
 mod recorder;
 pub(crate) mod reins;
 mod renamed;
+mod rewrites;
 mod scan;
 mod session;
 mod standing;
@@ -20,6 +25,7 @@ mod status;
 mod waits;
 mod weigh;
 mod whole;
+mod withheld;
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -40,7 +46,8 @@ use crate::console::Console;
 use crate::control::picture::Picture;
 use crate::exit::Exit;
 use crate::guard::brake::Brake;
-use crate::guard::mounts::Mounts;
+use crate::guard::mounts::{self, Mounts};
+use crate::guard::rewrites::Rewrites;
 use crate::metrics::{self, Metrics};
 use crate::plan::{Store, Watched};
 use crate::push::place;
@@ -86,6 +93,9 @@ struct Watch<'a> {
     /// Names this watch in plans and to `driftless status`.
     watched: Watched,
     brake: Mutex<Brake>,
+    rewrites: Mutex<Rewrites>,
+    /// Asked before deletions leave; `None` where there is no table of mounts.
+    mounts_peek: Option<mounts::Peek>,
     picture: Arc<Mutex<Picture>>,
     /// What is open, for whoever asks.
     opened: Arc<Mutex<Opened>>,
@@ -193,6 +203,8 @@ impl<'a> Watch<'a> {
             plans,
             watched,
             brake: Mutex::new(Brake::new(invocation.brake)),
+            rewrites: Mutex::new(Rewrites::new(invocation.rewrite_brake)),
+            mounts_peek: mounts::Peek::new().ok(),
             picture: Arc::new(Mutex::new(picture)),
             opened: Arc::default(),
             last_epoch: 0,
@@ -230,24 +242,25 @@ impl<'a> Watch<'a> {
     fn lives(&mut self) -> Exit {
         // One that never gives up waits for its source from the start.
         let mut first = !self.manner.persists;
+        // What was never there, a disk that is mounted later, has nothing to be held.
+        let mut lived = false;
         let mut told = None;
         let mut given_up = GIVEN_UP.0;
         loop {
             self.pulse.works();
             let root = match Root::open(&self.source, Style::default()) {
                 Ok(root) => root,
-                Err(error) if first => {
+                Err(error) if first && error.kind() != std::io::ErrorKind::NotFound => {
                     self.status.problem(&format!("{}: {error}", self.source.display()));
                     return Exit::Partial;
                 }
                 Err(error) => {
                     let why = format!("{}: {error}", self.source.display());
                     if told.as_ref() != Some(&why) {
-                        let plan = self.hold_gone(&why);
-                        self.status.problem(&format!(
-                            "{why}; waiting for it to come back{}",
-                            hold::hint(plan.as_deref())
-                        ));
+                        let plan = if lived { self.hold_gone(&why) } else { None };
+                        let come = if lived { "come back" } else { "come" };
+                        let hint = hold::hint(plan.as_deref());
+                        self.status.problem(&format!("{why}; waiting for it to {come}{hint}"));
                         self.picture(|picture| picture.trouble = Some(why.clone()));
                         told = Some(why);
                     }
@@ -257,6 +270,7 @@ impl<'a> Watch<'a> {
                     continue;
                 }
             };
+            lived = true;
             let begun = Instant::now();
             match self.one_root(&root, std::mem::take(&mut first)) {
                 RootEnd::Stop => return if self.manner.once { Exit::Signal } else { Exit::Ok },
@@ -376,7 +390,10 @@ impl<'a> Watch<'a> {
         loop {
             let connected = Instant::now();
             let end = self.session(root, &mut known);
-            self.desk.lock().abandon();
+            let lost = self.desk.lock().abandon();
+            if let Some(journal) = &known.journal {
+                self.note(journal.lost_on_the_way(lost).map_err(std::io::Error::other));
+            }
             match end {
                 session::End::Stop => return RootEnd::Stop,
                 session::End::RootGone(why) => return RootEnd::Gone(why),
@@ -415,6 +432,11 @@ impl<'a> Watch<'a> {
         mounts.map_err(|error| self.status.problem(&format!("mounts are not watched: {error}"))).ok()
     }
 
+    /// Whether something was mounted or unmounted on this host since this was last asked.
+    fn mounts_moved(&self) -> bool {
+        self.mounts_peek.as_ref().is_some_and(mounts::Peek::changed)
+    }
+
     /// Changes what is told to `driftless status`.
     fn picture(&self, change: impl FnOnce(&mut Picture)) {
         change(&mut self.picture.lock().unwrap_or_else(PoisonError::into_inner));
@@ -422,6 +444,10 @@ impl<'a> Watch<'a> {
 
     fn brake(&self) -> MutexGuard<'_, Brake> {
         self.brake.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn rewrites(&self) -> MutexGuard<'_, Rewrites> {
+        self.rewrites.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits so long, unless the operator stops us or the root goes: returns whether to stop.

@@ -32,7 +32,7 @@ pub(super) struct Sizes {
 
 /// The files to look at, and whether they are all there is.
 pub(super) fn files(state: &State) -> (Vec<RelPath>, bool) {
-    let sent = state.tasks.values().flat_map(|(_, dirty)| dirty).map(|dirty| (&dirty.path, dirty.subtree));
+    let sent = state.tasks.values().flat_map(|task| &task.retry).map(|dirty| (&dirty.path, dirty.subtree));
     let mut whole = state.waits.uncompared.is_none();
     let mut files = Vec::new();
     for (path, subtree) in state.pending.paths().chain(sent) {

@@ -3,7 +3,7 @@
 //! comparison, never correctness.
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 
 use super::status::Status;
@@ -15,9 +15,16 @@ const QUEUE: usize = 1024;
 /// Rows of one commit: bounds the memory of a first reconcile.
 const ROWS: usize = 2048;
 
+/// What the writer is told.
+enum Word {
+    Note(Note),
+    /// Everything before this is written once the sender is dropped.
+    Settle(Sender<()>),
+}
+
 /// See the module. Dropping it waits until everything is written.
 pub(super) struct Recorder {
-    notes: Option<SyncSender<Note>>,
+    notes: Option<SyncSender<Word>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -37,8 +44,18 @@ impl Recorder {
     pub(super) fn note(&self, note: Note) {
         if let Some(notes) = &self.notes {
             // The writer only ends with us.
-            let _ended = notes.send(note);
+            let _ended = notes.send(Word::Note(note));
         }
+    }
+
+    /// Returns once every note that was left before is written: for whoever must not take what was renamed a moment ago
+    /// for missing.
+    pub(super) fn settle(&self) {
+        let (done, written) = channel();
+        if let Some(notes) = &self.notes {
+            let _ended = notes.send(Word::Settle(done));
+        }
+        let _dropped = written.recv();
     }
 }
 
@@ -52,12 +69,19 @@ impl Drop for Recorder {
     }
 }
 
-fn write(journal: &Journal, queue: &Receiver<Note>, status: &Status) {
+fn write(journal: &Journal, queue: &Receiver<Word>, status: &Status) {
     while let Ok(first) = queue.recv() {
-        let mut notes = vec![first];
-        while notes.len() < ROWS {
-            let Ok(next) = queue.try_recv() else { break };
-            notes.push(next);
+        let (mut notes, mut waiting) = (Vec::new(), Vec::new());
+        let mut next = Some(first);
+        while let Some(word) = next {
+            match word {
+                Word::Note(note) => notes.push(note),
+                Word::Settle(done) => waiting.push(done),
+            }
+            next = if notes.len() < ROWS && waiting.is_empty() { queue.try_recv().ok() } else { None };
+        }
+        if notes.is_empty() {
+            continue;
         }
         // A row that is not written costs a re-check, nothing else.
         if let Err(error) = journal.take(&notes) {

@@ -141,7 +141,7 @@ mod tests {
     #[test]
     fn only_a_comparison_that_began_after_it_was_asked_for_answers() {
         let reins = Reins::new(Rate::default());
-        let whole = || vec![Dirty { path: RelPath::root(), subtree: true }];
+        let whole = || (vec![Dirty { path: RelPath::root(), subtree: true }], None);
         let begin = || reins.desk.lock().begin(1, Instant::now(), std::iter::once(whole()))[0];
         let before = begin();
         let ticket = reins.compare();

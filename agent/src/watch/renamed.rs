@@ -12,7 +12,6 @@ use driftless_proto::disk::{Dir, Found, Root};
 use driftless_proto::model::digest::Digest;
 use driftless_proto::model::filter::Rules;
 use driftless_proto::model::path::RelPath;
-use driftless_proto::transfer::sender::Read;
 
 use super::scan::Work;
 use crate::guard::survey::{Sight, survey};
@@ -39,10 +38,12 @@ pub(super) fn find(
     for (path, item) in gone.values().filter(|(_, item)| !item.dir && item.size >= DIGEST_MIN) {
         by_size.entry(item.size).or_default().push(path.clone());
     }
+    let unused = gone.iter().map(|(ino, (path, _))| (path.clone(), *ino)).collect();
     let mut finder = Finder {
         journal,
         mounted,
         gone,
+        unused,
         by_size,
         found: Vec::new(),
         fresh_dirs: BTreeSet::new(),
@@ -62,6 +63,8 @@ struct Finder<'a> {
     mounted: Mounted,
     gone: HashMap<u64, (RelPath, Item)>,
     by_size: HashMap<u64, Vec<RelPath>>,
+    /// What is missing and has not been found yet, with its inode number.
+    unused: HashMap<RelPath, u64>,
     /// From and to. A directory comes before what is in it.
     found: Vec<(RelPath, RelPath, bool)>,
     /// New directories that are no old ones.
@@ -82,7 +85,9 @@ impl Finder<'_> {
         match from {
             Some(from) => {
                 // Each is used once: hard links of it are other files to the server.
-                self.gone.retain(|_, (path, _)| *path != from);
+                if let Some(ino) = self.unused.remove(&from) {
+                    self.gone.remove(&ino);
+                }
                 self.found.push((from, path.clone(), found.entry.is_dir()));
             }
             None if found.entry.is_dir() => drop(self.fresh_dirs.insert(path.clone())),
@@ -109,8 +114,7 @@ impl Finder<'_> {
         let candidates = self.by_size.get_mut(&size)?;
         let same = |from: &RelPath| {
             let record = self.journal.glance(from).ok().flatten();
-            let unused = self.gone.values().any(|(gone, _)| gone == from);
-            unused && record.is_some_and(|record| record.digest == Some(digest))
+            self.unused.contains_key(from) && record.is_some_and(|record| record.digest == Some(digest))
         };
         let at = candidates.iter().position(same)?;
         Some(candidates.swap_remove(at))
@@ -119,15 +123,19 @@ impl Finder<'_> {
     /// The renames in an order in which they can be repeated, and the new directories that they lead into.
     fn work(self) -> Vec<Work> {
         let mut work = Vec::new();
-        let mut done: Vec<(RelPath, RelPath)> = Vec::new();
+        // Directories by the names that they had, and where they are by now.
+        let mut moved: HashMap<RelPath, RelPath> = HashMap::new();
         let mut made = BTreeSet::new();
         for (from, to, is_dir) in self.found {
-            // Where the directories above have taken it by now.
-            let from = done.iter().fold(from, |path, (from, to)| {
-                let moved = path.below(from).and_then(|rest| to.join(&rest).ok());
-                moved.unwrap_or(path)
-            });
-            if from == to || to.is_within(&from) {
+            let was = from;
+            let from = taken_along(&was, &moved);
+            if to.is_within(&from) && from != to {
+                continue;
+            }
+            if is_dir {
+                moved.insert(was, to.clone());
+            }
+            if from == to {
                 continue;
             }
             let mut above = Vec::new();
@@ -138,13 +146,25 @@ impl Finder<'_> {
             }
             for dir in above.into_iter().rev() {
                 if made.insert(dir.clone()) {
-                    work.push(Work::Put(dir, None, Read::Anyway));
+                    work.push(Work::Put(dir));
                 }
             }
             let instead = [&from, &to].map(|path| Dirty { path: path.clone(), subtree: is_dir });
-            work.push(Work::Rename(from.clone(), to.clone(), instead.into()));
-            done.push((from, to));
+            work.push(Work::Rename(from, to, instead.into()));
         }
         work
     }
+}
+
+/// Where the directories above have taken a path: the nearest one that has another place by now decides.
+fn taken_along(path: &RelPath, moved: &HashMap<RelPath, RelPath>) -> RelPath {
+    let mut above = path.parent();
+    while let Some(dir) = above {
+        if let Some(to) = moved.get(&dir) {
+            let now = path.below(&dir).and_then(|rest| to.join(&rest).ok());
+            return now.unwrap_or_else(|| path.clone());
+        }
+        above = dir.parent();
+    }
+    path.clone()
 }

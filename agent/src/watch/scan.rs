@@ -4,13 +4,14 @@ use std::collections::{BTreeSet, HashSet};
 use std::io;
 
 use driftless_proto::disk::walk::{self, Listed};
-use driftless_proto::disk::{Root, Stamp};
-use driftless_proto::model::entry::Kind;
+use driftless_proto::disk::{Root, Stamp, leads_nowhere};
+use driftless_proto::model::entry::{Entry, Kind, Time};
 use driftless_proto::model::filter::Rules;
 use driftless_proto::model::path::RelPath;
 use driftless_proto::transfer::observer::TaskId;
 use driftless_proto::transfer::sender::{Known, Read, Task};
 
+use super::desk::Marked;
 use super::hold::Standing;
 use crate::journal::Journal;
 use crate::pending::{Batch, Dirty};
@@ -20,12 +21,25 @@ use crate::pending::{Batch, Dirty};
 pub(super) enum Work {
     /// Compare a directory with everything beneath it.
     Compare(RelPath),
-    /// Bring one path across.
-    Put(RelPath, Option<Known>, Read),
+    /// Bring one file across, as it was found.
+    File {
+        /// Where.
+        path: RelPath,
+        /// What the journal says the server holds.
+        known: Option<Known>,
+        /// What to do if it changes meanwhile.
+        read: Read,
+        /// Its size in bytes and its time.
+        found: (u64, Time),
+    },
+    /// Bring one path across that is no file.
+    Put(RelPath),
     /// Nothing stands there.
     Remove(RelPath),
     /// Repeat a rename; with what is to be looked at if it cannot be repeated.
     Rename(RelPath, RelPath, Vec<Dirty>),
+    /// Have what stands at two paths change places.
+    Exchange(RelPath, RelPath),
 }
 
 /// What came of looking at a batch.
@@ -35,6 +49,8 @@ pub(super) struct Scanned {
     pub(super) work: Vec<Work>,
     /// Paths that could not be looked at, and why: they are looked at again.
     pub(super) failed: Vec<(Dirty, io::Error)>,
+    /// Something is gone and stays on the server.
+    pub(super) held_back: bool,
 }
 
 impl Scanned {
@@ -63,18 +79,36 @@ impl Work {
         let place = |path: &RelPath| prefix.join(path).ok();
         Some(match self {
             Self::Compare(dir) => Task::Compare(id, place(&dir)?),
-            Self::Put(path, known, read) => Task::Put(id, place(&path)?, known, read),
+            Self::File { path, known, read, .. } => Task::Put(id, place(&path)?, known, read),
+            Self::Put(path) => Task::Put(id, place(&path)?, None, Read::Anyway),
             Self::Remove(path) => Task::Remove(id, place(&path)?),
             Self::Rename(from, to, _) => Task::Rename(id, place(&from)?, place(&to)?),
+            Self::Exchange(one, other) => Task::Exchange(id, place(&one)?, place(&other)?),
         })
+    }
+
+    /// Where it is done.
+    fn path(&self) -> &RelPath {
+        match self {
+            Self::Compare(path) | Self::File { path, .. } | Self::Put(path) | Self::Remove(path) => path,
+            Self::Rename(_, path, _) | Self::Exchange(path, _) => path,
+        }
+    }
+
+    /// The file whose content this sends.
+    pub(super) fn file(&self) -> Option<&RelPath> {
+        if let Self::File { path, .. } = self { Some(path) } else { None }
     }
 
     /// What is to be looked at again if this fails.
     pub(super) fn retry(&self) -> Vec<Dirty> {
         let (path, subtree) = match self {
             Self::Compare(dir) => (dir, true),
-            Self::Put(path, ..) | Self::Remove(path) => (path, false),
+            Self::File { path, .. } | Self::Put(path) | Self::Remove(path) => (path, false),
             Self::Rename(_, _, instead) => return instead.clone(),
+            Self::Exchange(one, other) => {
+                return [one, other].map(|path| Dirty { path: path.clone(), subtree: true }).into();
+            }
         };
         vec![Dirty { path: path.clone(), subtree }]
     }
@@ -92,8 +126,8 @@ pub(super) struct Scan<'a> {
     pub(super) delete: bool,
     /// What is left alone.
     pub(super) standing: &'a Standing,
-    /// Files of this batch that would not rest: they are sent as they are.
-    pub(super) restless: HashSet<RelPath>,
+    /// Which paths of this batch are not like any other.
+    pub(super) marked: Marked,
 }
 
 impl Scan<'_> {
@@ -103,7 +137,12 @@ impl Scan<'_> {
         let mut scanned = Scanned::default();
         let mut parents = BTreeSet::new();
         let mut instead = Vec::new();
+        let exchanged = self.exchanged(batch);
+        let is_half = |one: &RelPath, other: &RelPath| exchanged.iter().any(|(a, b)| a == one && b == other);
         for (index, rename) in batch.renames.iter().enumerate() {
+            if is_half(&rename.from, &rename.to) || is_half(&rename.to, &rename.from) {
+                continue;
+            }
             // Where nothing may be removed on the server, its old name stays, and the new one gets a copy.
             if self.delete && self.standing.holds_fast(rename) {
                 instead.extend(batch.instead_of(index));
@@ -113,21 +152,74 @@ impl Scan<'_> {
             }
             parents.extend([rename.from.parent(), rename.to.parent()].into_iter().flatten());
         }
+        let exchanges = exchanged.iter().map(|(one, other)| Work::Exchange(one.clone(), other.clone()));
+        scanned.work.extend(exchanges);
+        let mut linked = Vec::new();
         for dirty in batch.dirty.iter().chain(&instead) {
-            if let Err(error) = self.look_at(dirty, &mut scanned.work) {
+            if let Err(error) = self.look_at(dirty, &mut scanned, &mut linked) {
                 scanned.failed.push((dirty.clone(), error));
             }
             parents.extend(dirty.path.parent());
         }
+        self.look_for_names(&linked, &mut scanned.work);
+        self.begin(&exchanged, &mut scanned.work);
         let is_covered = |dir: &RelPath| batch.dirty.iter().any(|d| d.subtree && dir.is_within(&d.path));
         parents.retain(|dir| !is_covered(dir) && self.standing.apart(dir).is_none());
         // One that is gone by now has a mark of its own.
         parents.retain(|dir| self.root.found(dir).is_ok_and(|found| found.entry.is_dir()));
-        scanned.work.extend(parents.into_iter().rev().map(|dir| Work::Put(dir, None, Read::Anyway)));
+        scanned.work.extend(parents.into_iter().rev().map(Work::Put));
         scanned
     }
 
-    fn look_at(&self, dirty: &Dirty, work: &mut Vec<Work>) -> io::Result<()> {
+    /// What changed places in this batch and may do so on the server.
+    fn exchanged(&self, batch: &Batch) -> Vec<(RelPath, RelPath)> {
+        if !self.delete {
+            return Vec::new();
+        }
+        let mut pairs = super::exchanged::find(self.root, self.journal, &batch.dirty);
+        let fixed = |path: &RelPath| {
+            let is_dir = self.root.found(path).is_ok_and(|found| found.entry.is_dir());
+            self.standing.is_apart_within(path)
+                || self.standing.apart(path).is_some()
+                || self.rules.hides(path, is_dir)
+        };
+        pairs.retain(|(one, other)| !fixed(one) && !fixed(other) && self.journal.may_exchange(one, other));
+        let near = |a: &RelPath, b: &RelPath| a.is_within(b) || b.is_within(a);
+        let mut apart: Vec<(RelPath, RelPath)> = Vec::new();
+        for (one, other) in pairs {
+            if !apart
+                .iter()
+                .any(|(a, b)| near(a, &one) || near(a, &other) || near(b, &one) || near(b, &other))
+            {
+                apart.push((one, other));
+            }
+        }
+        apart
+    }
+
+    /// These exchanges are about to be sent. Nobody knows yet whether they will be carried out, so what follows them must
+    /// be right either way: the two names are proved by digests.
+    fn begin(&self, exchanged: &[(RelPath, RelPath)], work: &mut [Work]) {
+        for (one, other) in exchanged {
+            self.journal.begin_exchange(one, other);
+            for put in work.iter_mut() {
+                if let Work::File { path, known, .. } = put
+                    && (path == one || path == other)
+                {
+                    *known = None;
+                }
+            }
+        }
+    }
+
+    /// Looks at one path. A file with several names is noted, with its inode number.
+    fn look_at(
+        &self,
+        dirty: &Dirty,
+        scanned: &mut Scanned,
+        linked: &mut Vec<(RelPath, u64)>,
+    ) -> io::Result<()> {
+        let work = &mut scanned.work;
         let path = &dirty.path;
         if self.standing.apart(path).is_some() {
             return Ok(());
@@ -135,8 +227,10 @@ impl Scan<'_> {
         let found = match self.root.found(path) {
             Ok(found) => found,
             Err(error) if self.is_absent(path, &error) => {
-                if self.delete && !self.rules.hides(path, false) {
-                    work.push(Work::Remove(path.clone()));
+                match self.rules.hides(path, false) {
+                    true => {}
+                    false if self.delete => work.push(Work::Remove(path.clone())),
+                    false => scanned.held_back = true,
                 }
                 return Ok(());
             }
@@ -152,15 +246,43 @@ impl Scan<'_> {
                     self.look_for_doubles(path, work);
                 }
             }
-            Kind::File { .. } => work.push(self.file(path)),
-            _ => work.push(Work::Put(path.clone(), None, Read::Anyway)),
+            Kind::File { .. } => {
+                if found.stat.nlink > 1 {
+                    linked.push((path.clone(), found.stat.ino));
+                }
+                work.push(self.file(path, &found.entry));
+            }
+            _ => work.push(Work::Put(path.clone())),
         }
         Ok(())
     }
 
-    fn file(&self, path: &RelPath) -> Work {
-        let read = if self.restless.contains(path) { Read::Anyway } else { Read::Rested };
-        Work::Put(path.clone(), self.known(path), read)
+    /// Brings the other names of these files across too: no event tells of them. What the journal does not know yet, the
+    /// comparison under way will meet.
+    fn look_for_names(&self, linked: &[(RelPath, u64)], work: &mut Vec<Work>) {
+        if linked.is_empty() {
+            return;
+        }
+        let inodes: HashSet<u64> = linked.iter().map(|(_, ino)| *ino).collect();
+        let met: HashSet<RelPath> = work.iter().map(|work| work.path().clone()).collect();
+        for path in self.journal.names_of(linked).unwrap_or_default() {
+            let apart = met.contains(&path) || self.standing.apart(&path).is_some();
+            if apart || self.rules.hides(&path, false) {
+                continue;
+            }
+            // On another file system the number is another file's: that costs a comparison.
+            let found = self.root.found(&path).ok().filter(|found| found.entry.is_file());
+            if let Some(found) = found.filter(|found| inodes.contains(&found.stat.ino)) {
+                work.push(self.file(&path, &found.entry));
+            }
+        }
+    }
+
+    fn file(&self, path: &RelPath, entry: &Entry) -> Work {
+        let read = if self.marked.restless.contains(path) { Read::Anyway } else { Read::Rested };
+        let known = if self.marked.distrusted.contains(path) { None } else { self.known(path) };
+        let found = (entry.size(), entry.mtime);
+        Work::File { path: path.clone(), known, read, found }
     }
 
     /// Looks for files that another one took the place of: the comparison that follows sees size and time, and two
@@ -178,8 +300,10 @@ impl Scan<'_> {
                 }
                 if is_dir {
                     dirs.push(path);
-                } else if found.entry.is_file() && self.is_double(&path, &found.stat) {
-                    work.push(self.file(&path));
+                } else if found.entry.is_file()
+                    && (self.journal.is_in_doubt(&path) || self.is_double(&path, &found.stat))
+                {
+                    work.push(self.file(&path, &found.entry));
                 }
             }
         }
@@ -193,15 +317,16 @@ impl Scan<'_> {
         })
     }
 
-    /// Whether a path is known not to be there: ENOENT beneath a root that can be looked at. Anything else, EIO and
-    /// ESTALE above all, says nothing.
+    /// Whether a path is known not to be there: it leads nowhere beneath a root that can be looked at.
     fn is_absent(&self, path: &RelPath, error: &io::Error) -> bool {
-        let gone = [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory].contains(&error.kind());
-        gone && !path.is_root() && self.root.found(&RelPath::root()).is_ok()
+        leads_nowhere(error) && !path.is_root() && self.root.found(&RelPath::root()).is_ok()
     }
 
     /// What the journal says the server holds. A row that cannot be read costs sending more, nothing else.
     fn known(&self, path: &RelPath) -> Option<Known> {
+        if self.journal.is_in_doubt(path) {
+            return None;
+        }
         let record = self.journal.get(path).ok()??;
         Some(Known {
             stamp: record.stamp,
@@ -209,5 +334,45 @@ impl Scan<'_> {
             digest: record.digest?,
             groups: record.groups,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::disallowed_methods, reason = "the tests make what is looked at")]
+
+    use std::fs;
+    use std::os::unix::fs::symlink;
+    use std::time::Instant;
+
+    use driftless_proto::disk::Style;
+
+    use super::*;
+
+    #[test]
+    fn what_lies_beneath_something_that_is_no_directory_any_more_is_gone() {
+        let home = tempfile::tempdir().expect("tempdir");
+        let source = home.path().join("source");
+        fs::create_dir_all(source.join("elsewhere")).expect("mkdir");
+        fs::write(source.join("elsewhere/f"), "another one").expect("write");
+        symlink("elsewhere", source.join("link")).expect("symlink");
+        fs::write(source.join("file"), "").expect("write");
+        let root = Root::open(&source, Style::default()).expect("root");
+        let journal = Journal::open(home.path(), &source, b"m", &RelPath::root()).expect("journal");
+        let scan = Scan {
+            root: &root,
+            rules: &Rules::default(),
+            journal: &journal,
+            delete: true,
+            standing: &Standing::default(),
+            marked: Marked::default(),
+        };
+        for path in ["link/f", "file/f", "missing/f"] {
+            let path = RelPath::parse(path.as_bytes()).expect("path");
+            let dirty = vec![Dirty { path: path.clone(), subtree: true }];
+            let scanned = scan.look(&Batch { id: 0, renames: Vec::new(), dirty, since: Instant::now() });
+            assert!(scanned.failed.is_empty(), "{:?}", scanned.failed);
+            assert!(matches!(&scanned.work[..], [Work::Remove(gone)] if *gone == path), "{:?}", scanned.work);
+        }
     }
 }

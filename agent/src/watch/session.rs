@@ -2,41 +2,39 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use driftless_proto::disk::Root;
-use driftless_proto::model::filter::Rules;
 use driftless_proto::model::options::Terms;
 use driftless_proto::model::path::RelPath;
 use driftless_proto::model::problem::ProblemClass;
 use driftless_proto::transfer::link::Ended;
 use driftless_proto::transfer::sender::{self, Config, Tasks};
 use driftless_proto::transfer::view::{Mount, View};
-use driftless_proto::wire::message::{FromReceiver, FromSender, Welcome};
+use driftless_proto::wire::message::{FromReceiver, FromSender};
 
 use super::Watch;
 use super::booking::{Booked, Booking, lock};
-use super::desk::NO_BATCH;
+use super::desk::{NO_BATCH, State};
 use super::hold::{Standing, Weighed};
 use super::learn::{Learner, Matched};
 use super::recorder::Recorder;
 use super::scan::{Scan, Scanned, Work};
+use super::withheld::{Decisions, Withheld};
 use crate::connect::{ConnectError, Session};
 use crate::exit::Exit;
 use crate::guard::{Guard, Occasion, Verdict};
 use crate::journal::{Item, Journal, Mounted, ServerSeen};
-use crate::pending::{Batch, Dirty};
+use crate::pending::Batch;
 use crate::plan::Plan;
 use crate::plan::store::Stamp;
-use crate::push::{hello, place};
-use crate::run::{open, remote};
 
 /// Tasks on their way at once; beyond it settled changes wait where they are merged.
 const IN_FLIGHT: usize = 4096;
 
 /// How often a connection that is being made looks whether it is still wanted.
-const STOP_LOOK: Duration = Duration::from_millis(50);
+pub(super) const STOP_LOOK: Duration = Duration::from_millis(50);
 
 /// How often the operator's decisions are looked for.
 const LOOK: Duration = Duration::from_millis(500);
@@ -44,8 +42,8 @@ const LOOK: Duration = Duration::from_millis(500);
 /// What one session leaves to the next.
 #[derive(Default)]
 pub(super) struct Continuity {
-    seen: Option<ServerSeen>,
-    journal: Option<Arc<Journal>>,
+    pub(super) seen: Option<ServerSeen>,
+    pub(super) journal: Option<Arc<Journal>>,
     /// How deletions stand: the terms of the next stream.
     pub(super) standing: Standing,
     /// What the last session could not compare, or the inventory not follow, is to be compared from the root.
@@ -53,14 +51,22 @@ pub(super) struct Continuity {
     /// The plans as they were when deletions were last weighed, and when that was.
     pub(super) plans_seen: Stamp,
     pub(super) weighed: Option<Instant>,
+    /// How long that took.
+    pub(super) weighing: Duration,
+    /// More has been held back since.
+    pub(super) more_held: bool,
     /// The mounts in the source as they were then.
     pub(super) mounts: Option<Vec<Vec<u8>>>,
     /// Entries that the next comparison deletes, those that were approved aside.
     pub(super) planned: u64,
     /// What was weighed as missing for the comparison that is to leave, by its topmost paths.
     pub(super) missing: BTreeMap<RelPath, u64>,
-    /// Plans that were approved and are not carried out yet.
+    /// Plans that were approved and are not carried out yet; not those of rewrites.
     pub(super) approved: Vec<Plan>,
+    /// What was decided about rewrites.
+    pub(super) rewrites: Decisions,
+    /// Files that the next comparison rewrites, if it may.
+    pub(super) rewritten: Vec<RelPath>,
     /// What is missing, by inode number: it may stand under another name.
     pub(super) gone: HashMap<u64, (RelPath, Item)>,
 }
@@ -135,7 +141,7 @@ impl Watch<'_> {
             self.note(guard.adopt(&journal));
         }
         let compare = compare || known.stale;
-        known.seen = Some(seen.clone());
+        known.seen = Some(seen);
         known.stale = compare;
         self.connected(compare);
         let top = RelPath::root();
@@ -143,10 +149,16 @@ impl Watch<'_> {
             Ok(mounted) => mounted,
             Err(error) => return End::RootGone(error.to_string()),
         };
+        let recorder = match Recorder::start(Arc::clone(&journal), Arc::clone(&self.status)) {
+            Ok(recorder) => Arc::new(recorder),
+            Err(error) => return End::Ended(Ended::fault("start a thread", error)),
+        };
         let mut work = Trunk {
             watch: self,
             root,
+            recorder,
             guard,
+            withheld: self.withheld(&journal, known),
             journal,
             known,
             booked: Arc::default(),
@@ -156,72 +168,9 @@ impl Watch<'_> {
             looked: Instant::now(),
             root_looked: Instant::now(),
         };
-        let end = work.run(session, compare, &seen);
+        let end = work.run(session, compare);
         self.disconnected();
         end
-    }
-
-    fn open(&mut self, known: &Continuity) -> Result<Session<FromSender, FromReceiver>, ConnectError> {
-        let destination = place(remote(self.invocation.dest.as_ref())?);
-        let mut hello = hello(self.invocation, vec![destination], None)?;
-        hello.epoch = self.next_epoch();
-        hello.watch = true;
-        hello.options.delete &= known.standing.held.is_none();
-        hello.rules = self.rules(known);
-        let desk = &self.desk;
-        let stopped = async {
-            while !desk.lock().stop {
-                self.pulse.waits();
-                tokio::time::sleep(STOP_LOOK).await;
-            }
-        };
-        self.handle.block_on(async {
-            tokio::select! {
-                opened = open::<FromSender>(&self.server, hello) => opened,
-                () = stopped => Err(Ended::Stopped.into()),
-            }
-        })
-    }
-
-    fn journal(&self, welcome: &Welcome, known: &mut Continuity) -> Result<Arc<Journal>, ConnectError> {
-        let same = known.seen.as_ref().is_some_and(|seen| seen.module_id == welcome.module_id);
-        if let (true, Some(journal)) = (same, &known.journal) {
-            return Ok(Arc::clone(journal));
-        }
-        known.journal = None;
-        let destination = place(remote(self.invocation.dest.as_ref())?);
-        let journal = Journal::open(self.state.path(), &self.source, &welcome.module_id, &destination.path)
-            .map_err(|error| ConnectError::TrustFile(error.to_string()))?;
-        let journal = Arc::new(journal);
-        self.opened.lock().unwrap_or_else(PoisonError::into_inner).journal = Arc::downgrade(&journal);
-        known.journal = Some(Arc::clone(&journal));
-        Ok(journal)
-    }
-
-    /// Whether deletions may leave. Where the source is one name among others in the destination (`SRC` without a slash),
-    /// what else is there counts as its copy: it is held once too often rather than emptied.
-    pub(super) fn verdict(
-        &self,
-        guard: &Guard,
-        journal: &Journal,
-        copy_is_empty: bool,
-        occasion: Occasion,
-    ) -> Verdict {
-        let first = guard.first(journal, copy_is_empty);
-        if first == Verdict::Go { guard.check(journal, occasion) } else { first }
-    }
-
-    /// A journal that cannot be written costs safety, so it is said; the copy goes on.
-    pub(super) fn note(&self, noted: std::io::Result<()>) {
-        if let Err(error) = noted {
-            self.status.problem(&format!("journal: {error}"));
-        }
-    }
-
-    /// The operator's rules, and those for what is left alone. There were not too many when this standing was made.
-    fn rules(&self, known: &Continuity) -> Rules {
-        let own = &self.invocation.rules;
-        known.standing.rules(own, &self.prefix).unwrap_or_else(|_| own.clone())
     }
 }
 
@@ -231,9 +180,13 @@ pub(super) struct Trunk<'a, 'w> {
     pub(super) root: &'a Root,
     pub(super) guard: Guard,
     pub(super) journal: Arc<Journal>,
+    /// Writes it.
+    pub(super) recorder: Arc<Recorder>,
     pub(super) known: &'a mut Continuity,
+    /// What is asked before a content leaves; `None` where nothing could be withheld.
+    pub(super) withheld: Option<Arc<Withheld>>,
     /// What follows tasks on their way once they are acknowledged.
-    booked: Booked,
+    pub(super) booked: Booked,
     /// Which mount the source lies on.
     pub(super) mounted: Mounted,
     /// The destination had nothing when the stream began.
@@ -247,15 +200,11 @@ pub(super) struct Trunk<'a, 'w> {
 }
 
 impl Trunk<'_, '_> {
-    fn run(&mut self, session: Session<FromSender, FromReceiver>, compare: bool, seen: &ServerSeen) -> End {
-        let recorder = match Recorder::start(Arc::clone(&self.journal), Arc::clone(&self.watch.status)) {
-            Ok(recorder) => recorder,
-            Err(error) => return End::Ended(Ended::fault("start a thread", error)),
-        };
+    fn run(&mut self, session: Session<FromSender, FromReceiver>, compare: bool) -> End {
         let (tasks, queue) = sender::queue();
         let observer = Arc::new(Booking {
             desk: Arc::clone(&self.watch.desk),
-            recorder,
+            recorder: Arc::clone(&self.recorder),
             status: Arc::clone(&self.watch.status),
             names: self.watch.invocation.verbosity > 0,
             prefix: self.watch.prefix.clone(),
@@ -269,8 +218,10 @@ impl Trunk<'_, '_> {
             options,
             rules: self.watch.rules(self.known),
             empty: session.welcome.empty,
+            early: false,
             rate: self.watch.rate.clone(),
             record: true,
+            withhold: self.withheld.clone().map(|withheld| withheld.asked(self.watch.prefix.clone())),
             missing: Vec::new(),
         };
         let desk = Arc::clone(&self.watch.desk);
@@ -289,26 +240,15 @@ impl Trunk<'_, '_> {
             Err(error) => return End::Ended(Ended::fault("start a thread", error)),
         };
         let end = match self.learner() {
-            Ok(learner) => self.work(&tasks, compare, seen, &learner),
+            Ok(learner) => self.work(&tasks, compare, &learner),
             Err(error) => End::Ended(Ended::fault("start a thread", error)),
         };
         tasks.stop();
         session.stop.abort();
         // Nothing may reach the desk from this session once the next one begins.
         let _panicked = thread.join();
-        self.watch.desk.leave(|state| {
-            state.ended = None;
-            state.compared = None;
-            state.learned = false;
-            state.whole.learning = 0;
-            // The inventory lacks what is beneath these: they are compared again. Of the root `stale` says so.
-            for Matched { dir, .. } in std::mem::take(&mut state.learn) {
-                if !dir.is_root() {
-                    let now = Instant::now();
-                    state.look_again(Dirty { path: dir, subtree: true }, now, Duration::ZERO);
-                }
-            }
-        });
+        self.watch.desk.leave(State::end_session);
+        self.recorder.settle();
         if let Err(error) = self.journal.sync() {
             self.watch.status.problem(&error.to_string());
         }
@@ -321,7 +261,7 @@ impl Trunk<'_, '_> {
     }
 
     /// The trunk: take what has settled, look at it, ask the guard, send it.
-    fn work(&mut self, tasks: &Tasks, compare: bool, seen: &ServerSeen, learner: &Learner) -> End {
+    fn work(&mut self, tasks: &Tasks, compare: bool, learner: &Learner) -> End {
         if compare && let Some(end) = self.compare_everything(tasks) {
             return end;
         }
@@ -339,7 +279,7 @@ impl Trunk<'_, '_> {
                     None
                 }
                 Next::Compared { well, failing } => {
-                    self.note_compared(well, failing, seen);
+                    self.note_compared(well, failing);
                     None
                 }
                 Next::Learn(dirs) => {
@@ -428,13 +368,25 @@ impl Trunk<'_, '_> {
             journal: &self.journal,
             delete,
             standing: &self.known.standing,
-            restless: self.watch.desk.lock().restless(batch),
+            marked: self.watch.desk.lock().marked(batch),
         };
-        let scanned = scan.look(batch);
+        let mut scanned = scan.look(batch);
+        // What a mount made meanwhile hides must not count as gone.
         if delete
             && scanned.deletes()
-            && let Some(end) = self.brake(&scanned)
+            && self.watch.mounts_moved()
+            && let Some(end) = self.look(true)
         {
+            return Some(self.put_back(batch, end));
+        }
+        if delete
+            && scanned.deletes()
+            && let Some(end) = self.brake(tasks, &mut scanned, batch.since)
+        {
+            return Some(self.put_back(batch, end));
+        }
+        self.known.more_held |= scanned.held_back && self.watch.invocation.options.delete;
+        if let Some(end) = self.hold_rewrites(&mut scanned) {
             return Some(self.put_back(batch, end));
         }
         self.watch.desk.lock().forgive(batch, &scanned);
@@ -463,7 +415,7 @@ impl Trunk<'_, '_> {
                     state.words.push(text);
                 }
             }
-            state.begin(batch, since, scanned.work.iter().map(Work::retry))
+            state.begin(batch, since, scanned.work.iter().map(|work| (work.retry(), work.file().cloned())))
         };
         for (id, work) in ids.into_iter().zip(scanned.work) {
             if let Some(then) = self.then(&work) {

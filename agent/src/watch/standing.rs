@@ -29,7 +29,7 @@ impl Apart {
     }
 }
 
-/// Why every deletion is held.
+/// Why every deletion is held, or every rewrite.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Held {
     pub(super) reason: String,
@@ -43,13 +43,17 @@ pub(super) struct Held {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Standing {
     pub(super) held: Option<Held>,
+    /// Why new contents of files that the copy has are held.
+    pub(super) rewrites: Option<Held>,
     pub(super) apart: BTreeMap<RelPath, Apart>,
 }
 
 impl Standing {
     /// Whether a stream opened for one may serve the other.
     pub(super) fn same_terms(&self, other: &Self) -> bool {
-        self.held.is_some() == other.held.is_some() && self.apart.keys().eq(other.apart.keys())
+        self.held.is_some() == other.held.is_some()
+            && self.rewrites.is_some() == other.rewrites.is_some()
+            && self.apart.keys().eq(other.apart.keys())
     }
 
     /// Why this path is left alone, if it is.

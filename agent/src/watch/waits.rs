@@ -12,7 +12,7 @@ use std::time::Instant;
 use driftless_proto::model::path::RelPath;
 use driftless_proto::model::problem::ProblemClass;
 
-use super::desk::State;
+use super::desk::{State, Tasked};
 use crate::pending::Scope;
 use crate::watcher::{Asked, BarrierId, Signal};
 
@@ -149,9 +149,9 @@ impl State {
         if self.waits.uncompared.is_some() {
             return Waited::For("comparing");
         }
-        let flies = |(batch, dirty): &(u64, Vec<_>)| {
-            self.batches.get(batch).is_some_and(|flight| flight.since <= by)
-                && dirty.iter().any(|dirty| scope.concerns_dirty(dirty))
+        let flies = |task: &Tasked| {
+            self.batches.get(&task.batch).is_some_and(|flight| flight.since <= by)
+                && task.retry.iter().any(|dirty| scope.concerns_dirty(dirty))
         };
         // The trunk is looking at it: it has no tasks yet.
         let looked_at = |(id, since): (u64, Instant)| since <= by && !self.batches.contains_key(&id);

@@ -1,17 +1,12 @@
-//! Whole: comparisons of everything: how one is sent, what came of it, and when a watch that was to do only that is done.
+//! Whole: how far comparisons of everything have come, and when a watch that was to do only that is done.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use driftless_proto::model::path::RelPath;
 use driftless_proto::transfer::observer::TaskId;
-use driftless_proto::transfer::sender::Tasks;
 
-use super::desk::{NO_BATCH, RENAMES, State};
-use super::scan::{Scanned, Work};
+use super::desk::State;
 use super::session::{End, Trunk};
-use crate::control::picture::Reconcile;
 use crate::exit::Exit;
-use crate::journal::ServerSeen;
 use crate::pending::Dirty;
 
 /// What is to be looked at again within this time belongs to the comparison that found it.
@@ -77,49 +72,5 @@ impl Trunk<'_, '_> {
         let exit = self.watch.manner.once.then(|| state.done(Instant::now())).flatten()?;
         let held = exit == Exit::Ok && self.known.standing.held.is_some();
         Some(End::Done(if held { Exit::MaxDelete } else { exit }))
-    }
-
-    /// First what only has another name by now, then everything; the end of this session where it has to be held.
-    pub(super) fn compare_everything(&mut self, tasks: &Tasks) -> Option<End> {
-        self.begun = Instant::now();
-        let gone = std::mem::take(&mut self.known.gone);
-        if !gone.is_empty() {
-            let rules = &self.watch.invocation.rules;
-            let renamed = super::renamed::find(self.root, &self.journal, rules, gone);
-            // It may have read for minutes: what vanished meanwhile is weighed too.
-            if let Some(end) = self.weigh() {
-                return Some(end);
-            }
-            self.known.gone.clear();
-            self.send(tasks, RENAMES, self.begun, Scanned { work: renamed, failed: Vec::new() });
-        }
-        self.planned_leaves();
-        let work = vec![Work::Compare(RelPath::root())];
-        self.send(tasks, NO_BATCH, self.begun, Scanned { work, failed: Vec::new() });
-        None
-    }
-
-    /// Once everything was compared, and nothing was held back, the journal speaks of this root and this start of the
-    /// server.
-    pub(super) fn note_compared(&mut self, well: bool, failing: usize, seen: &ServerSeen) {
-        let took = self.begun.elapsed().as_secs_f64();
-        let held = self.known.standing.held.is_some();
-        self.watch.picture(|picture| {
-            picture.last_reconcile =
-                Some(Reconcile { at: SystemTime::now(), seconds: took, well: well && failing == 0 });
-        });
-        if well && !held {
-            self.watch.note(self.guard.adopt(&self.journal));
-            self.watch.note(self.journal.set_server_seen(seen).map_err(std::io::Error::other));
-        }
-        let then = if self.watch.manner.once { "" } else { ", watching" };
-        let text = match (well && failing == 0, held) {
-            (true, false) => format!("in sync after {took:.2} s{then}"),
-            (true, true) => format!("compared in {took:.2} s but for the deletions that are held{then}"),
-            (false, _) => {
-                format!("compared in {took:.2} s; {failing} paths failed and are tried again{then}")
-            }
-        };
-        self.watch.status.log(&text);
     }
 }

@@ -34,6 +34,7 @@ use rustix::event::{EventfdFlags, eventfd};
 pub use barrier::{Asked, BarrierId};
 pub use engine::Choice;
 use engine::{Chosen, Engine, choose};
+pub(crate) use place::shared_file_system;
 use poll::PollEngine;
 use report::{Inbox, Reporter, Word};
 pub use signal::{Signal, Why};
@@ -98,6 +99,16 @@ impl Watcher {
     pub fn note(&self) -> Option<&str> {
         self.note.as_deref()
     }
+}
+
+/// Whether this engine is to be had for a root, found out by making one that never runs; what the operator should know of
+/// it, as one sentence.
+///
+/// # Errors
+/// As [`Watcher::start`].
+pub(crate) fn try_engine(root: &Root, choice: Choice) -> io::Result<Option<String>> {
+    let reporter = Reporter::new(Box::new(|_| {}));
+    Ok(choose(choice, root, &Arc::new(Rules::default()), &reporter)?.note)
 }
 
 /// An engine on its thread. Dropping it stops both.

@@ -59,7 +59,7 @@ fn path_of(dir: &Dir) -> Option<Vec<u8>> {
 
 /// The name of the file system if others can change what is on it without this kernel's knowing, so that events tell
 /// only half (`inotify(7)`, Limitations and caveats).
-pub(super) fn shared_file_system(dir: BorrowedFd<'_>) -> Option<&'static str> {
+pub(crate) fn shared_file_system(dir: BorrowedFd<'_>) -> Option<&'static str> {
     #[allow(clippy::unnecessary_cast, reason = "the width of `f_type` differs by machine")]
     let magic = rustix::fs::fstatfs(dir).ok()?.f_type as u32;
     shared_by_magic(magic)

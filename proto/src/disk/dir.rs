@@ -122,6 +122,14 @@ impl Dir {
         }
     }
 
+    /// Makes everything durable that was written to the file system that this directory lies on, by whomever.
+    ///
+    /// # Errors
+    /// As `open(2)` and `syncfs(2)`, which reports what could not be written since Linux 5.8.
+    pub fn sync_file_system(&self) -> io::Result<()> {
+        Ok(rustix::fs::syncfs(self.reopen()?)?)
+    }
+
     /// A descriptor of this directory that can be read and synced, with a position of its own: clones of this value
     /// are used by several threads at once.
     pub(super) fn reopen(&self) -> io::Result<OwnedFd> {

@@ -5,7 +5,7 @@
 //! names are looked at and changed. So no name is resolved twice, and none can be swapped for a link in between.
 //!
 //! * [`root`], [`dir`]: the doors; [`found`]: what stands behind a name.
-//! * [`walk`]: listing a directory, and summarising a tree into digests.
+//! * [`content`]: the digest of what is in a file; [`walk`]: listing a directory, and summarising a tree into digests.
 //! * [`stage`]: a file on its way, without a name; [`apply`]: where it gets one, and where old content goes away.
 //! * [`meta`]: owner, mode and times, for real or in rsync's fake-super form ([`fake`]); [`ids`]: names of owners.
 //! * [`reserved`]: the names of our own temporary files.
@@ -13,6 +13,7 @@
 //! Everything blocks: call it from plain threads. Errors are plain `std::io::Error`s; the caller knows the path.
 
 pub mod apply;
+pub mod content;
 pub mod dir;
 pub mod fake;
 pub mod found;
@@ -32,5 +33,5 @@ pub use dir::Dir;
 pub use found::{Found, Inode, Stamp, age};
 pub use ids::Names;
 pub use meta::{Keep, Placement};
-pub use root::{Identity, Root, Style};
+pub use root::{Identity, Root, Style, leads_nowhere};
 pub use stage::Staged;

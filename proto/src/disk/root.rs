@@ -4,6 +4,7 @@ use std::io;
 use std::path::Path;
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
 
 use super::dir::Dir;
 use super::found::{Found, Inode};
@@ -138,6 +139,16 @@ impl Root {
         })?;
         Ok(empty)
     }
+}
+
+/// Whether an error says that nothing stands at a path: a name on it is missing, or what stands there is no directory, a
+/// link among them, since none is followed. Anything else, EIO and ESTALE above all, says nothing.
+#[must_use]
+pub fn leads_nowhere(error: &io::Error) -> bool {
+    let nowhere = [Errno::NOENT, Errno::NOTDIR, Errno::LOOP];
+    // What is found missing without asking the kernel has no number.
+    error.kind() == io::ErrorKind::NotFound
+        || nowhere.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 /// How finely a file system keeps times, by its magic number (`statfs(2)`). What does not tell (ext3 with small

@@ -6,6 +6,7 @@ use std::io;
 use rustix::fs::RawDir;
 use rustix::io::Errno;
 
+use super::content;
 use super::dir::Dir;
 use super::found::Found;
 use super::ids::Names;
@@ -13,7 +14,7 @@ use super::reserved::{is_reserved, random};
 use super::root::Root;
 use crate::model::counter::KindCounts;
 use crate::model::digest::Digest;
-use crate::model::entry::Kind;
+use crate::model::entry::{Entry, Kind};
 use crate::model::filter::Rules;
 use crate::model::options::Terms;
 use crate::model::path::RelPath;
@@ -110,7 +111,8 @@ pub struct Summary {
 /// Summarises the tree at a directory: what takes part by `terms` and is not excluded by `rules`, whose patterns see
 /// paths relative to the Root. Depth first with a stack of its own, so any depth will do.
 ///
-/// Touches: the tree (read), names of users and groups. Never: file contents, fake symlinks aside.
+/// Touches: the tree (read), names of users and groups. Never: file contents, fake symlinks aside, unless `terms` compare
+/// them by their digests.
 ///
 /// # Errors
 /// When `at` itself cannot be held. What fails beneath it, or that it cannot be listed, is in [`Summary::failed`].
@@ -140,6 +142,14 @@ pub fn summarise(
         }
     }
     Ok(walk.summary)
+}
+
+/// The digest of a directory together with its own metadata; `content` is what [`summarise`] gave of it.
+#[must_use]
+pub fn with_own(entry: &Entry, content: &Digest, terms: &Terms, seed: Seed, names: &mut Names) -> Digest {
+    let mut hasher = DirHasher::new(seed, terms);
+    add(&mut hasher, b"", entry, Some(content), names);
+    hasher.finish()
 }
 
 /// A digest that no other is equal to: of what could not be read.
@@ -216,7 +226,10 @@ impl Walk<'_> {
         let (true, Some(path)) = (is_dir, path) else {
             self.summary.entries.add(kind);
             self.summary.size_bytes += entry.found.entry.size();
-            add(&mut level.hasher, &entry, None, self.names);
+            if self.terms.checksum && entry.found.entry.is_file() {
+                return self.take_content(&entry);
+            }
+            add(&mut level.hasher, &entry.name, &entry.found.entry, None, self.names);
             return;
         };
         let opened = match &level.dir {
@@ -228,9 +241,29 @@ impl Walk<'_> {
             Err(error) if vanished(&error) => {}
             Err(error) => {
                 let digest = never_equal();
-                add(&mut level.hasher, &entry, Some(&digest), self.names);
+                add(&mut level.hasher, &entry.name, &entry.found.entry, Some(&digest), self.names);
                 self.summary.entries.add(kind);
                 self.summary.dirs.insert(path.clone(), digest);
+                self.summary.failed.push((path, error));
+            }
+        }
+    }
+
+    /// A file whose content is compared goes into the deepest level.
+    fn take_content(&mut self, entry: &Listed) {
+        let Some(level) = self.levels.last_mut() else { return };
+        let digest = match &level.dir {
+            Some(dir) => content::digest(dir, &entry.name),
+            None => self.root.dir(&level.path).and_then(|dir| content::digest(&dir, &entry.name)),
+        };
+        match digest {
+            Ok((digest, _)) => {
+                add(&mut level.hasher, &entry.name, &entry.found.entry, Some(&digest), self.names)
+            }
+            Err(error) if vanished(&error) => {}
+            Err(error) => {
+                add(&mut level.hasher, &entry.name, &entry.found.entry, Some(&never_equal()), self.names);
+                let path = level.path.child(&entry.name).unwrap_or_else(|_| level.path.clone());
                 self.summary.failed.push((path, error));
             }
         }
@@ -242,18 +275,19 @@ impl Walk<'_> {
         let digest = if done.whole { done.hasher.finish() } else { never_equal() };
         self.summary.dirs.insert(done.path, digest);
         match (self.levels.last_mut(), done.own) {
-            (Some(above), Some(own)) => add(&mut above.hasher, &own, Some(&digest), self.names),
+            (Some(above), Some(own)) => {
+                add(&mut above.hasher, &own.name, &own.found.entry, Some(&digest), self.names);
+            }
             _ => self.summary.digest = digest,
         }
     }
 }
 
-fn add(hasher: &mut DirHasher<'_>, listed: &Listed, content: Option<&Digest>, names: &mut Names) {
-    let entry = &listed.found.entry;
+fn add(hasher: &mut DirHasher<'_>, name: &[u8], entry: &Entry, content: Option<&Digest>, names: &mut Names) {
     let names = std::cell::RefCell::new(names);
     let owner = || names.borrow_mut().owner_term(entry.uid);
     let group = || names.borrow_mut().group_term(entry.gid);
-    hasher.add(&listed.name, entry, owner, group, content);
+    hasher.add(name, entry, owner, group, content);
 }
 
 #[cfg(test)]

@@ -90,7 +90,7 @@ pub mod from_sender {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct FromReceiver {
-    #[prost(oneof = "from_receiver::Item", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10")]
+    #[prost(oneof = "from_receiver::Item", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11")]
     pub item: ::core::option::Option<from_receiver::Item>,
 }
 /// Nested message and enum types in `FromReceiver`.
@@ -119,6 +119,8 @@ pub mod from_receiver {
         Change(::prost::alloc::boxed::Box<super::Change>),
         #[prost(message, tag = "10")]
         Done(::prost::alloc::boxed::Box<super::ReceiverDone>),
+        #[prost(message, tag = "11")]
+        Digested(super::Digested),
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -157,6 +159,10 @@ pub struct Hello {
     /// send it under this name. May be absent.
     #[prost(bytes = "bytes", tag = "12")]
     pub single_name: ::prost::bytes::Bytes,
+    /// Push, once: the directory that will be compared first. The server digests its own at once, while its welcome is on
+    /// its way, and tells. Absent: the agent says later what is to be compared.
+    #[prost(bytes = "bytes", optional, tag = "13")]
+    pub comparing: ::core::option::Option<::prost::bytes::Bytes>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Place {
@@ -202,6 +208,9 @@ pub struct Options {
     /// A restore: the receiver keeps beside what it would replace.
     #[prost(bool, tag = "15")]
     pub keep_replaced: bool,
+    /// Files of one size are compared by the digests of their contents, never by their times. Since version 2.
+    #[prost(bool, tag = "16")]
+    pub checksum: bool,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Keeps {
@@ -382,6 +391,15 @@ pub struct Digesting {
     #[prost(bytes = "bytes", tag = "1")]
     pub dir: ::prost::bytes::Bytes,
 }
+/// The receiver's digest of the directory that the hello named, with the directory's own metadata. Where the sender's is
+/// equal there is nothing to do, and the sender may end the stream without another word. Not sent where there is no such
+/// directory.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Digested {
+    /// 32 bytes.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub digest: ::prost::bytes::Bytes,
+}
 /// Compare this directory with yours. Acknowledged once everything beneath is equal and durable.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Compare {
@@ -422,7 +440,8 @@ pub struct Listed {
     pub name: ::prost::bytes::Bytes,
     #[prost(message, optional, tag = "2")]
     pub entry: ::core::option::Option<Entry>,
-    /// Of a directory that was not opened with `all`: 32 bytes. Absent otherwise.
+    /// Of a directory that was not opened with `all`, and with `checksum` of the content of a file in one: 32 bytes.
+    /// Absent otherwise, and where it could not be read.
     #[prost(bytes = "bytes", tag = "3")]
     pub digest: ::prost::bytes::Bytes,
     /// The content of a file, when the receiver has nothing to compare with and it is small. May be absent.
@@ -585,6 +604,9 @@ pub struct Rename {
     pub from: ::prost::bytes::Bytes,
     #[prost(bytes = "bytes", tag = "3")]
     pub to: ::prost::bytes::Bytes,
+    /// What stood at `to` stands at `from`. False when absent.
+    #[prost(bool, tag = "4")]
+    pub exchange: bool,
 }
 /// One path could not be read. It says nothing about whether the path is there.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

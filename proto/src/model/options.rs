@@ -37,6 +37,8 @@ pub struct Options {
     pub report: bool,
     /// A restore: an existing file that differs is kept beside as `NAME.before-restore`.
     pub keep_replaced: bool,
+    /// `-c`: files of one size are compared by the digests of their contents, never by their times.
+    pub checksum: bool,
 }
 
 /// What the receiver can keep; it says so before anything is compared.
@@ -80,6 +82,8 @@ pub struct Terms {
     pub time_granularity_ns: u32,
     /// Ids compare as numbers, otherwise by name.
     pub numeric_ids: bool,
+    /// Contents compare by their digests.
+    pub checksum: bool,
 }
 
 impl Terms {
@@ -97,6 +101,7 @@ impl Terms {
             specials: options.specials,
             time_granularity_ns: keeps.time_granularity_ns,
             numeric_ids: keeps.numeric_ids,
+            checksum: options.checksum,
         }
     }
 
@@ -115,7 +120,8 @@ impl Terms {
     /// How `have` differs from `want` in these terms. Ids must already be the receiver's.
     ///
     /// rsync's quick check: a file is taken as equal when size and modification time are. Without `-t` the time
-    /// never matches by rsync's rule ("every later run re-transfers"), and that rule is kept here.
+    /// never matches by rsync's rule ("every later run re-transfers"), and that rule is kept here. Where contents compare
+    /// by their digests this sees sizes only: of equal ones the digests are still to be asked.
     #[must_use]
     pub fn difference(&self, want: &Entry, have: &Entry) -> Difference {
         let mut d = Difference::default();
@@ -127,7 +133,7 @@ impl Terms {
             want.mtime.granular(self.time_granularity_ns) != have.mtime.granular(self.time_granularity_ns);
         d.time = self.times && time;
         d.content = match (&want.kind, &have.kind) {
-            (Kind::File { size: a }, Kind::File { size: b }) => a != b || time,
+            (Kind::File { size: a }, Kind::File { size: b }) => a != b || time && !self.checksum,
             (a, b) => a != b,
         };
         d.mode = self.perms && !matches!(want.kind, Kind::Symlink { .. }) && want.mode != have.mode;

@@ -39,6 +39,9 @@ impl Seed {
         ];
         hasher.update(&flags.map(u8::from));
         hasher.update(&terms.time_granularity_ns.to_le_bytes());
+        if terms.checksum {
+            hasher.update(b"checksum");
+        }
         for rule in rules {
             hasher.update(&(rule.len() as u64).to_le_bytes());
             hasher.update(rule);
@@ -68,7 +71,7 @@ impl<'a> DirHasher<'a> {
     }
 
     /// Takes the next entry. `owner` and `group` give its ids as they compare and are asked only when they do;
-    /// `content` is the digest of a sub-directory.
+    /// `content` is the digest of a sub-directory, or of a file where contents compare by theirs.
     pub fn add(
         &mut self,
         name: &[u8],
@@ -90,7 +93,7 @@ impl<'a> DirHasher<'a> {
             Kind::Dir | Kind::Fifo | Kind::Socket => {}
         }
         // Without -t the time of a file still decides whether it is sent again, as in rsync(1).
-        if self.terms.times || entry.is_file() {
+        if self.terms.times || entry.is_file() && !self.terms.checksum {
             let time = entry.mtime.granular(self.terms.time_granularity_ns);
             text.extend_from_slice(&time.sec.to_le_bytes());
             text.extend_from_slice(&time.nsec.to_le_bytes());

@@ -4,7 +4,7 @@
 use crate::disk::Stamp;
 use crate::model::change::Change;
 use crate::model::digest::{Digest, Group};
-use crate::model::entry::Entry;
+use crate::model::entry::{Entry, Time};
 use crate::model::path::RelPath;
 use crate::model::problem::Problem;
 
@@ -25,6 +25,20 @@ pub struct Sent {
     /// Its groups.
     pub groups: Vec<Group>,
 }
+
+impl Sent {
+    /// The ctime in the stamp of a content that was read while it changed: the stamp then equals that of no file.
+    pub const UNSTABLE: Time = Time { sec: 0, nsec: 0 };
+
+    /// Whether the content is one the file had at some moment.
+    #[must_use]
+    pub fn is_stable(&self) -> bool {
+        self.stamp.ctime != Self::UNSTABLE
+    }
+}
+
+/// What is said of a file that [`Observer::unstable`] tells of.
+pub const UNSTABLE: &str = "it changed while it was read, each time; the copy may be torn until it rests";
 
 /// Told what a role does. Every method may be left as it is.
 pub trait Observer: Send + Sync {
@@ -54,6 +68,12 @@ pub trait Observer: Send + Sync {
     /// One path failed, at either end.
     fn problem(&self, problem: &Problem) {
         let _unused = problem;
+    }
+
+    /// A file changed under every reading, and its content is sent as it was read last: it may be of no moment in which
+    /// the file ever was.
+    fn unstable(&self, path: &RelPath) {
+        let _unused = path;
     }
 
     /// These contents are durable at the receiver.

@@ -76,6 +76,7 @@ fn run_with(
         live: false,
         sweep,
         expected: None,
+        comparing: None,
         partials: Arc::new(Forget),
         groups: None,
     };
@@ -86,7 +87,9 @@ fn run_with(
         terms,
         rules: rules.clone(),
         empty,
+        early: false,
         record: false,
+        withhold: None,
         missing: Vec::new(),
     };
     let receiving = std::thread::spawn(move || receiver::run(receiver, theirs, Arc::new(Silent)));
@@ -284,6 +287,7 @@ fn hostile(expected: Option<&str>, says: Vec<FromSender>) -> Option<Ended> {
         sweep: None,
         umask: 0o022,
         expected: expected.map(|name| std::iter::once(name.as_bytes().into()).collect()),
+        comparing: None,
         partials: Arc::new(Forget),
         groups: None,
     };

@@ -45,6 +45,8 @@ pub struct Hello {
     pub watch: bool,
     /// See the schema.
     pub single_name: Option<Box<[u8]>>,
+    /// Push: the directory that will be compared first.
+    pub comparing: Option<RelPath>,
 }
 
 /// A path that an operator named, beneath a module.
@@ -109,8 +111,8 @@ pub enum FromSender {
     Offer { seq: Seq, path: RelPath, entry: Entry, digest: Option<Digest> },
     /// Nothing stands here now.
     Remove { seq: Seq, path: RelPath },
-    /// What stood at one path stands at another now.
-    Rename { seq: Seq, from: RelPath, to: RelPath },
+    /// What stood at one path stands at another now; with `exchange`, and the other way round.
+    Rename { seq: Seq, from: RelPath, to: RelPath, exchange: bool },
     /// One path could not be read.
     Problem(Problem),
     /// Nothing more will come.
@@ -221,6 +223,8 @@ pub enum FromReceiver {
     Change(Change),
     /// Everything that was to be done is done.
     Done(ReceiverTotals),
+    /// The digest of the directory that the hello named, with its own metadata.
+    Digested(Digest),
 }
 
 /// The file a receiver holds already.

@@ -6,16 +6,24 @@ use std::time::{Duration, Instant};
 
 use driftless_tests::trees::Noise;
 use driftless_tests::wait::{patience, until};
+use rustix::process::Pid;
 use serde_json::{Value, json};
 
 use crate::data::{Data, Load};
-use crate::measure::{cpu_ticks, largest_kib, ticks};
+use crate::measure::{cpu_ticks, descendants, largest_kib, ticks};
 use crate::programs::Fleet;
 use crate::table::{sorted, verdict};
 use crate::watchers::{Watch, Watcher};
 
 /// By which a filter finds each.
-pub(crate) const NAMES: &[&str] = &["watch-latency", "watch-rewrite", "watch-idle"];
+pub(crate) const NAMES: &[&str] = &[
+    "watch-latency",
+    "watch-rewrite",
+    "watch-restart",
+    "watch-20000-directories",
+    "watch-200000-directories",
+    "watch-idle",
+];
 
 /// Files that are rewritten, and then renamed with their directory.
 const MANY: usize = 10_000;
@@ -71,6 +79,9 @@ pub(crate) fn run(
         let watchers: &[Watcher] = match name {
             "watch-latency" => &[Watcher::Ours, Watcher::Lsyncd(0), Watcher::Lsyncd(1), Watcher::Script],
             "watch-rewrite" => &[Watcher::Lsyncd(0), Watcher::Lsyncd(1), Watcher::Ours],
+            // The script compares nothing when it starts.
+            "watch-restart" => &[Watcher::Ours, Watcher::Lsyncd(0)],
+            "watch-20000-directories" | "watch-200000-directories" => &[Watcher::Ours, Watcher::Lsyncd(1)],
             _ => &[Watcher::Ours],
         };
         // What ours is compared with: the fastest peer.
@@ -84,6 +95,9 @@ pub(crate) fn run(
             let found = match name {
                 "watch-latency" => latency(watcher, &fleet, &data.get(Load::Linux)),
                 "watch-rewrite" => rewrite(watcher, &fleet, &data.get(Load::Small), &mut best),
+                "watch-restart" => restart(watcher, &fleet, &data.get(Load::Linux)),
+                "watch-20000-directories" => directories(watcher, &fleet, "watch-20000-directories", 100),
+                "watch-200000-directories" => directories(watcher, &fleet, "watch-200000-directories", 1000),
                 _ => idle(watcher, &fleet, &data.get(Load::Linux)),
             };
             if !json {
@@ -140,6 +154,8 @@ fn rewrite(watcher: Watcher, fleet: &Fleet, small: &Path, best: &mut f64) -> Vec
     let contents: Vec<(PathBuf, Vec<u8>)> = (0..MANY)
         .map(|id| (format!("before/file{id:05}").into(), Noise::new(1_000_000 + id as u64).bytes(4096)))
         .collect();
+    let busy = || cpu_ticks(&descendants(&[watch.pid()]));
+    let before_it = busy();
     let began = Instant::now();
     for (name, bytes) in &contents {
         fs::write(source.join(name), bytes).expect("write");
@@ -152,11 +168,15 @@ fn rewrite(watcher: Watcher, fleet: &Fleet, small: &Path, best: &mut f64) -> Vec
     }
     let took = began.elapsed().as_secs_f64();
     watch.quiet();
+    let used = ticks(busy().saturating_sub(before_it)).as_secs_f64() * 1e6 / MANY as f64;
     let figure = |figure, value, max| Figure { name: "watch-rewrite", watcher, figure, value, max };
     let ours = watcher == Watcher::Ours;
     let max = (ours && best.is_finite()).then_some(*best / 20.0);
     *best = best.min(took);
-    let mut figures = vec![figure("10,000 rewritten, all arrived, s", took, max)];
+    let mut figures = vec![
+        figure("10,000 rewritten, all arrived, s", took, max),
+        figure("the watcher's cpu for each file, us", used, None),
+    ];
     if !ours {
         // A peer deletes all and sends all again, which takes a minute and more.
         return figures;
@@ -179,6 +199,57 @@ fn rewrite(watcher: Watcher, fleet: &Fleet, small: &Path, best: &mut f64) -> Vec
     figures.push(figure("directory of 10,000 renamed, ms", took, Some(30.0)));
     figures.push(figure("the same, bytes of wire", wire as f64, Some(2048.0)));
     figures
+}
+
+/// A watcher that comes back to a tree in which one file was made while it was away: until that file has arrived.
+fn restart(watcher: Watcher, fleet: &Fleet, tree: &Path) -> Vec<Figure> {
+    drop(Watch::start(watcher, fleet, tree));
+    let times = sorted((0..5).map(|round| {
+        let name = format!("made-meanwhile-{round}");
+        fs::write(tree.join(&name), "while nobody watched").expect("write");
+        let began = Instant::now();
+        let watch = Watch::again(watcher, fleet, tree);
+        assert!(watch.arrives(Path::new(&name), patience()), "{}: it does not come back", watcher.name());
+        let took = began.elapsed().as_secs_f64();
+        watch.quiet();
+        drop(watch);
+        fs::remove_file(tree.join(&name)).expect("delete");
+        took
+    }));
+    let figure = |figure, value| Figure { name: "watch-restart", watcher, figure, value, max: None };
+    vec![
+        figure("start to caught up, best of 5, s", times[0]),
+        figure("start to caught up, median, s", times[times.len() / 2]),
+    ]
+}
+
+/// A watcher of so many directories, 200 in each of `tops`.
+fn directories(watcher: Watcher, fleet: &Fleet, name: &'static str, tops: usize) -> Vec<Figure> {
+    let source = fleet.dir("directories");
+    let small = fleet.dir("one-directory");
+    let resident = |source: &Path| {
+        let watch = Watch::start(watcher, fleet, source);
+        (resident_kib(watch.pid()) as f64, largest_kib(&[watch.pid()]) as f64 / 1024.0)
+    };
+    let (base, _) = resident(&small);
+    for top in 0..tops {
+        for dir in 0..199 {
+            fs::create_dir_all(source.join(format!("top{top:04}/directory{dir:03}"))).expect("mkdir");
+        }
+    }
+    let (now, peak) = resident(&source);
+    let figure = |figure, value| Figure { name, watcher, figure, value, max: None };
+    vec![
+        figure("resident memory for each directory, bytes", (now - base) * 1024.0 / (tops * 200) as f64),
+        figure("peak memory (VmHWM), MiB", peak),
+    ]
+}
+
+/// The resident memory of a process, in KiB.
+fn resident_kib(pid: Pid) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }
 
 /// A watcher of a tree in which nothing happens.

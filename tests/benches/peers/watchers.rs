@@ -81,12 +81,7 @@ impl Watch {
         let program = watcher.program();
         let push = fleet.push(program, Route::Direct, "-a --delete", source);
         measure::run(&push, &fleet.servers(program));
-        let process = match watcher {
-            Watcher::Ours => Process::Ours(fleet.watch(source)),
-            Watcher::Lsyncd(delay) => Process::Peer(lsyncd(fleet, source, delay)),
-            Watcher::Script => Process::Peer(script(fleet, source)),
-        };
-        let watch = Self { module: fleet.module(program), program, process };
+        let watch = Self::again(watcher, fleet, source);
         let end = Instant::now() + patience();
         for count in 0.. {
             let name = format!("probe-{count}");
@@ -102,6 +97,17 @@ impl Watch {
         }
         watch.quiet();
         watch
+    }
+
+    /// Starts the watcher, of a source that its module had before, and returns at once.
+    pub(crate) fn again(watcher: Watcher, fleet: &Fleet, source: &Path) -> Self {
+        let program = watcher.program();
+        let process = match watcher {
+            Watcher::Ours => Process::Ours(fleet.watch(source)),
+            Watcher::Lsyncd(delay) => Process::Peer(lsyncd(fleet, source, delay)),
+            Watcher::Script => Process::Peer(script(fleet, source)),
+        };
+        Self { module: fleet.module(program), program, process }
     }
 
     /// Its process.

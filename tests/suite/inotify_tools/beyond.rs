@@ -108,6 +108,31 @@ fn events_can_be_had_as_json_or_ended_by_nul() {
 }
 
 #[test]
+fn a_rename_is_told_in_json_from_where_to_where_even_when_only_its_end_was_asked_for() {
+    let tools = Tools::new();
+    for (events, told) in [("move", 3), ("moved_to", 2)] {
+        let (run, top) = tools.events(&format!("-mr --json -e {events} t"));
+        sh(&top, "touch t/x out/y; mv t/x t/c/z; mv out/y t/y; mv t/y out/y2");
+        run.rests();
+        let seen = run.end(Signal::TERM);
+        let lines: Vec<_> =
+            seen.stdout.lines().filter(|line| line.contains("MOVED_TO") || told == 2).collect();
+        assert_eq!(lines.len(), 2, "{}", seen.stdout);
+        assert!(lines[0].contains(r#""from":"t/x""#) && lines[0].contains(r#""to":"t/c/z""#), "{}", lines[0]);
+        assert!(!lines[1].contains("\"from\"") && lines[1].contains(r#""name":"y""#), "{}", lines[1]);
+    }
+}
+
+#[test]
+fn counts_can_be_had_as_json() {
+    let tools = Tools::new();
+    let (run, top) = tools.driftless("stats", "--json -e create,delete t");
+    sh(&top, "touch t/1 t/2; rm t/1");
+    let seen = run.end(Signal::INT);
+    assert_eq!(seen.stdout, "{\"create\":2,\"delete\":1,\"filename\":\"t/\",\"total\":3}\n");
+}
+
+#[test]
 fn it_ends_when_nothing_is_left_to_watch() {
     let tools = Tools::new();
     let (mut run, top) = tools.events("-mr -e create t");
@@ -144,6 +169,7 @@ fn what_is_not_supported_is_refused() {
         ("driftless events --synthetic t", "--synthetic needs -m and -r"),
         ("driftless events --json -c t", "--json excludes"),
         ("inotifywait --json t", "inotifywait: unrecognized option '--json'"),
+        ("inotifywatch --json t", "inotifywatch: unrecognized option '--json'"),
     ] {
         let (name, _) = words(line);
         let exe = if name == "driftless" { program("driftless") } else { tools.ours(name) };

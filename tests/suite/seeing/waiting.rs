@@ -127,7 +127,8 @@ fn a_burst_of_new_directories_is_waited_for_while_others_write_on(engine: &str) 
             let mut i = 0;
             while !ended.load(Ordering::SeqCst) {
                 i += 1;
-                plant(&live.src, &[&format!("noise/{}/{}/g=noise {i}", i % 7, i % 97), "noise/f=again"]);
+                let dir = if i % 16 == 0 { format!("new{i}") } else { format!("{}", i % 7) };
+                plant(&live.src, &[&format!("noise/{dir}/{}=noise {i}", i % 97), "noise/f=again"]);
                 // Some dozen changes a second, whatever the disk can take.
                 std::thread::sleep(std::time::Duration::from_millis(20));
             }
@@ -244,10 +245,10 @@ fn every_destination_is_waited_for() {
     agent.operate("wait --all").ok();
     wire.cut();
     plant(&src, &["g=2"]);
-    let wait = format!("wait --timeout 1s {}", src.display());
+    until("the first has it", || server.module("one").join("g").exists());
+    let wait = format!("wait --timeout 2s {}", src.display());
     let out = agent.operate(&wait).exits(30);
     assert!(out.complaints().len() == 1 && out.stderr.contains("::two: not in time"), "{}", out.stderr);
-    assert!(server.module("one").join("g").exists());
     wire.mend();
     let out = agent.operate(&format!("wait --json {}", src.display())).ok();
     assert_eq!(out.stdout.matches("\"outcome\":\"durable\"").count(), 2, "{}", out.stdout);

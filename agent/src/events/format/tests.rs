@@ -8,6 +8,8 @@ fn record(watched: &'static str, name: &'static str, mask: u32) -> Record<'stati
         name: name.as_bytes(),
         mask: Mask(mask),
         cookie: 0x3e82,
+        time: Timestamp::UNIX_EPOCH,
+        from: None,
         synthetic: false,
     }
 }
@@ -79,4 +81,24 @@ fn json_loses_no_byte_of_a_name() {
     assert_eq!(value.get("watched_base64"), None);
     assert_eq!(value["events"], serde_json::json!(["CREATE", "ISDIR"]));
     assert_eq!(value["cookie"], 0x3e82);
+}
+
+#[test]
+fn the_second_half_of_a_rename_says_the_whole_of_it_in_json_only() {
+    let moved = Record { from: Some(b"t/\xffold"), ..record("t/d/", "new", 0x80) };
+    let value: Value = serde_json::from_str(&written(&Form::Json, &moved, false)).expect("JSON");
+    assert_eq!((&value["from"], &value["to"]), (&"t/\u{fffd}old".into(), &"t/d/new".into()));
+    assert_eq!((&value["from_base64"], value.get("to_base64")), (&"dC//b2xk".into(), None));
+    assert_eq!(written(&Form::Default, &moved, false), "t/d/ MOVED_TO new\n");
+    let bare: Value =
+        serde_json::from_str(&written(&Form::Json, &record("t/", "f", 0x80), false)).expect("JSON");
+    assert_eq!((bare.get("from"), bare.get("to")), (None, None));
+}
+
+#[test]
+fn the_time_is_that_of_the_event() {
+    let json = written(&Form::Json, &record("t/", "f", 0x100), false);
+    assert!(json.contains("\"time\":\"1970-01-01T00:00:00Z\""), "{json}");
+    let format = Form::Format { pieces: parse(b"%T"), timefmt: Some(b"%s".to_vec()), newline: false };
+    assert_eq!(written(&format, &record("t/", "f", 0x100), false), "0");
 }

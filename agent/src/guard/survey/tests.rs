@@ -68,8 +68,21 @@ impl Ground {
     }
 
     fn findings(&self, rules: &Rules) -> Findings {
-        Findings::of(&self.root, &RelPath::root(), rules, &self.journal).expect("survey")
+        Findings::of(&self.root, &RelPath::root(), rules, &self.journal, true).expect("survey")
     }
+}
+
+#[test]
+fn a_file_that_differs_by_size_or_time_is_rewritten() {
+    let ground = Ground::new(&["same", "d/longer", "d/touched", "gone", "dir/"]);
+    fs::write(ground.src().join("d/longer"), "longer").expect("write");
+    let touched = fs::File::options().write(true).open(ground.src().join("d/touched")).expect("open");
+    touched.set_modified(std::time::SystemTime::UNIX_EPOCH).expect("touch");
+    fs::remove_file(ground.src().join("gone")).expect("rm");
+    fs::remove_dir(ground.src().join("dir")).expect("rmdir");
+    plant(&ground.src(), &["new", "dir"]);
+    let findings = ground.findings(&Rules::default());
+    assert_eq!(findings.rewritten, [p("d/longer"), p("d/touched")]);
 }
 
 #[test]
@@ -116,11 +129,13 @@ fn a_survey_that_begins_at_another_mount_than_the_known_one_says_nothing_of_what
     let item = ground.journal.item(&p("d")).expect("journal").expect("known");
     ground.journal.take(&[Note::Seen(p("d"), Item { mounted: true, ..item })]).expect("take");
     fs::remove_file(ground.src().join("d/x")).expect("rm");
-    let findings = Findings::of(&ground.root, &p("d"), &Rules::default(), &ground.journal).expect("survey");
+    let findings =
+        Findings::of(&ground.root, &p("d"), &Rules::default(), &ground.journal, true).expect("survey");
     assert!(findings.missing.is_empty());
     assert_eq!(findings.hidden, [(p("d"), "what was mounted there is no longer")]);
     ground.journal.take(&[Note::Seen(p("d"), item)]).expect("take");
-    let findings = Findings::of(&ground.root, &p("d"), &Rules::default(), &ground.journal).expect("survey");
+    let findings =
+        Findings::of(&ground.root, &p("d"), &Rules::default(), &ground.journal, true).expect("survey");
     assert_eq!(findings.missing.into_iter().collect::<Vec<_>>(), [(p("d/x"), 1)]);
 }
 

@@ -58,7 +58,7 @@ impl FanotifyEngine {
             }
             target.into_iter().for_each(|target| self.tree.remove(target));
         }
-        let Some(path) = self.path_of(parent, name, dir) else { return };
+        let Some(path) = self.path_of(parent, name, dir) else { return self.too_deep(parent, name) };
         if dir && mask & FAN_CREATE != 0 && mask & FAN_DELETE == 0 {
             match target {
                 // Found by looking already, perhaps at a place that it came to later.
@@ -82,6 +82,17 @@ impl FanotifyEngine {
         }
         let path = self.tree.path(parent)?.child(name).ok()?;
         (!self.rules.excludes(&path, dir)).then_some(path)
+    }
+
+    /// Tells of a directory if that is why this name in it has no path.
+    fn too_deep(&mut self, parent: &[u8], name: &[u8]) {
+        if let Some(path) = self.tree.path(parent)
+            && path.child(name).is_err()
+            && !is_reserved(name)
+        {
+            let reason = "the paths in it are too long to be named".into();
+            self.signals.push(Signal::Unwatched { path, reason });
+        }
     }
 
     fn renamed(&mut self, event: &FidEvent<'_>) {

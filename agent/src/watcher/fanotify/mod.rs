@@ -36,6 +36,7 @@ use super::engine::Engine;
 use super::place::Place;
 use super::rules::see_paths;
 use super::{Asked, Report, Signal};
+use crate::broken::{Mechanism, is_broken};
 
 /// Tasks between two looks at the queue.
 const TASKS_A_ROUND: usize = 64;
@@ -241,6 +242,9 @@ impl FanotifyEngine {
     fn overflow(&mut self) {
         #[cfg(test)]
         self.hooks.count_overflow();
+        if is_broken(Mechanism::Overflow) {
+            return;
+        }
         if self.rebuild.due.is_none() {
             self.rebuild.due = Some(Instant::now().max(self.rebuild.not_before));
         }

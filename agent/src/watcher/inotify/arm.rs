@@ -20,6 +20,7 @@ use rustix::io::Errno;
 use super::InotifyEngine;
 use super::kernel;
 use super::tree::{Inode, Wd};
+use crate::broken::{Mechanism, is_broken};
 use crate::watcher::{Signal, Why, names};
 
 /// Times a task waits for the queue before the disk is believed. Each time some renames may have been queued anew;
@@ -188,10 +189,7 @@ impl InotifyEngine {
     /// Watches what stands at a name of a held directory, which the rules do not exclude, and fits it into the tree.
     fn adopt(&mut self, above: &RelPath, dir: &Dir, visit: Visit) {
         let (parent, name) = (visit.parent, &*visit.name);
-        let Ok(path) = above.child(name) else {
-            let reason = "the paths in it are too long to be named".into();
-            return self.signals.push(Signal::Unwatched { path: above.clone(), reason });
-        };
+        let Ok(path) = above.child(name) else { return self.too_deep(above) };
         let (watch, inode) = match self.watch(dir, name) {
             Ok(found) => found,
             Err(error) => {
@@ -214,6 +212,9 @@ impl InotifyEngine {
         } else if self.tree.place(wd).is_none_or(|(at, called)| at != parent || *called != *name) {
             return self.meet_elsewhere(wd, path, visit);
         } else if visit.mode == Mode::Tell {
+            return;
+        }
+        if visit.mode == Mode::Tell && is_broken(Mechanism::ScanAfterWatch) {
             return;
         }
         let arrival = if visit.arrives { self.arrival(wd) } else { visit.arrival };
@@ -259,11 +260,15 @@ impl InotifyEngine {
 
     fn read(&mut self, wd: Wd, path: &RelPath, dir: &Dir, mode: Mode, arrival: Option<&Arc<Arrival>>) {
         let mut names = std::mem::take(&mut self.names);
+        let mut too_deep = false;
         let result = names::each_name(dir.as_fd(), &mut names, |name, is_dir| {
             if is_reserved(name) || (mode == Mode::Arm && !is_dir) {
                 return;
             }
-            let Ok(child) = path.child(name) else { return };
+            let Ok(child) = path.child(name) else {
+                too_deep = true;
+                return;
+            };
             if self.rules.excludes(&child, is_dir) {
                 // A rule that looks at paths may say so only since a directory above was renamed.
                 if let Some(node) = self.tree.child(wd, name, self.position + 1) {
@@ -281,6 +286,9 @@ impl InotifyEngine {
             }
         });
         self.names = names;
+        if too_deep {
+            self.too_deep(path);
+        }
         if let Err(error) = result {
             self.unwatched(path.clone(), &error);
         }
@@ -341,6 +349,12 @@ impl InotifyEngine {
         self.hooks.check_limit()?;
         let watch = kernel::watch(&self.inotify, child.as_fd())?;
         Ok((watch, kernel::inode(child.as_fd())?))
+    }
+
+    /// What is in this directory has no path that a transfer could carry.
+    fn too_deep(&mut self, path: &RelPath) {
+        let reason = "the paths in it are too long to be named".into();
+        self.signals.push(Signal::Unwatched { path: path.clone(), reason });
     }
 
     /// Tells that a directory cannot be watched, unless that is because it is none any more: then an event says more.

@@ -9,7 +9,11 @@ use inotify::EventMask;
 use super::InotifyEngine;
 use super::arm::Task;
 use super::moves::Departed;
+#[cfg(debug_assertions)]
+use super::tree::Position;
 use super::tree::Wd;
+#[cfg(debug_assertions)]
+use crate::broken::{Mechanism, is_broken};
 use crate::watcher::{Signal, Why};
 
 /// A directory came to a place that another had. It replaced that other one, which was empty, or both were exchanged
@@ -20,6 +24,10 @@ pub(super) struct Displaced {
     parent: Wd,
     name: Box<[u8]>,
 }
+
+/// Where directories stood that went away; filled while [`Mechanism::IgnoredByDescriptor`] is broken.
+#[cfg(debug_assertions)]
+pub(super) type Former = std::collections::HashMap<Wd, (Wd, Box<[u8]>)>;
 
 /// An event of a name in a watched directory.
 #[derive(Clone, Copy)]
@@ -60,6 +68,8 @@ impl InotifyEngine {
         } else if mask.contains(EventMask::IGNORED) {
             // The watch ended with its directory. By descriptor: at the same path there may be another by now.
             self.forget(wd);
+            #[cfg(debug_assertions)]
+            self.forget_by_path(wd);
         }
     }
 
@@ -126,6 +136,10 @@ impl InotifyEngine {
         };
         if let Some(node) = node {
             self.tree.detach(node);
+            #[cfg(debug_assertions)]
+            if is_broken(Mechanism::IgnoredByDescriptor) {
+                self.former.insert(node, (parent, name.into()));
+            }
         }
         let departed = Departed { parent, name: name.into(), dir, node };
         self.moves.depart(cookie, departed, Instant::now());
@@ -190,6 +204,15 @@ impl InotifyEngine {
         }
         if let Some(node) = departed.node.filter(|&node| self.tree.is_detached(node)) {
             self.forget(node);
+        }
+    }
+
+    /// What a table by path would do at the end of a watch.
+    #[cfg(debug_assertions)]
+    fn forget_by_path(&mut self, wd: Wd) {
+        let Some((parent, name)) = self.former.remove(&wd) else { return };
+        if let Some(successor) = self.tree.child(parent, &name, Position::MAX) {
+            self.forget(successor);
         }
     }
 

@@ -40,6 +40,7 @@ use super::engine::Engine;
 use super::place::Place;
 use super::rules::see_paths;
 use super::{Asked, Report, Signal};
+use crate::broken::{Mechanism, is_broken};
 
 /// Directories watched between two looks at the queue.
 const TASKS_A_ROUND: usize = 64;
@@ -114,6 +115,8 @@ pub(super) struct InotifyEngine {
     recovering: bool,
     gone: bool,
     report: Report,
+    #[cfg(debug_assertions)]
+    former: events::Former,
     #[cfg(test)]
     hooks: tests::Hooks,
 }
@@ -154,6 +157,8 @@ impl InotifyEngine {
             recovering: false,
             gone: false,
             report,
+            #[cfg(debug_assertions)]
+            former: events::Former::new(),
             #[cfg(test)]
             hooks: tests::Hooks::default(),
         })
@@ -273,6 +278,9 @@ impl InotifyEngine {
     fn overflow(&mut self) {
         #[cfg(test)]
         self.hooks.count_overflow();
+        if is_broken(Mechanism::Overflow) {
+            return;
+        }
         let now = Instant::now();
         if self.rebuild.due.is_none() {
             self.rebuild.due = Some(now.max(self.rebuild.not_before));

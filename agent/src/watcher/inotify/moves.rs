@@ -8,6 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::tree::Wd;
+use crate::broken::{Mechanism, is_broken};
 
 /// The second half is awaited this long after the queue was last seen empty. The kernel queues both halves in one
 /// system call, so only a writer that was interrupted right there is later.
@@ -48,6 +49,13 @@ impl Moves {
 
     /// The first half that belongs to this second one.
     pub(super) fn arrive(&mut self, cookie: u32) -> Option<Departed> {
+        let oldest =
+            || self.order.iter().map(|(cookie, _)| *cookie).find(|one| self.departed.contains_key(one));
+        let cookie = if is_broken(Mechanism::Cookies) { oldest()? } else { cookie };
+        self.take(cookie)
+    }
+
+    fn take(&mut self, cookie: u32) -> Option<Departed> {
         self.departed.remove(&cookie).map(|(departed, _)| departed)
     }
 
@@ -70,7 +78,7 @@ impl Moves {
             self.order.pop_front();
             // A cookie that was paired and used again since has a later time.
             if self.departed.get(&cookie).is_some_and(|(_, since)| *since == at) {
-                expired.extend(self.arrive(cookie));
+                expired.extend(self.take(cookie));
             }
         }
         expired

@@ -2,11 +2,12 @@
 //! file system and costs a `stat(2)` for each name, so the pauses grow with what a look takes.
 //!
 //! A directory is remembered before it is told of: a change after that is found by the next look, one before it by
-//! whoever is told. Renames are not found: they are one name less and one more.
+//! whoever is told. A name less and a name more are a rename where inode and time of birth say so.
 //!
-//! * `memory`: what is remembered of a directory.
+//! * `memory`: what is remembered of a directory. `pairs`: both ends of a rename.
 
 mod memory;
+mod pairs;
 #[cfg(test)]
 mod tests;
 
@@ -27,6 +28,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use self::memory::{Printer, Row, Rows};
+use self::pairs::Pairs;
 use super::engine::Engine;
 use super::place::Place;
 use super::{Asked, BarrierId, Inbox, Report, Signal, Why, Word, names};
@@ -108,6 +110,7 @@ pub(super) struct PollEngine {
     closed: HashSet<RelPath>,
     /// Directories with names in them that make paths longer than any transfer can carry; each was told once.
     deep: HashSet<RelPath>,
+    pairs: Pairs,
     signals: Vec<Signal>,
 }
 
@@ -146,6 +149,7 @@ impl PollEngine {
             look: 0,
             closed: HashSet::new(),
             deep: HashSet::new(),
+            pairs: Pairs::default(),
             signals: Vec::new(),
         })
     }
@@ -216,6 +220,8 @@ impl PollEngine {
             }
         }
         self.forget_unseen(top, self.look);
+        let settled = self.pairs.settle();
+        self.signals.extend(settled);
         self.tell();
         true
     }
@@ -320,30 +326,39 @@ impl PollEngine {
             return;
         };
         let is_dir = is.is_some_and(|is| is.dir);
-        let mut dirty = |why, dir| {
-            if !quiet {
-                self.signals.push(Signal::Dirty { path: path.clone(), why, dir });
-            }
-        };
         let replaced = matches!((was, is), (Some(was), Some(is)) if was.dir != is.dir);
-        match (was, is) {
-            (Some(was), None) => dirty(Why::Gone, was.dir),
-            (Some(was), Some(_)) if replaced => dirty(Why::Gone, was.dir),
-            (Some(was), Some(is)) if was.print != is.print || was.fresh => {
-                dirty(Why::Touched, is_dir);
-            }
-            _ => {}
-        }
         let new = is.is_some() && (was.is_none() || replaced);
-        if new {
-            dirty(Why::Created, is_dir);
+        // A name that came or went by itself may be an end of a rename, which is told when the look is over.
+        let unpaired = match (was, is) {
+            _ if quiet => None,
+            (Some(was), None) => self.pairs.went(path.clone(), was.dir, was.id),
+            (None, Some(is)) => self.pairs.came(path.clone(), is.dir, is.id),
+            _ => Some(path.clone()),
+        };
+        if unpaired.is_some() {
+            self.changed(&path, was, is);
         }
         if is_dir {
             // In this order: the last one is done first.
-            if new && !quiet {
+            if new && unpaired.is_some() {
                 steps.push(Step::Compare(path.clone()));
             }
             steps.push(Step::Into { path, quiet: quiet || new });
+        }
+    }
+
+    /// Tells what is there now in place of what was.
+    fn changed(&mut self, path: &RelPath, was: Option<Row<'_>>, is: Option<Row<'_>>) {
+        let mut dirty = |why, dir| self.signals.push(Signal::Dirty { path: path.clone(), why, dir });
+        match (was, is) {
+            (Some(was), Some(is)) if was.dir != is.dir => {
+                dirty(Why::Gone, was.dir);
+                dirty(Why::Created, is.dir);
+            }
+            (Some(was), None) => dirty(Why::Gone, was.dir),
+            (None, Some(is)) => dirty(Why::Created, is.dir),
+            (Some(was), Some(is)) if was.print != is.print || was.fresh => dirty(Why::Touched, is.dir),
+            _ => {}
         }
     }
 

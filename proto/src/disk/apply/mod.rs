@@ -224,6 +224,16 @@ pub fn rename(from_dir: &Dir, from: &[u8], to_dir: &Dir, to: &[u8]) -> io::Resul
     displace(to_dir, to, Successor::At(from_dir, from))
 }
 
+/// Has two entries change places, in one step. Nothing goes away.
+///
+/// # Errors
+/// `EINVAL` where the file system cannot; as `renameat2(2)` otherwise.
+pub fn exchange(one_dir: &Dir, one: &[u8], other_dir: &Dir, other: &[u8]) -> io::Result<()> {
+    check(one);
+    check(other);
+    Ok(rustix::fs::renameat_with(one_dir.fd(), one, other_dir.fd(), other, RenameFlags::EXCHANGE)?)
+}
+
 /// Renames to a name that nothing has.
 ///
 /// # Errors

@@ -20,6 +20,7 @@ const TERMS: Terms = Terms {
     specials: true,
     time_granularity_ns: 1,
     numeric_ids: true,
+    checksum: false,
 };
 
 fn summary_in(ground: &Ground, at: &RelPath, terms: &Terms) -> Summary {
@@ -131,6 +132,23 @@ fn every_single_change_shows_in_the_directory_and_above_and_nowhere_else() {
             assert_eq!(a != b, changed.contains(&dir), "{what} in {dir}");
         }
     }
+}
+
+#[test]
+fn by_checksum_contents_show_and_their_times_only_with_times() {
+    let (one, other) = (planted(), planted());
+    let terms = Terms { checksum: true, times: false, ..TERMS };
+    let digest = |ground: &Ground, terms: &Terms| summary_in(ground, &RelPath::root(), terms).digest;
+    set_mtime(&other, "d/e/f", 77);
+    assert_eq!(digest(&one, &terms), digest(&other, &terms));
+    assert_ne!(digest(&one, &TERMS), digest(&other, &TERMS));
+    let kept = std::fs::metadata(other.path("d/e/f")).expect("stat").modified().expect("time");
+    let mut content = std::fs::read(other.path("d/e/f")).expect("read");
+    content[0] ^= 1;
+    std::fs::write(other.path("d/e/f"), content).expect("write");
+    let file = std::fs::File::options().write(true).open(other.path("d/e/f")).expect("open");
+    file.set_modified(kept).expect("time");
+    assert_ne!(digest(&one, &terms), digest(&other, &terms));
 }
 
 #[test]

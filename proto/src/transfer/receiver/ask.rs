@@ -35,6 +35,8 @@ pub(super) enum Ask {
     Want { id: RequestId, told: Told },
     /// The digest of this want does not help: its sums are needed.
     Sums { id: RequestId },
+    /// The digest of the directory that is compared first.
+    Digested(Digest),
     /// A listing has come to its end.
     Opened,
     /// A content has come to its end.
@@ -97,6 +99,7 @@ impl Asker {
                 match ask {
                     Ask::Open { id, dir, all } => self.opens.push_back((id, dir, all)),
                     Ask::Want { id, told } => self.wants.push_back((id, told)),
+                    Ask::Digested(digest) => self.context.say(FromReceiver::Digested(digest)),
                     Ask::Sums { id } => self.send_want(id, Told::Sums),
                     // The peer makes these come: one too many must not wrap the count.
                     Ask::Opened => self.opens_in_flight = self.opens_in_flight.saturating_sub(1),

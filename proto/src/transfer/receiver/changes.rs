@@ -295,14 +295,23 @@ impl Receiver {
         let tickets = vec![Ticket::new(seq, 1)];
         self.settle_path(&path)?;
         let own = self.context.root.found(&path).ok();
-        if self.context.options.dry_run {
-            return self.bring(path, entry, own, tickets);
-        }
+        self.bring_by_digest(path, entry, digest, own, tickets)
+    }
+
+    /// As [`Receiver::bring`]; where the sender told the digest of a file of this size, its content decides.
+    pub(super) fn bring_by_digest(
+        &mut self,
+        path: RelPath,
+        entry: Entry,
+        digest: Option<Digest>,
+        own: Option<Found>,
+        tickets: Vec<Ticket>,
+    ) -> Result<(), Ended> {
         let difference = own.as_ref().map(|own| self.context.terms.difference(&entry, &own.entry));
         match (digest, difference, own) {
             // Size and type are as they should be: only the content can tell.
             (Some(digest), Some(difference), Some(own))
-                if !difference.kind && own.entry.size() == entry.size() =>
+                if !difference.kind && entry.is_file() && own.entry.size() == entry.size() =>
             {
                 let lander = self.lander_of(&path);
                 self.job(lander, Job::Check { path, entry, digest, difference, tickets })
@@ -327,11 +336,21 @@ impl Receiver {
 
     /// A rename saves sending content again. It is a hint: what stands at both paths afterwards is told as well, so one
     /// that cannot be repeated is no problem, but the sender must not believe that it was.
-    pub(super) fn rename(&mut self, seq: Seq, from: RelPath, to: RelPath) -> Result<(), Ended> {
+    pub(super) fn rename(
+        &mut self,
+        seq: Seq,
+        from: RelPath,
+        to: RelPath,
+        exchange: bool,
+    ) -> Result<(), Ended> {
         self.context.admit(&from, false)?;
         self.context.admit(&to, false)?;
         let tickets = vec![Ticket::new(seq, 1)];
-        if !self.context.may_delete() || self.context.options.dry_run || to.is_within(&from) {
+        if !self.context.may_delete()
+            || self.context.options.dry_run
+            || to.is_within(&from)
+            || from.is_within(&to)
+        {
             return self.not_renamed(to, "a rename that is not to be repeated", tickets);
         }
         self.barrier()?;
@@ -339,20 +358,28 @@ impl Receiver {
         let renamed = root.found(&from).and_then(|found| {
             let (from_dir, to_dir) = (root.parent_of(&from)?, root.parent_of(&to)?);
             let times = (from_dir.own()?, to_dir.own()?);
-            apply::rename(&from_dir, from.name(), &to_dir, to.name())?;
+            if exchange {
+                apply::exchange(&from_dir, from.name(), &to_dir, to.name())?;
+            } else {
+                apply::rename(&from_dir, from.name(), &to_dir, to.name())?;
+            }
             Ok((found, times))
         });
         let (found, (from_time, to_time)) = match renamed {
             Ok(renamed) => renamed,
             Err(error) => return self.not_renamed(to, &error.to_string(), tickets),
         };
-        let moved: Vec<RelPath> = self.deferred.keys().filter(|dir| dir.is_within(&from)).cloned().collect();
-        for old in moved {
-            let new = old.below(&from).and_then(|rest| to.join(&rest).ok());
-            if let (Some(entry), Some(new)) = (self.deferred.remove(&old), new) {
-                self.deferred.insert(new, entry);
+        let ways: &[_] = if exchange { &[(&from, &to), (&to, &from)] } else { &[(&from, &to)] };
+        let mut moved = Vec::new();
+        for (from, to) in ways {
+            let dirs: Vec<RelPath> =
+                self.deferred.keys().filter(|dir| dir.is_within(from)).cloned().collect();
+            for old in dirs {
+                let new = old.below(from).and_then(|rest| to.join(&rest).ok());
+                moved.extend(self.deferred.remove(&old).and_then(|entry| Some((new?, entry))));
             }
         }
+        self.deferred.extend(moved);
         for (path, dir) in [(&from, from_time), (&to, to_time)] {
             let parent = path.parent().unwrap_or_else(RelPath::root);
             if self.context.options.times {

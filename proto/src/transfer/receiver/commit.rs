@@ -1,7 +1,7 @@
 //! The committer: makes groups of landed files durable, gives them their names in order, and acknowledges.
 //!
 //! One group: start write-back on all, sync each, name all, sync the directories, ack. What queued meanwhile is the
-//! next group; there are no timers. Naming a file in a directory never changes that directory's time: only the
+//! next group; there are no timers. A first full push syncs whole file systems instead (`durable`). Naming a file in a directory never changes that directory's time: only the
 //! sender says what it is.
 
 use std::collections::BTreeMap;
@@ -10,10 +10,11 @@ use std::io;
 use std::sync::{Arc, mpsc};
 
 use super::context::{Context, Ticket, Told};
+use super::durable::{self, Named};
 use crate::disk::apply::{self, Replace};
 use crate::disk::meta::{Keep, Placement};
 use crate::disk::stage::Staged;
-use crate::disk::{Dir, Found, Stamp};
+use crate::disk::{Dir, Found, Stamp, leads_nowhere};
 use crate::limits;
 use crate::model::change::Action;
 use crate::model::digest::GroupSums;
@@ -77,6 +78,8 @@ pub(super) struct Committer {
     touched: BTreeMap<RelPath, Touched>,
     acks: Vec<Seq>,
     failures: Vec<(Seq, Problem)>,
+    /// What a first full push has named since the file system was last synced.
+    named: Named,
 }
 
 struct Touched {
@@ -87,14 +90,31 @@ struct Touched {
 
 impl Committer {
     pub(super) fn new(context: Arc<Context>) -> Self {
-        Self { context, touched: BTreeMap::new(), acks: Vec::new(), failures: Vec::new() }
+        Self {
+            context,
+            touched: BTreeMap::new(),
+            acks: Vec::new(),
+            failures: Vec::new(),
+            named: Named::default(),
+        }
     }
 
     pub(super) fn run(mut self, commits: &mpsc::Receiver<Vec<Commit>>) {
-        while let Ok(mut group) = commits.recv() {
+        while let Some(mut group) = self.next(commits) {
+            let first = self.context.is_first();
+            let (most, most_bytes) = if first {
+                (limits::FIRST_GROUP_FILES, limits::FIRST_GROUP_BYTES)
+            } else {
+                (limits::GROUP_FILES, limits::GROUP_BYTES)
+            };
             let mut bytes: u64 = group.iter().map(weight).sum();
-            while group.len() < limits::GROUP_FILES && bytes < limits::GROUP_BYTES {
-                let Ok(next) = commits.try_recv() else { break };
+            while group.len() < most && bytes < most_bytes && !(first && group.iter().any(is_awaited)) {
+                let next = if first {
+                    commits.recv_timeout(limits::FIRST_GROUP_WAIT).ok()
+                } else {
+                    commits.try_recv().ok()
+                };
+                let Some(next) = next else { break };
                 bytes += next.iter().map(weight).sum::<u64>();
                 group.extend(next);
             }
@@ -102,19 +122,31 @@ impl Committer {
         }
     }
 
-    fn group(&mut self, group: Vec<Commit>) {
-        for commit in &group {
-            if let Commit::File(file) = commit {
-                file.staged.start_writeback();
+    /// What comes next. Names do not wait for ever to be durable where nothing comes.
+    fn next(&mut self, commits: &mpsc::Receiver<Vec<Commit>>) -> Option<Vec<Commit>> {
+        if !self.named.is_empty() {
+            if let Ok(group) = commits.recv_timeout(limits::FIRST_GROUP_WAIT) {
+                return Some(group);
             }
+            self.settle_named();
         }
-        let synced: Vec<io::Result<()>> = group
-            .iter()
-            .map(|commit| match commit {
-                Commit::File(file) => file.staged.sync(),
-                _ => Ok(()),
-            })
-            .collect();
+        commits.recv().ok()
+    }
+
+    /// Makes durable, and acknowledges, what a first full push has named so far.
+    fn settle_named(&mut self) {
+        if self.named.is_empty() {
+            return;
+        }
+        if let Err(error) = self.named.settle(&self.context, std::iter::empty()) {
+            self.problem(self.context.problem(&RelPath::root(), "sync", &error));
+        }
+        self.context.flush();
+    }
+
+    fn group(&mut self, group: Vec<Commit>) {
+        let whole = durable::is_whole(&self.context, &group);
+        let synced = durable::sync_contents(&self.context, &group, whole, &mut self.named);
         let mut barriers = Vec::new();
         for (commit, synced) in group.into_iter().zip(synced) {
             match commit {
@@ -122,7 +154,10 @@ impl Committer {
                 commit => self.one(commit, synced),
             }
         }
-        self.settle();
+        self.settle(whole);
+        if !barriers.is_empty() {
+            self.settle_named();
+        }
         self.context.hand_asks();
         drop(barriers);
     }
@@ -150,7 +185,7 @@ impl Committer {
             Commit::Remove { path, kind, tickets } => {
                 let outcome = self.touch(&path).and_then(|dir| apply::remove(&dir, path.name()));
                 match outcome {
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => self.done(&tickets, None),
+                    Err(error) if leads_nowhere(&error) => self.done(&tickets, None),
                     outcome => self.book(&path, &kind, Action::Removed, "remove", outcome, tickets),
                 }
             }
@@ -168,7 +203,8 @@ impl Committer {
             }
             Commit::GivenUp { problem, tickets } => self.done(&tickets, Some(&problem)),
             Commit::Finish { deletions_skipped } => {
-                self.settle();
+                self.settle(false);
+                self.settle_named();
                 self.context.count(|totals| totals.deletions_skipped = deletions_skipped);
                 self.context.say(FromReceiver::Done(self.context.totals()));
                 self.context.flush();
@@ -244,9 +280,8 @@ impl Committer {
         for (path, entry) in dirs {
             let outcome = self.describe_dir(&path, &entry);
             // One that went away since has a word of its own.
-            let gone = [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory];
             if let Err(error) = outcome
-                && !gone.contains(&error.kind())
+                && !leads_nowhere(&error)
             {
                 let problem = self.context.problem(&path, "set attributes", &error);
                 self.problem(problem);
@@ -266,6 +301,8 @@ impl Committer {
             if (Difference { time: false, ..difference }).any() {
                 self.context.made(path, &Kind::Dir, Action::Updated(difference));
             }
+        } else if !self.touched.contains_key(path) {
+            return Ok(());
         }
         // From here on this is the state that later landings of the group must leave it in.
         let before = if self.context.options.times { Some(dir.own()?) } else { None };
@@ -295,10 +332,12 @@ impl Committer {
         Ok(())
     }
 
-    /// Ends a group: times back, directories synced, then and only then acks.
-    fn settle(&mut self) {
+    /// Ends a group: times back, directories synced, then and only then acks. With `whole` names and acks are left to the
+    /// next sync of the file system.
+    fn settle(&mut self, whole: bool) {
         let only_times = Placement { keep: Keep { times: true, ..Keep::default() }, umask: 0 };
         let mut unsynced = None;
+        let mut named = Vec::new();
         for (path, touched) in std::mem::take(&mut self.touched) {
             let restored = touched.before.map_or(Ok(()), |before| {
                 let now = touched.dir.own()?;
@@ -307,7 +346,11 @@ impl Committer {
                 }
                 apply::describe_root(&touched.dir, &before.entry, &now, &only_times)
             });
-            if let Err(error) = restored.and_then(|()| touched.dir.sync()) {
+            let synced = if whole { Ok(()) } else { touched.dir.sync() };
+            if whole {
+                named.push(touched.dir);
+            }
+            if let Err(error) = restored.and(synced) {
                 unsynced = Some(self.context.problem(&path, "sync", &error));
             }
         }
@@ -316,6 +359,9 @@ impl Committer {
             let lost = std::mem::take(&mut self.acks);
             self.failures.extend(lost.into_iter().map(|seq| (seq, problem.clone())));
             self.problem(problem);
+        }
+        if whole {
+            self.named.add(named.into_iter(), &mut self.acks);
         }
         if !self.acks.is_empty() {
             self.context.say(FromReceiver::Ack(std::mem::take(&mut self.acks)));
@@ -381,6 +427,11 @@ fn action_of(context: &Context, entry: &Entry, old: Option<&Found>) -> Action {
             Action::Updated(difference)
         }
     }
+}
+
+/// Whether somebody waits for it.
+fn is_awaited(commit: &Commit) -> bool {
+    matches!(commit, Commit::Barrier(_) | Commit::Finish { .. })
 }
 
 fn weight(commit: &Commit) -> u64 {

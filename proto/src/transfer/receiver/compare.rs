@@ -1,6 +1,7 @@
 //! Comparing: where do the trees differ, and what is to be asked for.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::commit::Commit;
 use super::context::Ticket;
@@ -39,9 +40,11 @@ impl Receiver {
         self.comparison = Some(Comparison { seq, summary: None, failed: None });
         let entry = entry.map(|entry| self.context.localise(entry));
         let mut all = digest.is_none();
+        let old = self.context.root.found(&dir).ok();
+        self.untouched &= matches!((&entry, &old), (Some(entry), Some(old))
+            if !self.context.terms.difference(entry, &old.entry).any());
         if !dir.is_root() {
             let entry = entry.ok_or(Misbehaved::Missing("entry"))?;
-            let old = self.context.root.found(&dir).ok();
             match self.directory(&dir, &entry, old.as_ref())? {
                 Made::Was => {}
                 Made::New => all = true,
@@ -56,10 +59,11 @@ impl Receiver {
                 }
             }
         } else if let Some(entry) = entry {
-            self.defer(&dir, entry);
+            self.defer(&dir, entry, old.as_ref())?;
         }
         match digest {
             None => {
+                self.context.set_first(!self.context.options.dry_run);
                 self.opens.insert(0, Opening { dir, all: true });
                 Ok(())
             }
@@ -76,6 +80,25 @@ impl Receiver {
                 if equal { self.settle_comparison() } else { self.open(dir, false) }
             }
         }
+    }
+
+    /// Digests the directory that the sender compares first, and tells.
+    pub(super) fn tell_digest(&mut self, dir: RelPath) -> Result<(), Ended> {
+        let context = Arc::clone(&self.context);
+        context.admit(&dir, true)?;
+        let Ok(own) = context.root.found(&dir) else { return Ok(()) };
+        if !own.entry.is_dir() {
+            return Ok(());
+        }
+        let summary = self.summarise(&dir)?;
+        let seed = Seed::new(&context.terms, context.rules.iter());
+        let mut names = Names::new(context.terms.numeric_ids);
+        let told = walk::with_own(&own.entry, &summary.digest, &context.terms, seed, &mut names);
+        self.digested = Some((dir, summary));
+        self.untouched = true;
+        context.ask(Ask::Digested(told));
+        context.hand_asks();
+        Ok(())
     }
 
     /// The sender digests a directory: so do we, meanwhile.
@@ -106,6 +129,7 @@ impl Receiver {
     }
 
     fn open(&mut self, dir: RelPath, all: bool) -> Result<(), Ended> {
+        self.untouched = false;
         let id = self.context.next_request();
         self.opens.insert(id, Opening { dir: dir.clone(), all });
         self.context.ask(Ask::Open { id, dir, all });
@@ -135,6 +159,7 @@ impl Receiver {
         }
         let Some(comparison) = self.comparison.take() else { return Ok(()) };
         self.made.clear();
+        self.context.set_first(false);
         let ticket = Ticket::new(comparison.seq, 1);
         if let Some(problem) = comparison.failed {
             self.commit(Commit::GivenUp { problem, tickets: vec![ticket] })?;
@@ -239,7 +264,7 @@ impl Receiver {
             Some(_) => Ok(()),
             // Its content comes by itself, or failed to.
             None if all && entry.is_file() && !self.context.options.dry_run => Ok(()),
-            None => self.bring(path, entry, own, tickets),
+            None => self.bring_by_digest(path, entry, digest, own, tickets),
         }
     }
 
@@ -251,14 +276,21 @@ impl Receiver {
         digest: Option<Digest>,
         all: bool,
     ) -> Result<(), Ended> {
-        let made = self.directory(&path, entry, own)?;
-        if all || matches!(made, Made::Not(_)) {
-            return Ok(());
-        }
         let summary = self.comparison.as_ref().and_then(|c| c.summary.as_ref());
         let ours = summary.and_then(|s| s.dirs.get(&path));
-        let equal = made == Made::Was && ours.is_some() && ours == digest.as_ref();
-        if equal { Ok(()) } else { self.open(path, made == Made::New) }
+        let equal = ours.is_some() && ours == digest.as_ref();
+        let is_as_told = own.is_some_and(|own| !self.context.terms.difference(entry, &own.entry).any());
+        if equal && is_as_told && !self.deferred.contains_key(&path) {
+            // Most directories: nothing in it will be touched, so there is nothing to put afterwards.
+            return Ok(());
+        }
+        let made = self.directory(&path, entry, own)?;
+        match made {
+            Made::Not(_) => Ok(()),
+            Made::Was if all || equal => Ok(()),
+            Made::New if all => Ok(()),
+            made => self.open(path, made == Made::New),
+        }
     }
 
     /// Sees to it that a directory stands at a path; its metadata follows once its content has landed.
@@ -269,7 +301,7 @@ impl Receiver {
         own: Option<&Found>,
     ) -> Result<Made, Ended> {
         if own.is_some_and(|own| own.entry.is_dir()) {
-            self.defer(path, entry.clone());
+            self.defer(path, entry.clone(), own)?;
             return Ok(Made::Was);
         }
         if self.context.options.dry_run {
@@ -296,7 +328,7 @@ impl Receiver {
                         self.made.insert(path.clone());
                     }
                 }
-                self.defer(path, entry.clone());
+                self.defer(path, entry.clone(), own)?;
                 Ok(if created { Made::New } else { Made::Was })
             }
             Err(error) => {
@@ -319,10 +351,20 @@ impl Receiver {
         Ok(())
     }
 
-    /// Puts off the metadata of a directory, whose ids are ours already.
-    fn defer(&mut self, path: &RelPath, entry: Entry) {
+    /// Puts off the metadata of a directory, whose ids are ours already. A dry run has nothing to put; one that looks at
+    /// contents too, to tell all that differs, tells of these as well.
+    fn defer(&mut self, path: &RelPath, entry: Entry, own: Option<&Found>) -> Result<(), Ended> {
         if !self.context.options.dry_run {
             self.deferred.insert(path.clone(), entry);
+            return Ok(());
+        }
+        let difference = own.map(|own| self.context.terms.difference(&entry, &own.entry));
+        match difference.filter(|difference| self.context.terms.checksum && difference.any()) {
+            Some(difference) => {
+                let action = Action::Updated(difference);
+                self.commit(Commit::Made { path: path.clone(), kind: Kind::Dir, action })
+            }
+            None => Ok(()),
         }
     }
 

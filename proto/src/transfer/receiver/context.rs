@@ -15,7 +15,7 @@ use crate::disk::ids::Names;
 use crate::disk::meta::Placement;
 use crate::disk::reserved;
 use crate::disk::stage::KnownGroups;
-use crate::disk::{Root, Stamp};
+use crate::disk::{Root, Stamp, leads_nowhere};
 use crate::limits;
 use crate::model::change::{Action, Change};
 use crate::model::counter::ReceiverTotals;
@@ -62,6 +62,8 @@ pub(super) struct Context {
     /// Why a thread gave up, for the dispatcher to end with.
     ended: Mutex<Option<Ended>>,
     stopped: AtomicBool,
+    /// Everything that is under way is new.
+    first: AtomicBool,
 }
 
 /// A file asked for.
@@ -174,6 +176,7 @@ impl Context {
             ids: Mutex::new(Ids { names, users: HashMap::new(), groups: HashMap::new() }),
             ended: Mutex::default(),
             stopped: AtomicBool::new(false),
+            first: AtomicBool::new(false),
         }
     }
 
@@ -215,6 +218,15 @@ impl Context {
 
     pub(super) fn may_delete(&self) -> bool {
         self.options.delete
+    }
+
+    /// Says whether what is under way is a first full push.
+    pub(super) fn set_first(&self, first: bool) {
+        self.first.store(first, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_first(&self) -> bool {
+        self.first.load(Ordering::Relaxed)
     }
 
     // === Ids ===
@@ -383,13 +395,13 @@ impl Context {
         *lock(&self.totals)
     }
 
-    /// One path's failure, with what it means for the run. While changes are live, a parent that is not there is a
+    /// One path's failure, with what it means for the run. While changes are live, a parent that is not there, or no directory, is a
     /// change that has not come yet, or one that went: the path comes again, and nobody needs to be told.
     pub(super) fn problem(&self, path: &RelPath, doing: &str, error: &io::Error) -> Problem {
         let full = [Errno::NOSPC, Errno::DQUOT].map(|e| Some(e.raw_os_error()));
         let class = if full.contains(&error.raw_os_error()) {
             ProblemClass::DiskFull
-        } else if self.live && error.kind() == io::ErrorKind::NotFound {
+        } else if self.live && leads_nowhere(error) {
             ProblemClass::Vanished
         } else {
             ProblemClass::Path

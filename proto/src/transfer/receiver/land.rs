@@ -2,23 +2,21 @@
 //! named. Nothing here is visible to anybody.
 
 use std::collections::{HashMap, HashSet};
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, mpsc};
 
 use super::commit::{Commit, FileCommit};
 use super::context::{Context, Held, HeldContent, Ticket, Told};
 use crate::disk::stage::Staged;
-use crate::disk::{Dir, Found, Stamp};
+use crate::disk::{Dir, Found, Stamp, content};
+use crate::model::change::Action;
 use crate::model::delta::Op;
-use crate::model::digest::{Digest, GroupHasher, GroupSums};
+use crate::model::digest::{Digest, GroupSums};
 use crate::model::entry::Entry;
 use crate::model::options::Difference;
 use crate::model::path::RelPath;
 use crate::wire::message::{Basis, Inline, Seq};
-
-/// Read at once from a file that is looked at.
-const READ_LEN: usize = 1024 * 1024;
 
 pub(super) enum Job {
     /// A content that came with its entry; `fresh` where the directory was made for it, so that nothing has its name.
@@ -36,8 +34,8 @@ pub(super) enum Job {
     Begin { seq: Seq, path: RelPath, entry: Entry, basis: BasisFrom, tickets: Vec<Ticket> },
     /// More of it.
     Ops { seq: Seq, ops: Vec<Op> },
-    /// The end of it.
-    End { seq: Seq, digest: Digest, entry: Entry },
+    /// The end of it; with `unstable` it changed while it was read.
+    End { seq: Seq, digest: Digest, entry: Entry, unstable: bool },
     /// It will not come to its end; with `again` it starts anew.
     Abandon { seq: Seq, again: bool },
     /// What stands here may have this content: look, and bring its metadata up to date or ask for it.
@@ -147,7 +145,7 @@ impl Lander {
                 }
                 Ok(())
             }
-            Job::End { seq, digest, entry } => self.end(seq, digest, entry),
+            Job::End { seq, digest, entry, unstable } => self.end(seq, digest, entry, unstable),
             Job::Abandon { seq, again } => {
                 self.abandon(seq, again);
                 Ok(())
@@ -300,12 +298,15 @@ impl Lander {
         Ok(())
     }
 
-    fn end(&mut self, seq: Seq, digest: Digest, entry: Entry) -> Result<(), Gone> {
+    fn end(&mut self, seq: Seq, digest: Digest, entry: Entry, unstable: bool) -> Result<(), Gone> {
         let Some(mut stream) = self.streams.remove(&seq) else {
             self.lost.remove(&seq);
             return Ok(());
         };
         stream.entry = entry;
+        if unstable {
+            self.context.observer.unstable(&stream.path);
+        }
         match stream.broken.take() {
             Some(Broken::Failed(error)) => self.fail(&stream.path, "write", &error, stream.tickets),
             Some(Broken::BasisDiffers) => {
@@ -363,19 +364,23 @@ impl Lander {
         difference: Difference,
         tickets: Vec<Ticket>,
     ) -> Result<(), Gone> {
-        let ours = self.dir_of(&path).and_then(|dir| {
-            let (mut file, _) = dir.open_file(path.name())?;
-            let mut hasher = GroupHasher::new();
-            let mut buffer = vec![0; READ_LEN];
-            loop {
-                match file.read(&mut buffer)? {
-                    0 => return Ok(hasher.finish().0),
-                    len => hasher.update(&buffer[..len]),
-                }
-            }
-        });
+        let ours = self.dir_of(&path).and_then(|dir| content::digest(&dir, path.name()));
+        let dry_run = self.context.options.dry_run;
         match ours {
-            Ok(ours) if ours == digest => {
+            Err(error) if dry_run => self.fail(&path, "read", &error, tickets),
+            Ok((ours, _)) if dry_run => {
+                let difference = Difference { content: ours != digest, ..difference };
+                if difference.any() {
+                    let action = Action::Updated(difference);
+                    self.context.count(|totals| {
+                        totals.transferred_files += u64::from(difference.content);
+                        totals.transferred_bytes += if difference.content { entry.size() } else { 0 };
+                    });
+                    self.send(Commit::Made { path, kind: entry.kind, action })?;
+                }
+                self.send(Commit::Ack { tickets })
+            }
+            Ok((ours, _)) if ours == digest => {
                 let difference = Difference { content: false, ..difference };
                 if difference.any() {
                     self.send(Commit::Describe { path, entry, difference, tickets })

@@ -12,6 +12,7 @@ mod changes;
 mod commit;
 mod compare;
 mod context;
+mod durable;
 mod land;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -44,6 +45,8 @@ const BATCH: usize = 32;
 /// Batches that wait for a thread. With [`BATCH`] it bounds the descriptors of files that are on their way, and with
 /// [`limits::FRAME_SOFT`] the memory of their contents; what the groups of a large file take comes on top.
 const BATCHES_QUEUED: usize = 4;
+/// Batches that wait for the committer: what lands while one group becomes durable is the next.
+const COMMITS_QUEUED: usize = 16;
 
 /// Threads that write contents. Two use both cores of a small machine; more only wait for the same disk.
 const LANDERS: usize = 2;
@@ -69,6 +72,8 @@ pub struct Config {
     /// Names that may appear at the top: a peer must not send what nobody asked for (CVE-2022-29154). `None` for
     /// all, when the content of a directory was asked for.
     pub expected: Option<HashSet<Box<[u8]>>>,
+    /// The directory that the sender compares first: it is digested and told at once.
+    pub comparing: Option<RelPath>,
     /// Where interrupted files are kept.
     pub partials: Arc<dyn Partials>,
     /// Where the groups of large files are remembered, if they are.
@@ -95,6 +100,7 @@ pub fn run(
         times: config.options.times,
     };
     let (ask, asks) = mpsc::channel();
+    let comparing = config.comparing.clone();
     let context = Arc::new(Context::new(
         config,
         Placement { keep, umask: 0 },
@@ -108,7 +114,7 @@ pub fn run(
             .spawn(work)
             .map_err(|e| Ended::fault("start a thread", e))
     };
-    let (commit, commits) = mpsc::sync_channel(BATCHES_QUEUED);
+    let (commit, commits) = mpsc::sync_channel(COMMITS_QUEUED);
     let mut threads = Vec::new();
     let mut landers = Vec::new();
     for _ in 0..LANDERS {
@@ -137,8 +143,15 @@ pub fn run(
         deferred: BTreeMap::new(),
         deferred_tickets: Vec::new(),
         read_errors: false,
+        untouched: false,
     };
-    let ended = receiver.dispatch(link.inbox);
+    let ended = comparing.map_or(Ok(()), |dir| receiver.tell_digest(dir));
+    let ended = ended.and_then(|()| receiver.dispatch(link.inbox));
+    let ended = match ended {
+        // A sender that finds our digest equal to its own has nothing more to say, and waits for no answer.
+        Err(Ended::Broken(_)) if receiver.untouched => Ok(SenderTotals::default()),
+        ended => ended,
+    };
     drop(receiver);
     context.stop();
     for thread in threads {
@@ -176,6 +189,8 @@ struct Receiver {
     deferred_tickets: Vec<Ticket>,
     /// The sender could not read all of its side: nothing more is deleted.
     read_errors: bool,
+    /// The digest of what is compared first was told, and nothing was asked for or changed since.
+    untouched: bool,
 }
 
 /// A lander, as the dispatcher sees it.
@@ -264,6 +279,7 @@ impl Receiver {
     fn take(&mut self, item: FromSender) -> Result<(), Ended> {
         if !matches!(item, FromSender::Compare { .. } | FromSender::Name { .. } | FromSender::Problem(_)) {
             self.digested = None;
+            self.untouched = false;
         }
         match item {
             FromSender::Digesting(dir) => self.digesting(dir),
@@ -276,22 +292,25 @@ impl Receiver {
                 self.context.observer.file_advanced(ops.iter().map(Op::len).sum());
                 self.job(lander, Job::Ops { seq, ops })
             }
-            FromSender::PutEnd { seq, digest, entry, unstable: _ } => {
+            FromSender::PutEnd { seq, digest, entry, unstable } => {
                 let (lander, want) = self.streams.remove(&seq).ok_or(Misbehaved::AnswerToUnknown(seq))?;
                 self.context.observer.file_done();
                 self.context.had(want);
                 let entry = self.context.localise(entry);
-                self.job(lander, Job::End { seq, digest, entry })?;
+                self.job(lander, Job::End { seq, digest, entry, unstable })?;
                 self.settle_comparison()
             }
             FromSender::PutFailed { seq, want, again } => self.put_failed(seq, want, again),
             FromSender::NeedSums(want) => Ok(self.context.needs_sums(want)?),
             FromSender::Offer { seq, path, entry, digest } => self.offer(seq, path, entry, digest),
             FromSender::Remove { seq, path } => self.remove(seq, path),
-            FromSender::Rename { seq, from, to } => self.rename(seq, from, to),
+            FromSender::Rename { seq, from, to, exchange } => self.rename(seq, from, to, exchange),
             FromSender::Problem(problem) => {
                 self.read_errors |= problem.class != ProblemClass::Vanished;
-                self.context.observer.problem(&problem);
+                // While changes are live, what vanished before it was read is told of by a change of its own.
+                if problem.class != ProblemClass::Vanished || !self.context.live {
+                    self.context.observer.problem(&problem);
+                }
                 Ok(())
             }
             FromSender::Name { id, group, name } => {
@@ -307,7 +326,8 @@ impl Receiver {
 
     /// Nothing has arrived that is not taken: time for what was put off.
     fn quiet(&mut self) -> Result<(), Ended> {
-        if self.comparison.is_none() && !self.deferred.is_empty() {
+        // A dry run defers no metadata, but the acks of directories all the same.
+        if self.comparison.is_none() && !(self.deferred.is_empty() && self.deferred_tickets.is_empty()) {
             self.barrier()?;
             self.flush_deferred()?;
             // Nothing may come for hours that would hand it over.

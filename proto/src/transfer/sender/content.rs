@@ -7,6 +7,7 @@ use std::time::Duration;
 use prost::bytes::Bytes;
 
 use super::groups::{GroupPlan, Reading};
+use super::stable::is_unchanged;
 use super::stream::{Plan, Planned};
 use super::{Known, Read, Sender, TaskId, Waiting, class_of};
 use crate::disk::{Dir, Found, Stamp, age};
@@ -45,7 +46,7 @@ pub(super) fn read_small(dir: &Dir, name: &[u8]) -> io::Result<Small> {
         // As many bytes as it had when it was opened: if it has another length by now, it is not stable.
         let size = usize::try_from(found.stat.size).unwrap_or(0);
         let bytes = Reading::new(&file, found.stat.size).take(size)?;
-        let stable = Stamp::of_file(&file)? == found.stat && bytes.len() == size;
+        let stable = is_unchanged(&file, &found.stat)? && bytes.len() == size;
         if stable || tries >= limits::UNSTABLE_TRIES {
             if let Kind::File { size } = &mut found.entry.kind {
                 *size = bytes.len() as u64;
@@ -92,6 +93,15 @@ impl Sender {
         if !entry.is_file() {
             return self.put_entry(id, path, found.entry);
         }
+        if self.config.withhold.as_ref().is_some_and(|withhold| withhold(&path, entry)) {
+            // It changed since the task was made: whoever looks at it again will know.
+            let text = "its content is withheld".into();
+            self.observer.settled(id, Err(Problem { path, text, class: ProblemClass::Unstable }));
+            return Ok(());
+        }
+        if !self.config.record && self.config.terms.checksum {
+            return self.offer_digest(id, path, read);
+        }
         if !self.config.record {
             return self.offer(id, path, found.entry, None);
         }
@@ -99,7 +109,7 @@ impl Sender {
         match known {
             Some(known) if known.stamp == found.stat => self.put_entry(id, path, found.entry),
             Some(known) if large && !known.groups.is_empty() => self.put_groups(id, path, known, read),
-            _ if !large && is_fresh(entry) => self.put_small(id, path, read),
+            known if !large && is_fresh(entry) => self.put_small(id, path, known.as_ref(), read),
             _ => self.offer_digest(id, path, read),
         }
     }
@@ -127,7 +137,7 @@ impl Sender {
             let (file, found) = dir.open_file(&name)?;
             let (rested, stamp) = (is_rested(&found), found.stat.lasting());
             let plan = GroupPlan::compare(&file, found.stat.size, None)?;
-            let stable = rested && Stamp::of_file(&file)? == found.stat;
+            let stable = rested && is_unchanged(&file, &found.stat)?;
             Ok((plan, stable, stamp, found))
         });
         let (plan, stable, stamp, found) = match hashed {
@@ -151,13 +161,40 @@ impl Sender {
         Ok(())
     }
 
-    fn put_small(&mut self, id: TaskId, path: RelPath, read: Read) -> Result<(), Ended> {
+    /// What the receiver holds by the journal's word, though the file is another one: restored, or written anew.
+    fn put_known(
+        &mut self,
+        id: TaskId,
+        path: RelPath,
+        entry: Entry,
+        stamp: Option<Stamp>,
+        known: &Known,
+    ) -> Result<(), Ended> {
+        let seq = self.begin(Waiting::task(id));
+        if let Some(stamp) = stamp {
+            self.record(seq, &path, &entry, stamp, known.digest, known.groups.clone());
+        }
+        // Should it hold another one after all, its size or time tells, and it asks.
+        self.out.push(FromSender::Put(Put { seq, want: 0, path, entry, content: Content::None }))
+    }
+
+    fn put_small(
+        &mut self,
+        id: TaskId,
+        path: RelPath,
+        known: Option<&Known>,
+        read: Read,
+    ) -> Result<(), Ended> {
         let small = self.config.view.holder(&path).and_then(|(dir, name)| read_small(&dir, &name));
         match small {
             Ok(Small::Whole { stamp: None, .. }) if read == Read::Rested => self.unstable(id, path),
             Ok(Small::Whole { bytes, found, stamp }) => {
-                let seq = self.begin(Waiting::task(id));
                 let digest = Digest::of(&bytes);
+                let same = |known: &&Known| known.digest == digest && known.entry.mtime == found.entry.mtime;
+                if let Some(known) = known.filter(same) {
+                    return self.put_known(id, path, found.entry, stamp, known);
+                }
+                let seq = self.begin(Waiting::task(id));
                 let content = Content::Inline(Inline { bytes, digest });
                 self.send_small(seq, 0, &path, content, digest, found, stamp)
             }
@@ -174,20 +211,20 @@ impl Sender {
     fn put_groups(&mut self, id: TaskId, path: RelPath, known: Known, read: Read) -> Result<(), Ended> {
         let planned = self.config.view.holder(&path).and_then(|(dir, name)| {
             let (file, found) = dir.open_file(&name)?;
-            let rested = is_rested(&found);
+            let (rested, stamp) = (is_rested(&found), found.stat.lasting());
             let plan = GroupPlan::compare(&file, found.stat.size, Some(&known))?;
-            let stable = rested && Stamp::of_file(&file)? == found.stat;
-            Ok((plan, dir, name, found, stable))
+            let stable = rested && is_unchanged(&file, &found.stat)?;
+            Ok((plan, dir, name, found, stable.then_some(stamp)))
         });
         let (plan, dir, name, found, stable) = match planned {
             Ok(planned) => planned,
             Err(error) => return self.unreadable(id, path, &error),
         };
-        if !stable && read == Read::Rested {
+        if stable.is_none() && read == Read::Rested {
             return self.unstable(id, path);
         }
         if plan.digest == known.digest && found.entry.mtime == known.entry.mtime {
-            return self.put_entry(id, path, found.entry);
+            return self.put_known(id, path, found.entry, stable, &known);
         }
         if plan.literal_len() > plan.size / 4 && plan.literal_len() > limits::WANTED_BYTES / 8 {
             // Where the time tells nothing, the digest has to.
@@ -195,7 +232,7 @@ impl Sender {
             return self.offer(id, path, found.entry, digest);
         }
         let seq = self.begin(Waiting::task(id));
-        let planned = Planned { known, plan, stamp: found.stat };
+        let planned = Planned { known, plan, stamp: found.stat, restless: stable.is_none() };
         self.stream(seq, 0, path, &dir, &name, Plan::Groups(Box::new(planned)))
     }
 
@@ -220,6 +257,13 @@ impl Sender {
         };
         if self.config.rules.hides(path, false) {
             return self.give_up(0, want, path, &io::ErrorKind::NotFound.into());
+        }
+        let withheld = self.config.withhold.as_ref().is_some_and(|withhold| {
+            self.config.view.found(path).is_ok_and(|found| withhold(path, &found.entry))
+        });
+        if withheld {
+            // No problem of the path: nothing is said about it.
+            return self.out.push(FromSender::PutFailed { seq: 0, want, again: false });
         }
         self.send_file(want, path, plan, held)
     }
@@ -292,6 +336,9 @@ impl Sender {
         found: Found,
         stamp: Option<Stamp>,
     ) -> Result<(), Ended> {
+        if stamp.is_none() {
+            self.observer.unstable(path);
+        }
         let literal = match &content {
             Content::Inline(inline) => inline.bytes.len() as u64,
             Content::Patch(ops, _) => ops.iter().map(Op::literal_len).sum(),
@@ -302,8 +349,9 @@ impl Sender {
         self.totals.matched_bytes += size - literal;
         self.observer.file_advanced(size);
         self.observer.file_done();
-        if let Some(stamp) = stamp {
-            self.record(seq, path, &found.entry, stamp, digest, Vec::new());
+        match stamp {
+            Some(stamp) => self.record(seq, path, &found.entry, stamp, digest, Vec::new()),
+            None => self.observer.unstable(path),
         }
         let path = if want == 0 { path.clone() } else { RelPath::root() };
         self.out.push(FromSender::Put(Put { seq, want, path, entry: found.entry, content }))

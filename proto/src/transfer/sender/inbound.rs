@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 
+use super::early::Told;
 use super::outstanding::{Booked, Outstanding};
 use super::{Event, Request};
 use crate::limits;
@@ -19,6 +20,8 @@ pub(super) struct Reader {
     pub(super) observer: Arc<dyn Observer>,
     /// Bytes of sums in the queue; the sender counts down.
     pub(super) sums: Arc<AtomicU64>,
+    /// What the receiver tells before it is asked.
+    pub(super) told: Arc<Told>,
     /// Stops the writer, wherever it is.
     pub(super) stop: Arc<AtomicBool>,
 }
@@ -94,6 +97,11 @@ impl Reader {
                 let _late = self.events.send(Event::PeerDone(totals));
                 // Nothing may follow; what does is not read.
                 Err(Ended::Stopped)
+            }
+            FromReceiver::Digested(digest) => {
+                self.told.take(digest)?;
+                let _late = self.events.send(Event::Digested);
+                Ok(())
             }
             FromReceiver::Refused(refusal) => Err(refusal.into()),
             FromReceiver::Hello(_) => Err(Misbehaved::Unexpected("hello").into()),

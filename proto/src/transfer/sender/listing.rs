@@ -2,6 +2,7 @@
 
 use super::content::{Small, read_small};
 use super::{Sender, Waiting, class_of};
+use crate::disk::content;
 use crate::limits;
 use crate::model::digest::Digest;
 use crate::model::entry::Kind;
@@ -74,7 +75,7 @@ impl Sender {
                 self.count(&entry.found.entry);
             }
             self.name_ids(&entry.found.entry)?;
-            let (listed, sent) = self.listed(&path, name, entry, &listing, with_content)?;
+            let (listed, sent) = self.listed(&path, name, entry, &listing, with_content, all)?;
             if with_content && listed.content.is_none() && entry.found.entry.size() > 0 && !is_dir {
                 large.push(path.clone());
             }
@@ -101,6 +102,7 @@ impl Sender {
         entry: &ViewEntry,
         listing: &ViewListing,
         with_content: bool,
+        all: bool,
     ) -> Result<(Listed, Option<Sent>), Ended> {
         let found = &entry.found;
         let mut listed =
@@ -116,6 +118,9 @@ impl Sender {
                         self.totals.literal_bytes += bytes.len() as u64;
                         self.observer.file_advanced(bytes.len() as u64);
                         self.observer.file_done();
+                        if stamp.is_none() {
+                            self.observer.unstable(path);
+                        }
                         let sent = stamp.filter(|_| self.config.record).map(|stamp| Sent {
                             path: path.clone(),
                             entry: found.entry.clone(),
@@ -130,6 +135,13 @@ impl Sender {
                     Ok(Small::Grown) => {}
                     Err(error) => self.problem(path.clone(), &error.to_string(), class_of(&error))?,
                 }
+            }
+            // Only of a directory whose other half is unlike it: the summary, which has read them all, keeps no digests of files.
+            Kind::File { .. } if self.config.terms.checksum && !all => {
+                let disk_name = entry.disk_name.as_deref().unwrap_or(name);
+                // What cannot be read was told when the directory was summarised.
+                listed.digest =
+                    content::digest(&listing.dirs[entry.dir], disk_name).ok().map(|(digest, _)| digest);
             }
             _ => {}
         }

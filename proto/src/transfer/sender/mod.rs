@@ -6,15 +6,18 @@
 
 mod ahead;
 mod content;
+mod early;
 mod groups;
 mod inbound;
 mod listing;
 mod outstanding;
+mod stable;
 mod stream;
+mod task;
 
 use std::collections::{HashSet, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock, mpsc};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use super::link::{Ended, Link, Outbox, Rate};
@@ -22,17 +25,23 @@ use super::observer::{Observer, TaskId};
 use super::view::{Part, View};
 use crate::disk::ids::Names;
 use crate::disk::walk::{self, Summary};
-use crate::disk::{Dir, Stamp};
+use crate::disk::{Dir, leads_nowhere};
 use crate::model::counter::{ReceiverTotals, SenderTotals};
-use crate::model::digest::{Digest, Group};
+use crate::model::digest::Digest;
 use crate::model::entry::{Entry, Kind};
 use crate::model::filter::Rules;
 use crate::model::options::{Options, Terms};
 use crate::model::path::RelPath;
 use crate::model::problem::{Misbehaved, Problem, ProblemClass};
 use crate::model::tree::{Owner, Seed};
-use crate::wire::message::{FromReceiver, FromSender, RequestId, Seq, WantBasis};
+use crate::wire::message::{FromReceiver, FromSender, Seq};
+use early::{Early, Told};
 use outstanding::{Outstanding, Waiting};
+use task::{Event, Request};
+
+#[cfg(debug_assertions)]
+pub use stable::break_reread;
+pub use task::{Known, Queue, Read, Task, Tasks, queue};
 
 /// What a sender is to do its work with.
 pub struct Config {
@@ -46,106 +55,23 @@ pub struct Config {
     pub rules: Rules,
     /// The receiver has nothing: send everything unasked.
     pub empty: bool,
+    /// The hello named the directory that is compared first, and the receiver digests it by itself. Only for
+    /// [`run_once`].
+    pub early: bool,
     /// How fast it may send: `options.bwlimit`, unless somebody changes it meanwhile.
     pub rate: Rate,
     /// Keep what the journal needs of each content sent.
     pub record: bool,
+    /// Asked before the content of a file leaves that the receiver may have otherwise: whether it stays here. The
+    /// receiver then keeps what it has.
+    pub withhold: Option<Withhold>,
     /// Sources that were missing from the start, told already on this side: they count, and nothing is deleted on
     /// their account.
     pub missing: Vec<Problem>,
 }
 
-/// Work from the sender's own side.
-#[derive(Debug)]
-pub enum Task {
-    /// Bring everything beneath a directory across.
-    Compare(TaskId, RelPath),
-    /// Bring one path across as it stands now; `Known` is what the journal says the receiver holds.
-    Put(TaskId, RelPath, Option<Known>, Read),
-    /// Nothing stands at a path now.
-    Remove(TaskId, RelPath),
-    /// What stood at the first path stands at the second now.
-    Rename(TaskId, RelPath, RelPath),
-    /// End the stream once everything outstanding is acknowledged.
-    Finish,
-}
-
-/// What to do with a file that changes under the reading.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Read {
-    /// Read it a few times, then send it as it is, marked unstable.
-    Anyway,
-    /// Send nothing; the task fails as [`ProblemClass::Unstable`], to be given again once the file has rested.
-    Rested,
-}
-
-/// What the receiver is known to hold at a path: the basis of a delta that needs no round trip.
-#[derive(Clone, Debug)]
-pub struct Known {
-    /// The source when it was sent.
-    pub stamp: Stamp,
-    /// The entry that was sent.
-    pub entry: Entry,
-    /// Digest of its content.
-    pub digest: Digest,
-    /// Its groups.
-    pub groups: Vec<Group>,
-}
-
-/// A request of the receiver.
-enum Request {
-    Open { id: RequestId, dir: RelPath, all: bool },
-    Want { id: RequestId, path: RelPath, basis: Option<(WantBasis, Vec<u8>)> },
-}
-
-/// What the sender's queue holds.
-enum Event {
-    Task(Task),
-    Request(Request),
-    /// The comparison under way has come to its end.
-    Compared,
-    /// Nothing is outstanding any more.
-    Quiet,
-    PeerDone(ReceiverTotals),
-    Ended(Ended),
-}
-
-/// Gives a sender work while it runs.
-#[derive(Clone)]
-pub struct Tasks {
-    events: mpsc::Sender<Event>,
-    stopper: Arc<OnceLock<Arc<AtomicBool>>>,
-}
-
-impl Tasks {
-    /// Queues a task. After the sender's end it is dropped: its owner hears of the end from [`run`].
-    pub fn submit(&self, task: Task) {
-        let _late = self.events.send(Event::Task(task));
-    }
-
-    /// Ends the sender at once.
-    pub fn stop(&self) {
-        if let Some(stopper) = self.stopper.get() {
-            stopper.store(true, Ordering::Relaxed);
-        }
-        let _late = self.events.send(Event::Ended(Ended::Stopped));
-    }
-}
-
-/// A sender's queue, to be given to [`run`].
-pub struct Queue {
-    tasks: mpsc::Sender<Event>,
-    events: mpsc::Receiver<Event>,
-    stopper: Arc<OnceLock<Arc<AtomicBool>>>,
-}
-
-/// A new queue and the handle that fills it.
-#[must_use]
-pub fn queue() -> (Tasks, Queue) {
-    let (tasks, events) = mpsc::channel();
-    let stopper = Arc::<OnceLock<_>>::default();
-    (Tasks { events: tasks.clone(), stopper: Arc::clone(&stopper) }, Queue { tasks, events, stopper })
-}
+/// Whether a content is withheld, by its path in the transfer and the entry that stands there.
+pub type Withhold = Arc<dyn Fn(&RelPath, &Entry) -> bool + Send + Sync>;
 
 /// Brings the whole view across once, then ends the stream.
 ///
@@ -187,12 +113,14 @@ pub fn run(
     let outstanding = Arc::new(Outstanding::default());
     let requests = Arc::new(AtomicUsize::new(0));
     let sums = Arc::new(AtomicU64::new(0));
+    let told = Arc::<Told>::default();
     let reader = inbound::Reader {
         events: tasks,
         outstanding: Arc::clone(&outstanding),
         requests: Arc::clone(&requests),
         observer: Arc::clone(&observer),
         sums: Arc::clone(&sums),
+        told: Arc::clone(&told),
         stop,
     };
     std::thread::Builder::new()
@@ -207,6 +135,8 @@ pub fn run(
         outstanding,
         requests,
         sums,
+        told,
+        early: if config.early { Early::Awaited } else { Early::Off },
         totals: SenderTotals::default(),
         summary: None,
         comparing: false,
@@ -256,6 +186,8 @@ struct Sender {
     requests: Arc<AtomicUsize>,
     /// Bytes of sums in the queue, likewise.
     sums: Arc<AtomicU64>,
+    told: Arc<Told>,
+    early: Early,
     totals: SenderTotals,
     /// Digests of the directory last compared, beneath that directory.
     summary: Option<Summary>,
@@ -299,6 +231,7 @@ impl Sender {
                     self.next_comparison()?;
                 }
                 Event::Quiet => {}
+                Event::Digested => self.digested()?,
                 Event::PeerDone(totals) if self.finished => return Ok((self.totals, totals)),
                 Event::PeerDone(_) => return Err(Misbehaved::Unexpected("done").into()),
                 Event::Ended(ended) => return Err(ended),
@@ -307,6 +240,11 @@ impl Sender {
             if self.finishing && !self.finished && quiet {
                 self.finished = true;
                 self.out.push(FromSender::Done(self.totals))?;
+                if self.early == Early::Equal {
+                    // Nothing was said that the receiver could have something to tell of.
+                    self.out.flush()?;
+                    return Ok((self.totals, ReceiverTotals::default()));
+                }
             }
         }
     }
@@ -324,7 +262,11 @@ impl Sender {
             }
             Task::Rename(id, from, to) => {
                 let seq = self.begin(Waiting::task(id));
-                self.out.push(FromSender::Rename { seq, from, to })
+                self.out.push(FromSender::Rename { seq, from, to, exchange: false })
+            }
+            Task::Exchange(id, from, to) => {
+                let seq = self.begin(Waiting::task(id));
+                self.out.push(FromSender::Rename { seq, from, to, exchange: true })
             }
             Task::Finish => {
                 self.finishing = true;
@@ -374,8 +316,18 @@ impl Sender {
         // Only once: what comes later is compared with what has come by then.
         let everything = std::mem::take(&mut self.config.empty);
         let digest = if everything { None } else { Some(self.digest(&dir)?) };
+        let ours = match (&digest, &entry) {
+            (Some(digest), Some(entry)) if self.early == Early::Awaited => {
+                Some(walk::with_own(entry, digest, &self.config.terms, self.seed, &mut self.names))
+            }
+            _ => None,
+        };
+        if ours.is_some_and(|ours| self.is_equal_early(id, ours)) {
+            return Ok(());
+        }
         self.comparing = true;
         let seq = self.begin(Waiting::comparison(id));
+        self.early = ours.map_or(Early::Off, |ours| Early::Asked(seq, ours));
         self.out.push(FromSender::Compare { seq, dir: dir.clone(), entry, digest })?;
         if everything {
             self.answer_open(0, dir, true)?;
@@ -395,7 +347,9 @@ impl Sender {
         };
         let (root, place) = (root.clone(), place);
         // Both ends walk at the same time.
-        self.out.push(FromSender::Digesting(dir.clone()))?;
+        if self.early != Early::Awaited {
+            self.out.push(FromSender::Digesting(dir.clone()))?;
+        }
         self.out.flush()?;
         let Config { terms, rules, .. } = &self.config;
         let summary = walk::summarise(&root, &place, terms, rules, self.seed, &mut self.names)
@@ -469,5 +423,7 @@ impl Sender {
 }
 
 fn class_of(error: &std::io::Error) -> ProblemClass {
-    if error.kind() == std::io::ErrorKind::NotFound { ProblemClass::Vanished } else { ProblemClass::Path }
+    // Said by `Dir::open_file` when something else has taken the file's place: the kernel's own has a number.
+    let replaced = error.kind() == std::io::ErrorKind::InvalidInput && error.raw_os_error().is_none();
+    if leads_nowhere(error) || replaced { ProblemClass::Vanished } else { ProblemClass::Path }
 }

@@ -1,6 +1,7 @@
 //! What a sender waits to have acknowledged.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::model::problem::{Misbehaved, Problem};
@@ -45,12 +46,29 @@ impl Waiting {
 
 /// Everything not acknowledged yet, by seq. Shared with the reader, which books the acks.
 #[derive(Default)]
-pub(super) struct Outstanding(Mutex<HashMap<Seq, Waiting>>);
+pub(super) struct Outstanding {
+    waiting: Mutex<HashMap<Seq, Waiting>>,
+    /// A seq that was settled before its ack, which still comes; 0 for none.
+    foreseen: AtomicU64,
+}
 
 impl Outstanding {
     fn lock(&self) -> MutexGuard<'_, HashMap<Seq, Waiting>> {
         // Each change to the map is one call: a panic elsewhere cannot leave it half-made.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Settles a seq whose ack is known to come. Returns false where it has come.
+    pub(super) fn foreseen(&self, seq: Seq, observer: &dyn Observer) -> bool {
+        let mut waiting = self.lock();
+        let Some(done) = waiting.remove(&seq) else { return false };
+        // Under the lock: the ack must find the one or the other.
+        self.foreseen.store(seq, Ordering::Relaxed);
+        drop(waiting);
+        if let Some(task) = done.task {
+            observer.settled(task, Ok(()));
+        }
+        true
     }
 
     pub(super) fn add(&self, seq: Seq, waiting: Waiting) {
@@ -83,7 +101,12 @@ impl Outstanding {
         let mut sent = Vec::new();
         let mut settled = Vec::new();
         for seq in seqs {
-            let done = waiting.remove(seq).ok_or(Misbehaved::AnswerToUnknown(*seq))?;
+            let Some(done) = waiting.remove(seq) else {
+                if self.foreseen.compare_exchange(*seq, 0, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+                    continue;
+                }
+                return Err(Misbehaved::AnswerToUnknown(*seq));
+            };
             sent.extend(done.sent);
             settled.extend(done.task);
             booked.compared |= done.comparison;

@@ -8,6 +8,7 @@ use std::os::unix::fs::FileExt;
 
 use super::ahead;
 use super::groups::{GroupPlan, Reading};
+use super::stable::is_unchanged;
 use super::{Known, Sender};
 use crate::disk::{Dir, Found, Stamp};
 use crate::limits;
@@ -16,6 +17,7 @@ use crate::model::digest::{Digest, Group, GroupHasher};
 use crate::model::entry::Kind;
 use crate::model::path::RelPath;
 use crate::transfer::link::Ended;
+use crate::transfer::observer::Sent;
 use crate::wire::message::{Basis, Content, FromSender, Put, RequestId, Seq};
 
 /// How a streamed content is told.
@@ -36,6 +38,9 @@ pub(super) struct Planned {
     pub(super) plan: GroupPlan,
     /// The file as it was compared: of another state the plan says nothing.
     pub(super) stamp: Stamp,
+    /// It changes all the time: what is sent is composed of what the plan says and of what is read then, which is a
+    /// content of its own.
+    pub(super) restless: bool,
 }
 
 /// What came of streaming a content once.
@@ -64,7 +69,9 @@ impl Sender {
                 Err(error) => return self.give_up(seq, want, &path, &error),
             };
             let lasting = found.stat.lasting();
+            let restless = matches!(&plan, Plan::Groups(planned) if planned.restless);
             if let Plan::Groups(planned) = &plan
+                && !restless
                 && planned.stamp != found.stat
             {
                 plan = Plan::Whole;
@@ -84,8 +91,8 @@ impl Sender {
                 Ok(streamed) => streamed,
                 Err(error) => return self.give_up(seq, want, &path, &error),
             };
-            let stable = Stamp::of_file(&file).is_ok_and(|stamp| stamp == found.stat);
-            if stable || tries >= limits::UNSTABLE_TRIES {
+            let stable = !restless && is_unchanged(&file, &found.stat).unwrap_or(false);
+            if stable || restless || tries >= limits::UNSTABLE_TRIES {
                 let stamp = stable.then_some(lasting);
                 return self.end_stream(seq, &path, found, streamed, stamp);
             }
@@ -105,11 +112,15 @@ impl Sender {
         streamed: Streamed,
         stamp: Option<Stamp>,
     ) -> Result<(), Ended> {
+        if stamp.is_none() {
+            self.observer.unstable(path);
+        }
         self.observer.file_done();
         found.entry.kind = Kind::File { size: streamed.size };
-        if let Some(stamp) = stamp {
-            self.record(seq, path, &found.entry, stamp, streamed.digest, streamed.groups);
-        }
+        // What was sent of a file that does not rest is a basis too.
+        let unstable = Stamp { ctime: Sent::UNSTABLE, ..found.stat };
+        let sent = Stamp { size: streamed.size, ..stamp.unwrap_or(unstable) };
+        self.record(seq, path, &found.entry, sent, streamed.digest, streamed.groups);
         let (digest, entry) = (streamed.digest, found.entry);
         self.out.push(FromSender::PutEnd { seq, digest, entry, unstable: stamp.is_none() })
     }
@@ -126,6 +137,7 @@ impl Sender {
             Plan::Whole => self.stream_whole(seq, reading),
             Plan::Search(sums) => self.stream_search(seq, reading, sums),
             Plan::SearchGroups(sums) => self.stream_search_groups(seq, &reading, file, sums),
+            Plan::Groups(planned) if planned.restless => self.stream_composed(seq, file, &planned.plan),
             Plan::Groups(planned) => self.stream_groups(seq, file, &planned.plan),
         }
     }
@@ -227,6 +239,43 @@ impl Sender {
         self.send_copy(seq, at, plan.size - at)?;
         let GroupPlan { digest, ref groups, size, .. } = *plan;
         Ok(Ok(Streamed { digest, groups: groups.clone(), size }))
+    }
+
+    /// As [`Sender::stream_groups`] of a file that has changed since it was compared, and will again: the digest is that
+    /// of what is sent. The first group has no value of its own in a tree that ends with it, so it is read again.
+    fn stream_composed(
+        &mut self,
+        seq: Seq,
+        file: &File,
+        plan: &GroupPlan,
+    ) -> Result<io::Result<Streamed>, Ended> {
+        let mut hasher = GroupHasher::new();
+        let mut literal = plan.literal.iter().copied().peekable();
+        // What is to be copied begins here; up to `at` it has not been told yet.
+        let (mut copied, mut at) = (0, 0);
+        while at < plan.size {
+            let len = (plan.size - at).min(limits::DIGEST_GROUP);
+            while literal.next_if(|(offset, len)| offset + len <= at).is_some() {}
+            let differs = literal.peek().is_some_and(|(offset, _)| *offset <= at);
+            let index = usize::try_from(at / limits::DIGEST_GROUP).unwrap_or(usize::MAX);
+            let value = plan.groups.get(index).copied().filter(|_| !differs);
+            if !value.is_some_and(|value| hasher.take_group(value, 0, len)) {
+                let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
+                if let Err(error) = file.read_exact_at(&mut bytes, at) {
+                    return Ok(Err(error));
+                }
+                hasher.update(&bytes);
+                if value.is_none_or(|value| value != hasher.current_group()) {
+                    self.send_copy(seq, copied, at - copied)?;
+                    self.send_ops(seq, vec![Op::Literal(bytes.into())])?;
+                    copied = at + len;
+                }
+            }
+            at += len;
+        }
+        self.send_copy(seq, copied, at - copied)?;
+        let (digest, groups) = hasher.finish();
+        Ok(Ok(Streamed { digest, groups, size: plan.size }))
     }
 
     fn send_copy(&mut self, seq: Seq, offset: u64, len: u64) -> Result<(), Ended> {

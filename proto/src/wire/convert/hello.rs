@@ -2,7 +2,7 @@
 
 use prost::bytes::Bytes;
 
-use super::path_or_root;
+use super::{path_bytes, path_or_root};
 use crate::limits;
 use crate::model::filter::Rules;
 use crate::model::options::{Keeps, Options};
@@ -50,6 +50,7 @@ impl TryFrom<g::Hello> for Hello {
             empty: hello.empty,
             watch: hello.watch,
             single_name: single_name(&hello.single_name)?,
+            comparing: hello.comparing.as_deref().map(path_or_root).transpose()?,
         })
     }
 }
@@ -73,6 +74,7 @@ impl From<Hello> for g::Hello {
             empty: hello.empty,
             watch: hello.watch,
             single_name: hello.single_name.map(Bytes::from).unwrap_or_default(),
+            comparing: hello.comparing.map(|dir| path_bytes(&dir)),
         }
     }
 }
@@ -97,6 +99,7 @@ impl From<g::Options> for Options {
             bwlimit: o.bwlimit,
             report: o.report,
             keep_replaced: o.keep_replaced,
+            checksum: o.checksum,
         }
     }
 }
@@ -119,6 +122,7 @@ impl From<Options> for g::Options {
             bwlimit: o.bwlimit,
             report: o.report,
             keep_replaced: o.keep_replaced,
+            checksum: o.checksum,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use prost::bytes::Bytes;
 
-use super::{digest_bytes, digest_or_none, path_bytes, path_or_root};
+use super::{digest, digest_bytes, digest_or_none, path_bytes, path_or_root};
 use crate::model::change::{Action, Change};
 use crate::model::counter::ReceiverTotals;
 use crate::model::delta::Shape;
@@ -46,6 +46,7 @@ impl TryFrom<g::FromReceiver> for FromReceiver {
             },
             Item::Change(m) => Self::Change((*m).try_into()?),
             Item::Done(m) => Self::Done((*m).into()),
+            Item::Digested(m) => Self::Digested(digest(&m.digest, "digest")?),
         })
     }
 }
@@ -147,6 +148,7 @@ impl From<FromReceiver> for g::FromReceiver {
             })),
             FromReceiver::Change(m) => Item::Change(Box::new(m.into())),
             FromReceiver::Done(m) => Item::Done(Box::new(m.into())),
+            FromReceiver::Digested(digest) => Item::Digested(g::Digested { digest: digest_bytes(&digest) }),
         };
         Self { item: Some(item) }
     }

@@ -48,9 +48,12 @@ impl TryFrom<g::FromSender> for FromSender {
                 digest: digest_or_none(&m.digest, "digest")?,
             },
             Item::Remove(m) => Self::Remove { seq: m.seq, path: RelPath::parse(&m.path)? },
-            Item::Rename(m) => {
-                Self::Rename { seq: m.seq, from: RelPath::parse(&m.from)?, to: RelPath::parse(&m.to)? }
-            }
+            Item::Rename(m) => Self::Rename {
+                seq: m.seq,
+                from: RelPath::parse(&m.from)?,
+                to: RelPath::parse(&m.to)?,
+                exchange: m.exchange,
+            },
             Item::Problem(m) => Self::Problem(Problem {
                 path: path_or_root(&m.path)?,
                 text: m.text,
@@ -190,8 +193,9 @@ impl From<FromSender> for g::FromSender {
                 digest: digest.as_ref().map(digest_bytes).unwrap_or_default(),
             })),
             FromSender::Remove { seq, path } => Item::Remove(g::Remove { seq, path: path_bytes(&path) }),
-            FromSender::Rename { seq, from, to } => {
-                Item::Rename(Box::new(g::Rename { seq, from: path_bytes(&from), to: path_bytes(&to) }))
+            FromSender::Rename { seq, from, to, exchange } => {
+                let (from, to) = (path_bytes(&from), path_bytes(&to));
+                Item::Rename(Box::new(g::Rename { seq, from, to, exchange }))
             }
             FromSender::Problem(m) => Item::Problem(Box::new(g::Problem {
                 path: path_bytes(&m.path),
