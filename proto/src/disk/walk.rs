@@ -258,7 +258,7 @@ impl Walk<'_> {
         };
         match digest {
             Ok((digest, _)) => {
-                add(&mut level.hasher, &entry.name, &entry.found.entry, Some(&digest), self.names)
+                add(&mut level.hasher, &entry.name, &entry.found.entry, Some(&digest), self.names);
             }
             Err(error) if vanished(&error) => {}
             Err(error) => {
