@@ -16,6 +16,7 @@ const QUEUE: usize = 1024;
 const ROWS: usize = 2048;
 
 /// What the writer is told.
+#[expect(clippy::large_enum_variant, reason = "nearly every word is a note: a box for each would cost more")]
 enum Word {
     Note(Note),
     /// Everything before this is written once the sender is dropped.
