@@ -445,7 +445,8 @@ mod tests {
     #[test]
     fn what_one_session_was_told_is_not_for_the_next() {
         let mut state = State::default();
-        let ids = state.begin(NO_BATCH, Instant::now(), [(vec![dirty("")], None)].into_iter());
+        let whole = Dirty { path: p(""), subtree: true };
+        let ids = state.begin(NO_BATCH, Instant::now(), [(vec![whole], None)].into_iter());
         state.settled(ids[0], &Ok(()));
         state.learned = true;
         state.ended = Some(Ended::Stopped);
