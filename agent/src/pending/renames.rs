@@ -215,8 +215,10 @@ impl Pending {
             if fresh {
                 self.dissolve(&to, now);
             }
-            self.dirty(from, Why::Gone, dir, now);
             let since = mark.map_or(now, |mark| mark.since);
+            self.dirty(from.clone(), Why::Gone, dir, now);
+            // Of an exchange the mark that was here may have stood for what came to this name.
+            self.age(&from, since);
             if dir {
                 self.cover(to, Mark { since, first: mark.map_or(now, |m| m.first), ..Mark::new(now) });
             } else {
@@ -230,7 +232,8 @@ impl Pending {
             self.wake_at(due);
         }
         // What its mark was to find beneath the old name may be there for the server still.
-        self.dirty(from, Why::Gone, mark.is_some_and(|mark| mark.subtree), now);
+        self.dirty(from.clone(), Why::Gone, mark.is_some_and(|mark| mark.subtree), now);
+        self.age(&from, mark.map_or(now, |mark| mark.since));
         let mark = Mark { fresh: false, ..mark.unwrap_or_else(|| Mark::new(now)) };
         if mark.subtree { self.cover(to, mark) } else { self.put(to, mark) }
     }
