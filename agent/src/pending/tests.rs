@@ -379,6 +379,21 @@ fn what_failed_is_as_old_as_when_it_was_first_heard_of() {
 }
 
 #[test]
+fn two_new_names_that_are_exchanged_are_as_old_as_before() {
+    let start = Instant::now();
+    let mut pending = Pending::new();
+    for name in ["a", "b"] {
+        pending.note(dirty(name, Why::Created), start);
+    }
+    for (from, to) in [("a", "b"), ("b", "a")] {
+        pending.note(mv(from, to), start + ms(1));
+    }
+    for name in ["a", "b"] {
+        assert!(pending.waits(&Scope::of(p(name)), start), "{name}");
+    }
+}
+
+#[test]
 fn a_scope_follows_what_is_renamed_out_of_it() {
     let mut scope = Scope::of(p("a/b"));
     assert!(scope.concerns(&p("a/b/c"), false) && scope.concerns(&p("a"), true));
