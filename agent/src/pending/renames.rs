@@ -188,7 +188,9 @@ impl Pending {
             return self.cover(to, Mark::new(now));
         }
         let moved: Vec<RelPath> = self.later.keys().filter(|path| path.is_within(&from)).cloned().collect();
+        let mut since = now;
         for old in moved {
+            since = since.min(self.later[&old].since);
             let new = old.below(&from).and_then(|rest| to.join(&rest).ok());
             if let (Some(later), Some(new)) = (self.later.remove(&old), new) {
                 self.later.insert(new, later);
@@ -215,7 +217,7 @@ impl Pending {
             if fresh {
                 self.dissolve(&to, now);
             }
-            let since = mark.map_or(now, |mark| mark.since);
+            let since = mark.map_or(since, |mark| mark.since.min(since));
             self.dirty(from.clone(), Why::Gone, dir, now);
             // Of an exchange the mark that was here may have stood for what came to this name.
             self.age(&from, since);
@@ -233,7 +235,7 @@ impl Pending {
         }
         // What its mark was to find beneath the old name may be there for the server still.
         self.dirty(from.clone(), Why::Gone, mark.is_some_and(|mark| mark.subtree), now);
-        self.age(&from, mark.map_or(now, |mark| mark.since));
+        self.age(&from, mark.map_or(since, |mark| mark.since.min(since)));
         let mark = Mark { fresh: false, ..mark.unwrap_or_else(|| Mark::new(now)) };
         if mark.subtree { self.cover(to, mark) } else { self.put(to, mark) }
     }
