@@ -38,7 +38,7 @@ pub(super) fn explain(
             "at": row.acked.and_then(|at| jiff::Timestamp::new(at.sec, at.nsec.try_into().ok()?).ok()).map(|at| at.to_string()),
             "size": row.entry.size(),
             "blake3": row.digest.map(|digest| digest.to_string()),
-            "unchanged_since": found.as_ref().and_then(|found| found.as_ref().ok()).map(|found| found.stat == row.stamp),
+            "unchanged_since": found.as_ref().and_then(|found| found.as_ref().ok()).and_then(|found| row.stamp.tells(&found.stat)),
         })
     });
 

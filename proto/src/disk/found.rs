@@ -68,6 +68,13 @@ impl Stamp {
         Self { ctime: if self.is_rested() { self.ctime } else { Time::default() }, ..self }
     }
 
+    /// Whether what is found `now` is what this lasting stamp was taken of; `None` where the stamp was too fresh to tell.
+    #[must_use]
+    pub fn tells(&self, now: &Self) -> Option<bool> {
+        let fresh = self.ctime == Time::default();
+        if fresh && *self == (Self { ctime: self.ctime, ..*now }) { None } else { Some(self == now) }
+    }
+
     pub(super) fn of(stat: &Stat) -> Self {
         Self {
             dev: stat.st_dev as u64,

@@ -27,8 +27,9 @@ pub struct Sent {
 }
 
 impl Sent {
-    /// The ctime in the stamp of a content that was read while it changed: the stamp then equals that of no file.
-    pub const UNSTABLE: Time = Time { sec: 0, nsec: 0 };
+    /// The ctime in the stamp of a content that was read while it changed: the stamp then equals that of no file, nor one
+    /// that was only too fresh to tell ([`Stamp::lasting`]).
+    pub const UNSTABLE: Time = Time { sec: 0, nsec: 1 };
 
     /// Whether the content is one the file had at some moment.
     #[must_use]
