@@ -6,6 +6,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use driftless_tests::World;
 use driftless_tests::oracle::slash;
 use driftless_tests::trees::{assert_equal, every_kind, names, plant, set_mtime, write_noise};
+use driftless_tests::wait::until;
 use driftless_tests::wire::Wire;
 
 #[test]
@@ -224,4 +225,27 @@ fn a_pull_replaces_what_differs_and_leaves_the_rest() {
     world.agent(&server).pull("-a", "backup/d", &dest).ok();
     assert_eq!(names(&dest), ["d/", "d/f", "d/mine"]);
     assert_eq!(fs::read(dest.join("d/f")).expect("read"), b"content");
+}
+
+#[test]
+fn a_push_with_nothing_to_do_ends_well_at_both_ends_though_nobody_waits_for_a_last_word() {
+    let world = World::new();
+    let server = world.backup();
+    let src = world.path("src");
+    plant(&src, &["a=1", "d/b=2", "d/e/c=3"]);
+    let agent = world.agent(&server);
+    agent.push("-a", slash(&src), "backup").ok();
+    let ended = |log: &str| log.matches("received").count();
+    let (rounds, before) = (20, ended(&server.log()));
+    for _ in 0..rounds {
+        let again = agent.push("-av --delete --stats", slash(&src), "backup").ok();
+        assert_eq!(again.stat("Number of regular files transferred"), 0);
+        assert_eq!(again.stat("Number of files"), 6, "{}", again.stdout);
+    }
+    until("the server has booked every one of them", || ended(&server.log()) == before + rounds);
+    assert!(!server.log().contains("connection lost"), "{}", server.log());
+    // What differs only in the directory itself is no less a difference.
+    fs::set_permissions(&src, fs::Permissions::from_mode(0o700)).expect("chmod");
+    agent.push("-a", slash(&src), "backup").ok();
+    assert_equal(&src, server.module("backup"));
 }
