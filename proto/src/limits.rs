@@ -71,8 +71,8 @@ pub const FIRST_GROUP_FILES: usize = 1024;
 pub const FIRST_GROUP_BYTES: u64 = 64 * 1024 * 1024;
 /// How long such a group waits for more: a slow wire must not keep what has come from being durable.
 pub const FIRST_GROUP_WAIT: Duration = Duration::from_millis(500);
-/// New files from which on a group of a first full push is made durable by one syncfs(2): for fewer it may wait longer for
-/// what others have written than their own syncs would.
+/// New files and directories from which on a group of a first full push is made durable by one syncfs(2): for fewer it
+/// may wait longer for what others have written than their own syncs would.
 pub const SYNC_WHOLE_MIN: usize = 64;
 
 /// Smallest and largest block of a rolling signature. Between them the block grows with the square root of the

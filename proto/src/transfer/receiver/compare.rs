@@ -159,14 +159,19 @@ impl Receiver {
         }
         let Some(comparison) = self.comparison.take() else { return Ok(()) };
         self.made.clear();
-        self.context.set_first(false);
         let ticket = Ticket::new(comparison.seq, 1);
         if let Some(problem) = comparison.failed {
             self.commit(Commit::GivenUp { problem, tickets: vec![ticket] })?;
         } else {
             self.deferred_tickets.push(ticket);
         }
-        self.flush_deferred()
+        self.flush_deferred()?;
+        if self.context.is_first() {
+            // The directories belong to it: thousands of them, as a rule.
+            self.barrier()?;
+            self.context.set_first(false);
+        }
+        Ok(())
     }
 
     fn comparison_is_settled(&self) -> bool {

@@ -89,8 +89,13 @@ pub(super) fn sync_contents(
     group.iter().map(synced).collect()
 }
 
-/// Whether a group is one of a first full push, and large enough that one syncfs(2) costs less than its files do.
+/// Whether a group is one of a first full push, and large enough that one syncfs(2) costs less than its files and
+/// directories do.
 pub(super) fn is_whole(context: &Context, group: &[Commit]) -> bool {
-    let files = group.iter().filter(|commit| matches!(commit, Commit::File(_))).count();
-    context.is_first() && files >= limits::SYNC_WHOLE_MIN
+    let synced = |commit: &Commit| match commit {
+        Commit::File(_) => 1,
+        Commit::Directories { dirs, .. } => dirs.len(),
+        _ => 0,
+    };
+    context.is_first() && group.iter().map(synced).sum::<usize>() >= limits::SYNC_WHOLE_MIN
 }
