@@ -424,6 +424,13 @@ impl State {
         self.oldest().into_iter().chain(self.pending.oldest()).min()
     }
 
+    /// The files, and the directories with everything beneath, whose contents are on their way.
+    pub(super) fn contents_on_their_way(&self) -> Vec<RelPath> {
+        let tasks = self.tasks.values();
+        let sends = |task: &&Tasked| task.file.is_some() || task.retry.iter().any(|dirty| dirty.subtree);
+        tasks.filter(sends).flat_map(|task| &task.retry).map(|dirty| dirty.path.clone()).collect()
+    }
+
     /// Tasks on their way.
     pub(super) fn in_flight(&self) -> usize {
         self.tasks.len()

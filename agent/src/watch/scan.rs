@@ -114,6 +114,21 @@ impl Work {
     }
 }
 
+/// Where the journal may be behind what the server has.
+#[derive(Debug, Default)]
+pub(super) struct Behind {
+    /// Everywhere: the inventory has not followed the comparison of everything yet.
+    pub(super) all: bool,
+    /// Where contents are on their way.
+    pub(super) paths: Vec<RelPath>,
+}
+
+impl Behind {
+    fn concerns(&self, dir: &RelPath) -> bool {
+        self.all || self.paths.iter().any(|path| path.is_within(dir) || dir.is_within(path))
+    }
+}
+
 /// Looks at batches of one source.
 pub(super) struct Scan<'a> {
     /// The source.
@@ -128,6 +143,8 @@ pub(super) struct Scan<'a> {
     pub(super) standing: &'a Standing,
     /// Which paths of this batch are not like any other.
     pub(super) marked: Marked,
+    /// Where the journal's word is no proof.
+    pub(super) behind: Behind,
 }
 
 impl Scan<'_> {
@@ -292,29 +309,40 @@ impl Scan<'_> {
         while let Some(dir) = dirs.pop() {
             // What cannot be read, the comparison reports.
             let Ok(listing) = self.root.dir(&dir).and_then(|dir| walk::list(&dir)) else { continue };
+            let behind = self.behind.concerns(&dir);
             for Listed { name, found } in listing.entries {
                 let Ok(path) = dir.child(&name) else { continue };
                 let is_dir = found.entry.is_dir();
                 if self.rules.excludes(&path, is_dir) {
                     continue;
                 }
+                let entry = &found.entry;
                 if is_dir {
                     dirs.push(path);
-                } else if found.entry.is_file()
+                } else if entry.is_file() && behind {
+                    // Whatever the server has there, only a digest tells.
+                    let found = (entry.size(), entry.mtime);
+                    work.push(Work::File { path, known: None, read: Read::Rested, found });
+                } else if entry.is_file()
                     && (self.journal.is_in_doubt(&path) || self.is_double(&path, &found.stat))
                 {
-                    work.push(self.file(&path, &found.entry));
+                    work.push(self.file(&path, entry));
                 }
             }
         }
     }
 
+    /// Whether a file stands at the name of another one that cannot be told from it by size and time. What was equal from
+    /// the start has no row, but the inventory names it.
     fn is_double(&self, path: &RelPath, now: &Stamp) -> bool {
-        let row = self.journal.glance(path).ok().flatten();
-        row.is_some_and(|row| {
+        if let Some(row) = self.journal.glance(path).ok().flatten() {
             let was = row.stamp;
-            (was.ino, was.dev) != (now.ino, now.dev) && was.size == now.size && was.mtime == now.mtime
-        })
+            return (was.ino, was.dev) != (now.ino, now.dev)
+                && was.size == now.size
+                && was.mtime == now.mtime;
+        }
+        let item = self.journal.item(path).ok().flatten();
+        item.is_some_and(|was| was.ino != now.ino && was.size == now.size && was.mtime == now.mtime)
     }
 
     /// Whether a path is known not to be there: it leads nowhere beneath a root that can be looked at.
@@ -366,6 +394,7 @@ mod tests {
             delete: true,
             standing: &Standing::default(),
             marked: Marked::default(),
+            behind: Behind::default(),
         };
         for path in ["link/f", "file/f", "missing/f"] {
             let path = RelPath::parse(path.as_bytes()).expect("path");

@@ -20,7 +20,7 @@ use super::desk::{NO_BATCH, State};
 use super::hold::{Standing, Weighed};
 use super::learn::{Learner, Matched};
 use super::recorder::Recorder;
-use super::scan::{Scan, Scanned, Work};
+use super::scan::{Behind, Scan, Scanned, Work};
 use super::withheld::{Decisions, Withheld};
 use crate::connect::{ConnectError, Session};
 use crate::exit::Exit;
@@ -362,6 +362,7 @@ impl Trunk<'_, '_> {
             return Some(self.put_back(batch, end));
         }
         let delete = self.watch.invocation.options.delete && self.known.standing.held.is_none();
+        let behind = self.behind(batch);
         let scan = Scan {
             root: self.root,
             rules: &self.watch.invocation.rules,
@@ -369,6 +370,7 @@ impl Trunk<'_, '_> {
             delete,
             standing: &self.known.standing,
             marked: self.watch.desk.lock().marked(batch),
+            behind,
         };
         let mut scanned = scan.look(batch);
         // What a mount made meanwhile hides must not count as gone.
@@ -392,6 +394,18 @@ impl Trunk<'_, '_> {
         self.watch.desk.lock().forgive(batch, &scanned);
         self.send(tasks, batch.id, batch.since, scanned);
         None
+    }
+
+    /// Where the journal is behind what the server has, as far as a batch is concerned: what has been acknowledged is
+    /// written down first.
+    fn behind(&self, batch: &Batch) -> Behind {
+        if batch.renames.is_empty() && !batch.dirty.iter().any(|dirty| dirty.subtree) {
+            return Behind::default();
+        }
+        // Taken before: what is acknowledged in between is written down, and counts as on its way.
+        let paths = self.watch.desk.lock().contents_on_their_way();
+        self.recorder.settle();
+        Behind { all: self.known.stale, paths }
     }
 
     fn put_back(&self, batch: &Batch, end: End) -> End {
