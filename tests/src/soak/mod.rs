@@ -1,7 +1,9 @@
 //! Soak: random work on a source under `watch -a --delete`, with both programs killed, the wire cut and the event queue
 //! overflowed on the way, and at the end two equal trees.
 //!
-//!     cargo run -p driftless-tests --bin soak -- --minutes 30 --seed 7
+//! ```text
+//! cargo run -p driftless-tests --bin soak -- --minutes 30 --seed 7
+//! ```
 //!
 //! | option | what it sets |
 //! |---|---|
