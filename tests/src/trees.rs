@@ -241,6 +241,19 @@ pub fn set_mtime(path: &Path, sec: i64, nsec: i64) {
     utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW).expect("utimens");
 }
 
+/// Changes a byte in the middle of a file under its size and time, as a disk does that loses what it was given.
+///
+/// # Panics
+/// When the file cannot be read, written, or given its time back.
+pub fn flip(path: &Path) {
+    let kept = fs::metadata(path).expect("stat").modified().expect("time");
+    let mut content = fs::read(path).expect("read");
+    let middle = content.len() / 2;
+    content[middle] ^= 1;
+    fs::write(path, content).expect("write");
+    fs::File::open(path).expect("open").set_modified(kept).expect("time");
+}
+
 /// What is compared of one entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fact {

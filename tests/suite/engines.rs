@@ -16,15 +16,6 @@ use rustix::process::Signal;
 
 use crate::faults::SmallDisk;
 
-/// One claim, tested with each engine.
-macro_rules! with_each_engine {
-    ($($claim:ident)*) => {
-        mod with_inotify { $(#[test] fn $claim() { super::$claim("inotify"); })* }
-        mod with_fanotify { $(#[test] fn $claim() { super::$claim("fanotify"); })* }
-        mod with_poll { $(#[test] fn $claim() { super::$claim("poll"); })* }
-    };
-}
-
 with_each_engine! {
     a_leaf_written_the_moment_its_directories_are_made_arrives
     what_is_moved_in_and_out_whole_is_found_and_forgotten

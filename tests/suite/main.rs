@@ -3,6 +3,15 @@
 //! One program, so that everything links once and no file is forgotten. Topic by topic; the world in which it all
 //! happens is the library beside it.
 
+/// One claim, tested with each engine.
+macro_rules! with_each_engine {
+    ($($claim:ident)*) => {
+        mod with_inotify { $(#[test] fn $claim() { super::$claim("inotify"); })* }
+        mod with_fanotify { $(#[test] fn $claim() { super::$claim("fanotify"); })* }
+        mod with_poll { $(#[test] fn $claim() { super::$claim("poll"); })* }
+    };
+}
+
 mod brakes;
 mod broken;
 mod cases;

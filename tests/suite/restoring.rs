@@ -9,7 +9,7 @@ use driftless_tests::agent::{Agent, Running};
 use driftless_tests::oracle::slash;
 use driftless_tests::server::Server;
 use driftless_tests::service::Service;
-use driftless_tests::trees::{assert_equal, equal, every_kind, names, plant, write_noise};
+use driftless_tests::trees::{assert_equal, equal, every_kind, flip, names, plant, write_noise};
 use driftless_tests::wait::{until, until_ok};
 use driftless_tests::wire::{Way, Wire};
 use rustix::process::Signal;
@@ -78,16 +78,6 @@ fn a_restore_that_was_cut_goes_on_where_it_stopped() {
     assert_equal(server.module("backup"), &dest);
     let again = wire.carried(Way::Down) - before;
     assert!(again < 34 * MIB, "{again} bytes came again");
-}
-
-/// Another byte in the middle, under the same size and time.
-fn flip(path: &Path) {
-    let kept = fs::metadata(path).expect("stat").modified().expect("time");
-    let mut content = fs::read(path).expect("read");
-    let middle = content.len() / 2;
-    content[middle] ^= 1;
-    fs::write(path, content).expect("write");
-    File::open(path).expect("open").set_modified(kept).expect("time");
 }
 
 /// A watch whose journal knows these files, since each was sent while it watched.

@@ -9,7 +9,7 @@ use driftless_tests::World;
 use driftless_tests::agent::{Agent, Outcome};
 use driftless_tests::oracle::slash;
 use driftless_tests::server::Server;
-use driftless_tests::trees::{assert_equal, every_kind, plant, write_noise};
+use driftless_tests::trees::{assert_equal, every_kind, flip, plant, write_noise};
 use driftless_tests::wait::until;
 use driftless_tests::wire::Wire;
 
@@ -40,16 +40,6 @@ impl Copied {
     fn verify(&self, options: &str) -> Outcome {
         self.agent.run("verify", options, &[&slash(&self.src), &self.agent.remote("backup")])
     }
-}
-
-/// Another byte in the middle, under the same size and time.
-fn flip(path: &Path) {
-    let kept = fs::metadata(path).expect("stat").modified().expect("time");
-    let mut content = fs::read(path).expect("read");
-    let middle = content.len() / 2;
-    content[middle] ^= 1;
-    fs::write(path, content).expect("write");
-    set_time(path, kept);
 }
 
 fn set_time(path: &Path, time: SystemTime) {

@@ -18,15 +18,6 @@ use crate::faults::SmallDisk;
 
 const MIB: u64 = 1 << 20;
 
-/// One claim, tested with each engine.
-macro_rules! with_each_engine {
-    ($($claim:ident)*) => {
-        mod with_inotify { $(#[test] fn $claim() { super::$claim("inotify"); })* }
-        mod with_fanotify { $(#[test] fn $claim() { super::$claim("fanotify"); })* }
-        mod with_poll { $(#[test] fn $claim() { super::$claim("poll"); })* }
-    };
-}
-
 with_each_engine! {
     what_was_written_is_on_the_server_when_wait_returns
     a_burst_of_new_directories_is_waited_for_while_others_write_on

@@ -395,8 +395,8 @@ impl Context {
         *lock(&self.totals)
     }
 
-    /// One path's failure, with what it means for the run. While changes are live, a parent that is not there, or no directory, is a
-    /// change that has not come yet, or one that went: the path comes again, and nobody needs to be told.
+    /// One path's failure, with what it means for the run. While changes are live, a parent that is not there, or no
+    /// directory, is a change that has not come yet, or one that went: the path comes again, and nobody needs to be told.
     pub(super) fn problem(&self, path: &RelPath, doing: &str, error: &io::Error) -> Problem {
         let full = [Errno::NOSPC, Errno::DQUOT].map(|e| Some(e.raw_os_error()));
         let class = if full.contains(&error.raw_os_error()) {
