@@ -33,6 +33,7 @@ use rustix::fs::{Access, CWD, Mode, OFlags};
 use doubts::Doubts;
 pub use inventory::{Inventory, Item, Mounted};
 use links::Links;
+pub use links::Names;
 use tables::Tables;
 
 /// Memory that one journal may use for its pages: some 20,000 rows.

@@ -267,8 +267,14 @@ fn the_names_of_one_file_are_found_and_follow_renames() {
     let notes: Vec<Note> = seen.iter().map(|(path, ino)| Note::Seen(p(path), item(*ino, false))).collect();
     journal.take(&notes).expect("take");
     let names = |met: &str, ino| {
-        let mut names: Vec<String> =
-            journal.names_of(&[(p(met), ino)]).expect("names").iter().map(ToString::to_string).collect();
+        let ask = || journal.names_of(&[(p(met), ino)]).expect("names");
+        let mut answer = ask();
+        while let Some((unknown, rest)) = answer.unknown {
+            assert!(unknown.contains(&ino) && answer.known.is_empty(), "nothing is said of what is unknown");
+            std::thread::sleep(rest);
+            answer = ask();
+        }
+        let mut names: Vec<String> = answer.known.iter().map(ToString::to_string).collect();
         names.sort();
         names
     };

@@ -6,7 +6,9 @@
 //!
 //! Pure: the time is passed in. Touches: nothing. Never: disk, network, clocks, locks.
 
+mod flight;
 mod mark;
+mod missed;
 mod pace;
 mod renames;
 mod scope;
@@ -22,7 +24,9 @@ use driftless_proto::model::path::RelPath;
 use crate::watcher::{Signal, Why};
 pub use pace::{PAUSE_FIRST, PAUSE_MAX, SHARE};
 
+pub use flight::Taken;
 use mark::{Later, Mark};
+use missed::Missed;
 use pace::{Pace, Wait};
 use renames::Held;
 pub use scope::Scope;
@@ -125,11 +129,12 @@ pub struct Pending {
     /// What failed, and when it is to be looked at again.
     later: BTreeMap<RelPath, Later>,
     held: Held,
+    missed: Missed,
     pace: Pace,
     wake: Option<Instant>,
     next_id: u64,
-    /// How old the batches are that are neither done nor failed.
-    taken: BTreeMap<u64, Instant>,
+    /// The batches that are neither done nor failed.
+    taken: BTreeMap<u64, Taken>,
 }
 
 impl Pending {
@@ -139,10 +144,10 @@ impl Pending {
         Self::default()
     }
 
-    /// Marks and renames that wait.
+    /// Marks and renames that wait, and what may yet be found to have been renamed.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.marks.len() + self.held.len() + self.later.len()
+        self.marks.len() + self.held.len() + self.later.len() + self.missed.len()
     }
 
     /// Whether nothing waits.
@@ -155,7 +160,8 @@ impl Pending {
     #[must_use]
     pub fn oldest(&self) -> Option<Instant> {
         let marks = self.marks.values().map(|mark| mark.since);
-        marks.chain(self.later.values().map(|later| later.since)).chain(self.held.oldest()).min()
+        let more = self.held.oldest().into_iter().chain(self.missed.oldest());
+        marks.chain(self.later.values().map(|later| later.since)).chain(more).min()
     }
 
     /// The earliest time at which [`Pending::take`] may have something. It may turn out to have nothing yet, when
@@ -212,6 +218,7 @@ impl Pending {
             return None;
         }
         self.promote(now);
+        self.missed.give_up(now);
         let pace = &self.pace;
         let wait = |path: &RelPath, mark: &Mark| {
             let wait = if mark.subtree { None } else { pace.wait(path, now) };
@@ -224,7 +231,8 @@ impl Pending {
         let blocked = self.held.names();
         let mut dirty = Vec::new();
         let mut since = since_renames.unwrap_or(now);
-        let mut wake = self.held.due().into_iter().chain(self.later.values().map(|later| later.due)).min();
+        let rests = self.later.values().map(|later| later.due).chain(self.missed.due());
+        let mut wake = self.held.due().into_iter().chain(rests).min();
         let mut subtrees = 0;
         self.marks.retain(|path, mark| {
             let paced = wait(path, mark);
@@ -251,14 +259,8 @@ impl Pending {
         let id = self.next_id;
         self.next_id += 1;
         self.held.batch_taken(id);
-        self.taken.insert(id, since);
+        self.taken.insert(id, Taken { since, count: renames.len() + dirty.len() });
         Some(Batch { id, renames, dirty, since })
-    }
-
-    /// The batch is acked or needs no more work.
-    pub fn done(&mut self, batch: u64) {
-        self.taken.remove(&batch);
-        self.held.batch_done(batch);
     }
 
     /// The content of a file is on its way: it is not taken again before [`Pending::arrived`].
@@ -289,14 +291,10 @@ impl Pending {
     /// them. Where they, or a directory above, were renamed since the batch was taken, the new name is marked. They
     /// are as old as the batch.
     pub fn fail_back(&mut self, batch: u64, paths: Vec<Dirty>, delay: Duration, now: Instant) {
-        let since = self.taken.get(&batch).copied().unwrap_or(now);
+        let since = self.taken.get(&batch).map_or(now, |taken| taken.since);
         for Dirty { path, subtree } in paths {
-            let dirty = match self.held.follow(batch, &path) {
-                Some(path) => Dirty { path, subtree },
-                // Nobody can tell where it is by now: the Root covers it.
-                None => Dirty { path: RelPath::root(), subtree: true },
-            };
-            self.look_again(dirty, since, delay, now);
+            let path = self.now_at(batch, &path);
+            self.look_again(Dirty { subtree: subtree || path.is_root(), path }, since, delay, now);
         }
         self.bound(now);
         self.done(batch);
@@ -402,6 +400,7 @@ impl Pending {
         let since = self.oldest().unwrap_or(now);
         self.marks.clear();
         self.later.clear();
+        self.missed.clear();
         self.subtrees = 0;
         self.held.clear();
         self.put(RelPath::root(), Mark { subtree: true, since, ..Mark::new(now) });

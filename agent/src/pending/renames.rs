@@ -179,6 +179,13 @@ pub(super) fn concern(names: &BTreeSet<RelPath>, path: &RelPath, subtree: bool) 
 
 impl Pending {
     pub(super) fn renamed(&mut self, from: RelPath, to: RelPath, dir: bool, now: Instant) {
+        self.rename_marks(&from, &to, dir, now);
+        // After the marks, which went along: these are the new name's alone.
+        self.find_missed(&from, &to, now);
+    }
+
+    fn rename_marks(&mut self, from: &RelPath, to: &RelPath, dir: bool, now: Instant) {
+        let (from, to) = (from.clone(), to.clone());
         if from == to {
             return self.dirty(from, Why::Touched, dir, now);
         }

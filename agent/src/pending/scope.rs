@@ -68,18 +68,14 @@ impl Pending {
             // A file's name stands for itself only, but then nothing of the scope lies beneath it.
             scope.concerns(&rename.from, true) || scope.concerns(&rename.to, true)
         };
-        self.marks.iter().any(marked) || self.held.since(by).any(renamed)
+        let missed = |(path, since): (&RelPath, Instant)| since <= by && scope.concerns(path, true);
+        self.marks.iter().any(marked) || self.held.since(by).any(renamed) || self.missed.iter().any(missed)
     }
 
     /// Every path that is marked or put off, and whether everything beneath it is meant.
     pub fn paths(&self) -> impl Iterator<Item = (&RelPath, bool)> {
         let marks = self.marks.iter().map(|(path, mark)| (path, mark.subtree));
         marks.chain(self.later.iter().map(|(path, later)| (path, later.subtree)))
-    }
-
-    /// The batches that are neither done nor failed, and how old the oldest change in each is.
-    pub fn taken(&self) -> impl Iterator<Item = (u64, Instant)> {
-        self.taken.iter().map(|(id, since)| (*id, *since))
     }
 
     /// What failed in a scope by then and is put off.

@@ -97,6 +97,37 @@ fn each_change_rests_as_long_as_it_should() {
 }
 
 #[test]
+fn what_is_missed_is_looked_for_where_a_rename_took_it() {
+    let start = Instant::now();
+    let mut pending = Pending::new();
+    let taken = |pending: &mut Pending, at: u64| {
+        let batch = pending.take(start + ms(at))?;
+        pending.done(batch.id);
+        Some(batch.dirty)
+    };
+    // The rename is heard of after the miss.
+    pending.missed(&p("d/x"), start, start);
+    assert!(pending.waits(&Scope::of(p("d")), start), "it is not settled");
+    assert_eq!(taken(&mut pending, 1), None);
+    pending.note(mvdir("d", "e"), start + ms(2));
+    let found = taken(&mut pending, 100).expect("due");
+    assert!(found.contains(&Dirty { path: p("e/x"), subtree: true }), "{found:?}");
+    // Before it, while what met it was on its way.
+    pending.note(Signal::Rescan(p("f")), start + ms(200));
+    let batch = pending.take(start + ms(200)).expect("due");
+    pending.note(mvdir("f", "g"), start + ms(201));
+    pending.missed(&p("f/x"), start, start + ms(202));
+    pending.done(batch.id);
+    let found = taken(&mut pending, 300).expect("due");
+    assert!(found.contains(&Dirty { path: p("g/x"), subtree: true }), "{found:?}");
+    // No rename: it is gone, and nobody waits for it for ever.
+    pending.missed(&p("h"), start, start + ms(1000));
+    assert!(pending.next_deadline().is_some_and(|due| due <= start + ms(1000) + missed::HEARD));
+    assert_eq!(taken(&mut pending, 2000), None);
+    assert!(pending.is_empty() && pending.next_deadline().is_none());
+}
+
+#[test]
 fn a_file_that_never_rests_ships_within_the_bound() {
     let touches: Vec<(u64, Signal)> = (0..200).map(|i| (i * 10, dirty("log", Why::Touched))).collect();
     assert_eq!(play(&touches), ["1000: log", "2010: log"]);

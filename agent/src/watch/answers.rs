@@ -13,7 +13,8 @@ use driftless_proto::model::filter::Rules;
 use driftless_proto::model::path::RelPath;
 use serde_json::{Value, json};
 
-use super::desk::{Desk, Failures};
+use super::desk::Desk;
+use super::failures::Failure;
 use super::queued::{self, Sizes};
 use super::standing::Apart;
 use super::waits::Waited;
@@ -136,7 +137,7 @@ impl Answers for Answering {
         now.schedule = self.timed.json();
         let state = self.desk.lock();
         let ago = |since: Instant| since.elapsed().as_secs_f64();
-        now.pending = state.pending.len();
+        now.pending = state.pending();
         now.in_flight = state.in_flight();
         now.waiting = state.waits.len();
         now.sourceless = state.waits.sourceless.map(ago);
@@ -148,9 +149,9 @@ impl Answers for Answering {
         let directories = |asked: &Option<Arc<Asked>>| asked.as_ref().map_or(0, |asked| asked.directories());
         now.directories = (directories(&state.waits.asked), directories(&state.waits.polled));
         now.overflows = state.overflows;
-        now.failing = state.failing();
+        now.failing = state.failures.len();
         let errors = state.failures.iter().take(NAMED);
-        now.errors = errors.map(|(path, failures)| failures.shown(path)).collect();
+        now.errors = errors.map(|(path, failure)| failure.shown(path)).collect();
         now.unstable = state.unstable.iter().map(ToString::to_string).collect();
         now.last_problem.clone_from(&state.last_problem);
         now.polled = state.unwatched.iter().map(|(path, why)| (path.to_string(), why.clone())).collect();
@@ -286,9 +287,9 @@ impl Answering {
             .iter()
             .filter(|(path, _)| scope.concerns(path, true))
             .take(NAMED)
-            .map(|(path, failures)| named(&path.to_string(), &failures.text))
+            .map(|(path, failure)| named(&path.to_string(), &failure.text))
             .collect();
-        let pending = state.pending.len() + state.in_flight();
+        let pending = state.pending() + state.in_flight();
         drop(state);
         let mut answer = self.answer("timeout");
         answer["why"] = why.into();
@@ -306,7 +307,7 @@ impl Answering {
     }
 }
 
-impl Failures {
+impl Failure {
     fn shown(&self, path: &RelPath) -> Failing {
         Failing { path: path.to_string(), text: self.text.clone(), count: self.count, at: self.at }
     }

@@ -85,21 +85,26 @@ impl Observer for Booking {
     }
 
     fn problem(&self, problem: &Problem) {
-        // What vanished between the event and the look is no problem of a watch: its mark follows.
+        // What vanished between the event and the look is no problem of a watch: its mark follows, or a rename.
         if problem.class == ProblemClass::Vanished {
-            return;
+            return self.missed(&problem.path);
         }
         let path = problem.path.below(&self.prefix).unwrap_or_else(RelPath::root);
         let mut first = true;
         self.desk.leave(|state| {
             // Nobody can tell which of the tasks on their way it belongs to.
             let since = state.oldest().unwrap_or_else(Instant::now);
-            first = state.failed(path, problem.class, problem.to_string(), since);
+            first = state.failed(&path, problem.class, &problem.to_string(), since);
             state.last_problem = Some((problem.to_string(), SystemTime::now()));
         });
         if first {
             self.status.problem(&problem.to_string());
         }
+    }
+
+    fn missed(&self, path: &RelPath) {
+        let Some(path) = path.below(&self.prefix) else { return };
+        self.desk.leave(|state| state.missed(&path));
     }
 
     fn unstable(&self, path: &RelPath) {

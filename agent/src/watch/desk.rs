@@ -10,11 +10,12 @@ use driftless_proto::model::problem::{Problem, ProblemClass};
 use driftless_proto::transfer::link::Ended;
 use driftless_proto::transfer::observer::TaskId;
 
+use super::failures::Failures;
 use super::learn::Matched;
 use super::scan::Scanned;
 use super::waits::Waits;
 use super::whole::Whole;
-use crate::pending::{Batch, Dirty, MARKS_MAX, Pending};
+use crate::pending::{Batch, Dirty, Pending, Taken};
 use crate::watcher::{Signal, Why};
 
 /// See the module.
@@ -65,19 +66,10 @@ pub(super) struct State {
     pub(super) overflows: (u64, Option<SystemTime>),
     /// Who waits for what.
     pub(super) waits: Waits,
-    /// Paths that failed, and how often in a row.
-    pub(super) failures: HashMap<RelPath, Failures>,
+    /// Paths that failed.
+    pub(super) failures: Failures,
     /// Paths of which the journal is not to be believed, until they have come through.
     distrusted: HashSet<RelPath>,
-}
-
-/// How a path failed, and how often in a row.
-pub(super) struct Failures {
-    pub(super) count: u32,
-    pub(super) class: ProblemClass,
-    /// The last time, in words.
-    pub(super) text: String,
-    pub(super) at: SystemTime,
 }
 
 /// Paths of a batch that are not to be treated like any other.
@@ -102,6 +94,7 @@ pub(super) struct Tasked {
     pub(super) retry: Vec<Dirty>,
     /// The file whose content it sends.
     file: Option<RelPath>,
+    begun: Instant,
 }
 
 /// A batch on its way.
@@ -112,14 +105,6 @@ pub(super) struct InFlight {
     /// When the oldest of its changes was first heard of.
     pub(super) since: Instant,
 }
-
-/// A path that failed is looked at again after the first of these, each time twice as long, at most the second: what
-/// is in the way may last, and a file that nobody may read must not keep a host busy.
-const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
-/// Likewise while the server's disk is full: it will be seen to soon, and nothing else gets through until then.
-const RETRY_FULL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
-/// Likewise for a file that changed under the reading, and for a rename that could not be repeated.
-const RETRY_UNSTABLE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(200));
 
 /// Directories that are named in one line of what cannot be watched.
 const NAMED: usize = 8;
@@ -172,6 +157,9 @@ impl Desk {
                         state.unwatched.retain(|other, _| !other.is_within(path));
                     }
                     _ => {}
+                }
+                if let Signal::Renamed { from, to, .. } = &signal {
+                    state.failures.renamed(from, to);
                 }
                 state.waits.follow(&signal);
                 state.pending.note(signal, now);
@@ -228,12 +216,15 @@ impl State {
             if let Some(path) = &file {
                 self.pending.sent(path.clone(), now);
             }
-            self.tasks.insert(self.last_task, Tasked { batch, retry, file });
+            self.tasks.insert(self.last_task, Tasked { batch, retry, file, begun: now });
             ids.push(self.last_task);
         }
         if ids.is_empty() {
             self.pending.done(batch);
         } else {
+            if matches!(batch, NO_BATCH | RENAMES) {
+                self.pending.began(batch, now);
+            }
             self.batches.insert(batch, InFlight { left: ids.len(), failed: Vec::new(), since });
         }
         ids
@@ -241,7 +232,7 @@ impl State {
 
     /// Books the end of a task; the batch's failed paths are pending again once all of it has ended.
     pub(super) fn settled(&mut self, task: TaskId, outcome: &Result<(), Problem>) {
-        let Some(Tasked { batch, retry, file }) = self.tasks.remove(&task) else { return };
+        let Some(Tasked { batch, retry, file, begun }) = self.tasks.remove(&task) else { return };
         let since = self.batches.get(&batch).map_or_else(Instant::now, |flight| flight.since);
         if let Some(path) = file {
             self.pending.arrived(&path, outcome.is_ok(), Instant::now());
@@ -254,7 +245,8 @@ impl State {
                 self.last_ack = Some(Instant::now());
                 self.acked += 1;
                 for dirty in &retry {
-                    self.failures.remove(&dirty.path);
+                    // Of a rename the two names alone: what failed beneath them has only another name now.
+                    self.failures.through(&dirty.path, dirty.subtree && retry.len() == 1, begun);
                     self.distrusted.remove(&dirty.path);
                 }
                 // A comparison ends after whatever else its batch holds, and if it made or removed the directory
@@ -266,8 +258,13 @@ impl State {
                 }
             }
             Err(problem) => {
+                // Under the names by which they are looked at again.
                 for dirty in &retry {
-                    self.book(&dirty.path, problem.class, problem.to_string());
+                    let path = self.pending.now_at(batch, &dirty.path);
+                    self.failures.book(&path, problem.class, problem.to_string());
+                    if problem.class == ProblemClass::Vanished {
+                        self.missed(&path);
+                    }
                 }
             }
         }
@@ -278,7 +275,9 @@ impl State {
         }
         if flight.left == 0 {
             let failed = self.batches.remove(&batch).map(|flight| flight.failed).unwrap_or_default();
-            let delay = failed.iter().map(|dirty| self.delay_of(&dirty.path)).min().unwrap_or(RETRY.0);
+            let paths: Vec<RelPath> =
+                failed.iter().map(|dirty| self.pending.now_at(batch, &dirty.path)).collect();
+            let delay = self.failures.shortest(paths.iter());
             self.pending.fail_back(batch, failed, delay, Instant::now());
         }
         if batch == NO_BATCH {
@@ -291,34 +290,13 @@ impl State {
         self.last_task
     }
 
-    /// Whether the server's disk was full for a path that has not come through since.
-    pub(super) fn disk_is_full(&self) -> bool {
-        self.failures.values().any(|failures| failures.class == ProblemClass::DiskFull)
-    }
-
-    /// Paths that failed and have not come through since.
-    pub(super) fn failing(&self) -> usize {
-        self.failures.len()
-    }
-
     /// What failed and is gone by now fails no more.
     pub(super) fn forgive(&mut self, batch: &Batch, scanned: &Scanned) {
-        if !self.failures.is_empty() {
-            scanned.idle(batch).for_each(|path| drop(self.failures.remove(path)));
+        if self.failures.len() > 0 {
+            let now = Instant::now();
+            scanned.idle(batch).for_each(|path| self.failures.through(path, true, now));
+            scanned.removed().for_each(|path| self.failures.gone_beneath(path));
         }
-    }
-
-    /// Books a failure; returns whether it is the first in a row.
-    fn book(&mut self, path: &RelPath, class: ProblemClass, text: String) -> bool {
-        if self.failures.len() >= MARKS_MAX && !self.failures.contains_key(path) {
-            // So many are not told one by one, and are compared as a whole.
-            return false;
-        }
-        let at = SystemTime::now();
-        let before = self.failures.get(path).filter(|before| before.class == class);
-        let count = before.map_or(0, |before| before.count) + 1;
-        self.failures.insert(path.clone(), Failures { count, class, text, at });
-        count == 1
     }
 
     /// A file was sent as it was read, though it changed meanwhile. Returns whether that is news.
@@ -349,33 +327,27 @@ impl State {
 
     /// Books the failure of a path, whether a task stands behind it or not: it will be looked at again. Returns whether
     /// it is the first in a row, which is the one to tell. `since` is how old what failed is.
-    pub(super) fn failed(
-        &mut self,
-        path: RelPath,
-        class: ProblemClass,
-        text: String,
-        since: Instant,
-    ) -> bool {
-        let first = self.book(&path, class, text);
-        let delay = self.delay_of(&path);
-        // What is beneath a directory failed with it.
-        self.look_again(Dirty { path, subtree: true }, since, delay);
+    pub(super) fn failed(&mut self, path: &RelPath, class: ProblemClass, text: &str, since: Instant) -> bool {
+        let mut first = true;
+        for path in self.pending.names_now(path) {
+            first &= self.failures.book(&path, class, text.to_owned());
+            let delay = self.failures.delay_of(&path);
+            // What is beneath a directory failed with it.
+            self.look_again(Dirty { path, subtree: true }, since, delay);
+        }
         first
+    }
+
+    /// Something on its way met this path and then found nothing there.
+    pub(super) fn missed(&mut self, path: &RelPath) {
+        let now = Instant::now();
+        let since = self.oldest().unwrap_or(now);
+        self.pending.missed(path, since, now);
     }
 
     /// Marks a path that belongs to no batch.
     pub(super) fn look_again(&mut self, dirty: Dirty, since: Instant, delay: Duration) {
         self.pending.look_again(dirty, since, delay, Instant::now());
-    }
-
-    fn delay_of(&self, path: &RelPath) -> Duration {
-        let Some(failures) = self.failures.get(path) else { return RETRY.0 };
-        let (first, longest) = match failures.class {
-            ProblemClass::DiskFull => RETRY_FULL,
-            ProblemClass::Unstable | ProblemClass::Vanished => RETRY_UNSTABLE,
-            ProblemClass::Path => RETRY,
-        };
-        (first * 2_u32.pow(failures.count.saturating_sub(1).min(16))).min(longest)
     }
 
     /// The stream is gone: whatever was on its way is pending again, at once. Returns the names among it that were on
@@ -431,6 +403,16 @@ impl State {
         tasks.filter(sends).flat_map(|task| &task.retry).map(|dirty| dirty.path.clone()).collect()
     }
 
+    /// What waits: marks, renames, and what the trunk is looking at, which has no tasks yet.
+    pub(super) fn pending(&self) -> usize {
+        self.pending.len() + self.looked_at().map(|taken| taken.count).sum::<usize>()
+    }
+
+    /// The batches that the trunk is looking at.
+    pub(super) fn looked_at(&self) -> impl Iterator<Item = &Taken> {
+        self.pending.taken().filter(|(id, _)| !self.batches.contains_key(id)).map(|(_, taken)| taken)
+    }
+
     /// Tasks on their way.
     pub(super) fn in_flight(&self) -> usize {
         self.tasks.len()
@@ -438,67 +420,4 @@ impl State {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn p(path: &str) -> RelPath {
-        RelPath::parse_typed(path.as_bytes()).expect("path")
-    }
-
-    fn dirty(path: &str) -> Dirty {
-        Dirty { path: p(path), subtree: false }
-    }
-
-    #[test]
-    fn what_one_session_was_told_is_not_for_the_next() {
-        let mut state = State::default();
-        let whole = Dirty { path: p(""), subtree: true };
-        let ids = state.begin(NO_BATCH, Instant::now(), [(vec![whole], None)].into_iter());
-        state.settled(ids[0], &Ok(()));
-        state.learned = true;
-        state.ended = Some(Ended::Stopped);
-        let matched = |dir| Matched { dir: p(dir), missing: BTreeSet::new() };
-        state.learn = vec![matched(""), matched("d")];
-        assert_eq!(state.compared, Some(true));
-        state.end_session();
-        assert!(
-            state.compared.is_none() && !state.learned && state.ended.is_none() && state.learn.is_empty()
-        );
-        let batch = state.pending.take(Instant::now()).expect("what the inventory did not follow");
-        assert_eq!(batch.dirty, [Dirty { path: p("d"), subtree: true }]);
-    }
-
-    #[test]
-    fn a_file_on_its_way_when_the_stream_breaks_is_sent_again() {
-        let mut state = State::default();
-        let now = Instant::now();
-        let closed = |path| Signal::Dirty { path: p(path), why: Why::Closed, dir: false };
-        state.pending.note(closed("f"), now);
-        let batch = state.pending.take(now).expect("settled");
-        state.begin(batch.id, now, [(vec![dirty("f")], Some(p("f")))].into_iter());
-        state.pending.note(closed("f"), now);
-        assert!(state.pending.take(now).is_none(), "it is on its way");
-        state.abandon();
-        assert_eq!(state.pending.take(Instant::now()).expect("again").dirty, [dirty("f")]);
-    }
-
-    #[test]
-    fn a_file_known_to_be_unstable_is_not_read_as_often_again() {
-        let mut state = State::default();
-        let batch = |state: &mut State| {
-            state.look_again(dirty("f"), Instant::now(), Duration::ZERO);
-            state.pending.take(Instant::now()).expect("due")
-        };
-        let readings = |state: &mut State| {
-            (1..10).find(|_| {
-                state.book(&p("f"), ProblemClass::Unstable, "it changed".into());
-                let batch = batch(state);
-                state.marked(&batch).restless.contains(&p("f"))
-            })
-        };
-        assert_eq!(readings(&mut state), Some(RESTLESS as usize));
-        state.failures.clear();
-        assert!(state.is_unstable(&p("f")) && !state.is_unstable(&p("f")), "it is news once");
-        assert_eq!(readings(&mut state), Some(1));
-    }
-}
+mod tests;

@@ -9,6 +9,7 @@ mod booking;
 mod desk;
 mod exchanged;
 mod explain;
+mod failures;
 mod hold;
 mod learn;
 mod opening;

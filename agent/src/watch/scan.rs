@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::io;
+use std::time::Duration;
 
 use driftless_proto::disk::walk::{self, Listed};
 use driftless_proto::disk::{Root, Stamp, leads_nowhere};
@@ -51,6 +52,9 @@ pub(super) struct Scanned {
     pub(super) failed: Vec<(Dirty, io::Error)>,
     /// Something is gone and stays on the server.
     pub(super) held_back: bool,
+    /// Files whose other names are looked for after this time.
+    pub(super) put_off: Vec<RelPath>,
+    pub(super) put_off_for: Duration,
 }
 
 impl Scanned {
@@ -65,6 +69,11 @@ impl Scanned {
         let busy: HashSet<RelPath> =
             work.chain(self.failed.iter().map(|(dirty, _)| dirty.clone())).map(|dirty| dirty.path).collect();
         batch.dirty.iter().map(|dirty| &dirty.path).filter(move |path| !busy.contains(*path))
+    }
+
+    /// The paths that are to be removed on the server.
+    pub(super) fn removed(&self) -> impl Iterator<Item = &RelPath> {
+        self.work.iter().filter_map(|work| if let Work::Remove(path) = work { Some(path) } else { None })
     }
 
     /// Whether some of it is found by comparing, rather than seen to happen.
@@ -178,7 +187,7 @@ impl Scan<'_> {
             }
             parents.extend(dirty.path.parent());
         }
-        self.look_for_names(&linked, &mut scanned.work);
+        self.look_for_names(&linked, &mut scanned);
         self.begin(&exchanged, &mut scanned.work);
         let is_covered = |dir: &RelPath| batch.dirty.iter().any(|d| d.subtree && dir.is_within(&d.path));
         parents.retain(|dir| !is_covered(dir) && self.standing.apart(dir).is_none());
@@ -276,13 +285,19 @@ impl Scan<'_> {
 
     /// Brings the other names of these files across too: no event tells of them. What the journal does not know yet, the
     /// comparison under way will meet.
-    fn look_for_names(&self, linked: &[(RelPath, u64)], work: &mut Vec<Work>) {
+    fn look_for_names(&self, linked: &[(RelPath, u64)], scanned: &mut Scanned) {
         if linked.is_empty() {
             return;
         }
         let inodes: HashSet<u64> = linked.iter().map(|(_, ino)| *ino).collect();
-        let met: HashSet<RelPath> = work.iter().map(|work| work.path().clone()).collect();
-        for path in self.journal.names_of(linked).unwrap_or_default() {
+        let met: HashSet<RelPath> = scanned.work.iter().map(|work| work.path().clone()).collect();
+        let names = self.journal.names_of(linked).unwrap_or_default();
+        if let Some((unknown, wait)) = names.unknown {
+            let again = linked.iter().filter(|(_, ino)| unknown.contains(ino));
+            scanned.put_off.extend(again.map(|(path, _)| path.clone()));
+            scanned.put_off_for = wait;
+        }
+        for path in names.known {
             let apart = met.contains(&path) || self.standing.apart(&path).is_some();
             if apart || self.rules.hides(&path, false) {
                 continue;
@@ -290,7 +305,7 @@ impl Scan<'_> {
             // On another file system the number is another file's: that costs a comparison.
             let found = self.root.found(&path).ok().filter(|found| found.entry.is_file());
             if let Some(found) = found.filter(|found| inodes.contains(&found.stat.ino)) {
-                work.push(self.file(&path, &found.entry));
+                scanned.work.push(self.file(&path, &found.entry));
             }
         }
     }

@@ -26,7 +26,7 @@ use crate::connect::{ConnectError, Session};
 use crate::exit::Exit;
 use crate::guard::{Guard, Occasion, Verdict};
 use crate::journal::{Item, Journal, Mounted, ServerSeen};
-use crate::pending::Batch;
+use crate::pending::{Batch, Dirty};
 use crate::plan::Plan;
 use crate::plan::store::Stamp;
 
@@ -324,7 +324,7 @@ impl Trunk<'_, '_> {
                 return Next::Say(std::mem::take(&mut state.words));
             }
             if let Some(well) = state.compared.take() {
-                return Next::Compared { well, failing: state.failing() };
+                return Next::Compared { well, failing: state.failures.len() };
             }
             if !state.learn.is_empty() {
                 return Next::Learn(std::mem::take(&mut state.learn));
@@ -425,9 +425,12 @@ impl Trunk<'_, '_> {
             let mut state = self.watch.desk.lock();
             for (dirty, error) in scanned.failed {
                 let text = format!("{}: {error}", dirty.path);
-                if state.failed(dirty.path, ProblemClass::Path, text.clone(), since) {
+                if state.failed(&dirty.path, ProblemClass::Path, &text, since) {
                     state.words.push(text);
                 }
+            }
+            for path in scanned.put_off {
+                state.look_again(Dirty { path, subtree: false }, since, scanned.put_off_for);
             }
             state.begin(batch, since, scanned.work.iter().map(|work| (work.retry(), work.file().cloned())))
         };

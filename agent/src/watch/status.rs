@@ -60,7 +60,7 @@ impl Status {
             return None;
         }
         *drawn = Some(Instant::now());
-        let pending = state.pending.len() + state.in_flight();
+        let pending = state.pending() + state.in_flight();
         let lag = state.oldest().map_or(0.0, |since| since.elapsed().as_secs_f64());
         let ack =
             state.last_ack.map_or("never".into(), |at| format!("{:.0} s ago", at.elapsed().as_secs_f64()));

@@ -153,11 +153,9 @@ impl State {
             self.batches.get(&task.batch).is_some_and(|flight| flight.since <= by)
                 && task.retry.iter().any(|dirty| scope.concerns_dirty(dirty))
         };
-        // The trunk is looking at it: it has no tasks yet.
-        let looked_at = |(id, since): (u64, Instant)| since <= by && !self.batches.contains_key(&id);
         let mut failed = self.batches.values().filter(|flight| flight.since <= by);
         if self.pending.waits(scope, by)
-            || self.pending.taken().any(looked_at)
+            || self.looked_at().any(|taken| taken.since <= by)
             || self.tasks.values().any(flies)
             || failed.any(|flight| flight.failed.iter().any(|dirty| scope.concerns_dirty(dirty)))
         {
@@ -172,7 +170,9 @@ impl State {
                 Some(failures) if failures.class == ProblemClass::DiskFull => {
                     return Waited::For("the server's disk is full");
                 }
-                _ => return Waited::For("a path changes while it is read"),
+                Some(_) => return Waited::For("a path changes while it is read"),
+                // The other names of a file are looked for in a moment.
+                None => return Waited::For("changes are not durable yet"),
             }
         }
         Waited::Over(failing)

@@ -58,8 +58,8 @@ impl State {
     }
 
     fn exit(&self, well: bool) -> Exit {
-        match self.failing() {
-            _ if self.disk_is_full() => Exit::File,
+        match self.failures.len() {
+            _ if self.failures.disk_is_full() => Exit::File,
             0 if well => Exit::Ok,
             _ => Exit::Partial,
         }

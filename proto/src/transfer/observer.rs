@@ -71,6 +71,12 @@ pub trait Observer: Send + Sync {
         let _unused = problem;
     }
 
+    /// What was met at this path was not there to be put when its time came, at the receiver: nothing is wrong, and whoever
+    /// follows what happens to paths may know where it is.
+    fn missed(&self, path: &RelPath) {
+        let _unused = path;
+    }
+
     /// A file changed under every reading, and its content is sent as it was read last: it may be of no moment in which
     /// the file ever was.
     fn unstable(&self, path: &RelPath) {

@@ -79,9 +79,10 @@ impl Reader {
                 Ok(())
             }
             FromReceiver::Failed { seq, problem } => {
-                // What we could not read we have reported ourselves.
-                if problem.class != ProblemClass::Vanished {
-                    self.observer.problem(&problem);
+                match problem.class {
+                    // What we could not read we have reported ourselves.
+                    ProblemClass::Vanished => self.observer.missed(&problem.path),
+                    _ => self.observer.problem(&problem),
                 }
                 if seq != 0 {
                     let booked = self.outstanding.failed(seq, problem, &*self.observer)?;
