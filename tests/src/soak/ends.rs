@@ -1,5 +1,6 @@
 //! ends: the two programs and the wire between them.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -13,14 +14,14 @@ use crate::World;
 use crate::agent::{Agent, Running};
 use crate::oracle::slash;
 use crate::server::Server;
+use crate::wait::eventually;
 use crate::wire::Wire;
 
 /// Lines of a log that are shown.
 const LINES: usize = 40;
 
-/// How often a watch has to be found idle, one look after the other, before it counts as drained: what lies in the
-/// kernel's queue is not pending yet.
-const IDLE: usize = 8;
+/// How long `driftless wait` waits at a time.
+const WAIT: &str = "wait --all --timeout 20s";
 const LOOK_EVERY: Duration = Duration::from_millis(150);
 
 /// The processes as they are now, for who looks at them from aside; 0 for none.
@@ -86,6 +87,18 @@ impl Ends {
         self.pids.server.store(self.server.pid().as_raw_nonzero().get(), Ordering::Relaxed);
     }
 
+    /// Stops the agent, and returns once each of its threads has stopped: on a busy machine that takes long enough for
+    /// one to read a thousand events.
+    pub(super) fn stop_agent(&self) {
+        self.signal_agent(Signal::STOP);
+        let tasks = format!("/proc/{}/task", self.pids.agent.load(Ordering::Relaxed));
+        let stopped = || {
+            let mut tasks = fs::read_dir(&tasks).ok()?;
+            tasks.all(|task| task.is_ok_and(|task| is_stopped(&task.path()))).then_some(())
+        };
+        eventually("the agent has stopped", stopped);
+    }
+
     pub(super) fn signal_agent(&self, signal: Signal) {
         self.watch.as_ref().expect("it is watched").signal(signal);
     }
@@ -102,20 +115,20 @@ impl Ends {
         watches.as_array()?.first().cloned()
     }
 
-    /// Waits until nothing is pending and nothing on its way, and it stays so.
+    /// Waits until all that was written is durable, as an operator would, and until the watch says that nothing is left to
+    /// do: what failed on the way has come through too.
     pub(super) fn drained(&mut self, limit: Duration) -> Result<(), String> {
         let end = Instant::now() + limit;
-        let mut idle = 0;
         loop {
             self.watch.as_mut().expect("it is watched").runs();
+            let waited = self.agent.operate(WAIT);
             let status = self.status();
-            idle = if status.as_ref().is_some_and(is_idle) { idle + 1 } else { 0 };
-            if idle == IDLE {
+            if waited.code == Some(0) && status.as_ref().is_some_and(is_idle) {
                 return Ok(());
             }
             if Instant::now() > end {
                 let status = status.map_or("no answer".into(), |status| status.to_string());
-                return Err(format!("not drained within {limit:?}: {status}"));
+                return Err(format!("not drained within {limit:?}: {}{status}", waited.stderr));
             }
             std::thread::sleep(LOOK_EVERY);
         }
@@ -141,11 +154,18 @@ impl Ends {
     }
 }
 
+/// By `proc_pid_stat(5)`: the state follows the name, which may hold anything but ends with the last parenthesis. One
+/// that is gone has stopped as well.
+fn is_stopped(task: &Path) -> bool {
+    let stat = fs::read_to_string(task.join("stat"));
+    stat.map_or(true, |stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T')))
+}
+
 fn is_idle(status: &Value) -> bool {
     // Not whether that went well: paths that failed then are tried again, and pending until they come through.
     let compared = status["last_reconcile"].is_object();
-    let (pending, in_flight) = (status["pending"].as_u64(), status["in_flight"].as_u64());
-    compared && status["connected"].is_string() && pending == Some(0) && in_flight == Some(0)
+    let none = ["pending", "in_flight", "failing"].iter().all(|count| status[count] == 0);
+    compared && status["connected"].is_string() && none
 }
 
 fn last_lines(log: &str) -> String {

@@ -24,6 +24,9 @@ const DEEPEST: usize = 9;
 /// Most entries that go or move as one.
 const MOST: usize = 1500;
 
+/// Entries that are outside the source at once: with more, the source would shrink.
+const OUTSIDE: usize = 16;
+
 /// Operations in a row without a rest, and then as many with one: a build, and somebody at a keyboard.
 const STORM: u64 = 400;
 
@@ -78,6 +81,8 @@ pub(super) struct Worker {
     index: u64,
     src: PathBuf,
     plot: Plot,
+    /// The directory of its own in the source.
+    own: Node,
     /// Where things are moved out of the source to.
     outside: Node,
     noise: Noise,
@@ -100,10 +105,10 @@ impl Worker {
     pub(super) fn new([src, outside, log]: [&str; 3], [index, seed]: [u64; 2], without: Vec<String>) -> Self {
         let mut plot = Plot::default();
         // One of its own, and one that all share: there the directory is changed by all at once, its entries by one.
-        for dir in [format!("w{index}"), "shared".to_owned()] {
+        let [own, _] = [format!("w{index}"), "shared".to_owned()].map(|dir| {
             fs::create_dir_all(Path::new(src).join(&dir)).expect("mkdir");
-            plot.fixed(dir.into(), true);
-        }
+            plot.fixed(dir.into(), true)
+        });
         let aside = Path::new(outside).join(format!("w{index}"));
         fs::create_dir_all(&aside).expect("mkdir");
         let outside = plot.fixed(aside, false);
@@ -111,6 +116,7 @@ impl Worker {
             index,
             src: src.into(),
             plot,
+            own,
             outside,
             noise: Noise::new(seed),
             named: 0,
@@ -347,6 +353,9 @@ impl Worker {
 
     /// A file or a small directory leaves the source.
     fn move_out(&mut self) -> io::Result<Option<String>> {
+        if self.plot.children(self.outside).len() >= OUTSIDE {
+            return self.move_in();
+        }
         let dir = self.noise.below(2) == 0;
         let pick = if dir { Plot::any_loose_dir } else { Plot::any_file };
         let Some(node) = pick(&self.plot, &mut self.noise) else { return Ok(None) };
@@ -360,7 +369,9 @@ impl Worker {
     /// Something that left comes back.
     fn move_in(&mut self) -> io::Result<Option<String>> {
         let Some(&node) = self.plot.children(self.outside).first() else { return Ok(None) };
-        let Some((dir, name)) = self.place(1 + self.plot.extent(node).1) else { return Ok(None) };
+        // What is deep fits in few places, but always in the one at the top.
+        let place = self.place(1 + self.plot.extent(node).1);
+        let (dir, name) = place.unwrap_or_else(|| (self.own, self.new_name()));
         self.move_to(node, dir, name)
     }
 
