@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use driftless_tests::trees::{Noise, names, plant, set_mtime, write_noise};
 use driftless_tests::wait::until;
+use driftless_tests::wire::Way;
 use rustix::fs::{AtFlags, CWD, RenameFlags, Timespec, Timestamps, renameat_with, utimensat};
 
 use super::Live;
@@ -17,7 +18,8 @@ with_engines! {
         what_is_made_in_a_directory_before_it_is_watched_arrives
         a_directory_made_where_another_was_moved_away_is_still_seen
         a_file_that_another_is_renamed_over_is_never_missing
-        what_is_exchanged_changes_places;
+        what_is_exchanged_changes_places
+        a_directory_that_is_renamed_while_it_crosses_arrives_whole;
     events:
         ten_renames_in_a_row_send_no_content
         a_rename_right_after_a_file_has_left_sends_no_content_again
@@ -54,6 +56,24 @@ fn a_directory_made_where_another_was_moved_away_is_still_seen(engine: &str) {
     plant(&live.src, &["d/later=3", "d/sub/deeper=4"]);
     live.arrives();
     assert_eq!(names(live.copy()), ["d/", "d/g", "d/later", "d/sub/", "d/sub/deeper", "mark"]);
+}
+
+/// What was listed under the old name and not read yet is not there to be read; the rename alone does not bring it across.
+fn a_directory_that_is_renamed_while_it_crosses_arrives_whole(engine: &str) {
+    let Some(mut live) = Live::new(engine, &["ready=1"]) else { return };
+    let big = live.outside("big");
+    (0..3).for_each(|i| fs::create_dir_all(big.join(i.to_string())).expect("mkdir"));
+    for i in 0..96 {
+        write_noise(&big.join(format!("{}/f{i}", i % 3)), 256 << 10, i);
+    }
+    live.wire.throttle(8 * MIB);
+    let before = live.wire.carried(Way::Up);
+    fs::rename(&big, live.at("d")).expect("mv");
+    for (from, to, share) in [("d", "e", 2), ("e/2", "e/far", 4)] {
+        until("part of it is across", || live.wire.carried(Way::Up) > before + share * MIB);
+        fs::rename(live.at(from), live.at(to)).expect("mv");
+    }
+    live.arrives();
 }
 
 /// As fast as it can, until told to stop; returns how often the name was not there.
