@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::World;
 use crate::server::{PASSWORD, Server, USER};
-use crate::wait::{eventually, patience};
+use crate::wait::{eventually, patience, until};
 use crate::wire::Wire;
 use crate::world::program;
 
@@ -349,6 +349,21 @@ impl Running {
         if let Some(status) = self.ended() {
             panic!("driftless ended ({status}):\n{}", self.log());
         }
+    }
+
+    /// Holds it still: returns once every thread of it stands. On a busy machine that takes long enough for one to read a
+    /// thousand events.
+    ///
+    /// # Panics
+    /// When one goes on.
+    pub fn hold(&self) {
+        self.signal(Signal::STOP);
+        let tasks = format!("/proc/{}/task", self.pid().as_raw_nonzero());
+        until("it stands still", || {
+            let tasks = fs::read_dir(&tasks).expect("list").flatten();
+            let mut stats = tasks.filter_map(|task| fs::read_to_string(task.path().join("stat")).ok());
+            stats.all(|stat| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T')))
+        });
     }
 
     /// Sends it a signal.

@@ -26,6 +26,8 @@ pub struct Item {
     pub dir: bool,
     /// Whether it is a directory of another mount than the root.
     pub mounted: bool,
+    /// Whether it is a file that had other names when it was seen.
+    pub linked: bool,
     /// Whether the copy keeps an older content than this, by a plan that was rejected.
     pub kept: bool,
     /// Inode number.
@@ -58,6 +60,7 @@ impl Item {
         Self {
             dir,
             mounted: dir && root.is_another(found, inode),
+            linked: found.entry.is_file() && found.stat.nlink > 1,
             kept: false,
             ino: inode.ino,
             born: inode.born,
@@ -113,7 +116,7 @@ impl Mounted {
 }
 
 pub(super) fn encode(item: &Item) -> Vec<u8> {
-    let flags = [item.dir, item.mounted, item.ctime.is_some(), item.kept];
+    let flags = [item.dir, item.mounted, item.ctime.is_some(), item.kept, item.linked];
     let flags = flags.iter().enumerate().fold(0, |flags, (n, on)| flags | u8::from(*on) << n);
     let mut out = vec![VERSION, flags];
     out.extend(item.ino.to_le_bytes());
@@ -137,8 +140,9 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Item> {
     let (ino, size, mtime) = (rest.u64()?, rest.u64()?, rest.time()?);
     let ctime = if flags & 4 == 0 { None } else { Some(rest.time()?) };
     let born = if rest.0.is_empty() { None } else { Some(rest.time()?) };
-    let (dir, mounted, kept) = (flags & 1 != 0, flags & 2 != 0, flags & 8 != 0);
-    let item = Item { dir, mounted, kept, ino, born, size, mtime, ctime };
+    let on = |flag: u8| flags & 1 << flag != 0;
+    let (dir, mounted, kept, linked) = (on(0), on(1), on(3), on(4));
+    let item = Item { dir, mounted, linked, kept, ino, born, size, mtime, ctime };
     rest.0.is_empty().then_some(item)
 }
 

@@ -3,130 +3,154 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Bound;
-use std::sync::PoisonError;
-use std::time::{Duration, Instant};
+use std::sync::{MutexGuard, PoisonError};
 
 use driftless_proto::model::path::RelPath;
 
 use super::{Journal, JournalError, Note};
 
-/// Names that are remembered: about 150 bytes each. With more, the inventory is gone through again when one is asked for.
+/// Names that are remembered: about 200 bytes each. Beyond it, those that are not are found to have changed at the next
+/// comparison.
 const NAMES_MAX: usize = 100_000;
 
-/// A walk through the inventory is followed by a rest of so many times as long: a tree that is made of links must not keep a
-/// host busy with looking for them.
-const REST: u32 = 9;
-
-/// What is known of the names of some files.
-#[derive(Debug, Default)]
-pub struct Names {
-    /// All of those that the inventory has, and perhaps some that it has no more.
-    pub known: HashSet<RelPath>,
-    /// The inodes that nothing can be said of yet, and when they may be asked for again.
-    pub unknown: Option<(HashSet<u64>, Duration)>,
-}
-
-/// The names of those files that were asked for.
-///
-/// Invariant: of an inode in `by_inode` every name in the inventory is known, and perhaps some that it has no more.
+/// The names of files that have several, as far as the inventory has them: one that is on its way, or whose directory is
+/// being renamed, comes with its note.
 #[derive(Debug, Default)]
 pub(super) struct Links {
     by_inode: HashMap<u64, HashSet<RelPath>>,
     by_path: BTreeMap<RelPath, u64>,
-    /// When the inventory may be gone through again.
-    rested: Option<Instant>,
+    /// Files that were met under one name, and of which the inventory may have more: they had only one when it was told.
+    unknown: HashSet<u64>,
+    /// The inventory was gone through.
+    filled: bool,
 }
 
 impl Links {
     /// Follows what the inventory was told.
     pub(super) fn follow(&mut self, note: &Note) {
-        if self.by_inode.is_empty() {
-            return;
-        }
         match note {
-            Note::Seen(path, item) if self.by_inode.contains_key(&item.ino) => {
-                self.add(path.clone(), item.ino);
-            }
-            Note::Renamed(from, to) => {
-                let within = self.by_path.range::<RelPath, _>((Bound::Included(from), Bound::Unbounded));
-                let within = within.take_while(|(path, _)| path.is_within(from));
-                let moved: Vec<_> = within.map(|(path, ino)| (path.clone(), *ino)).collect();
-                for (path, ino) in moved {
-                    self.remove(&path, ino);
-                    if let Some(path) = path.below(from).and_then(|rest| to.join(&rest).ok()) {
-                        self.add(path, ino);
-                    }
+            Note::Seen(path, item) => {
+                // Asked first: this may be the only name that is known.
+                let is_one = !item.dir && (item.linked || self.by_inode.contains_key(&item.ino));
+                self.remove(path);
+                if is_one {
+                    self.meet(path.clone(), item.ino);
                 }
             }
-            Note::Exchanged(..) => self.forget(),
-            // One that is gone is found to be gone by whoever looks.
-            _ => {}
+            Note::Renamed(from, to) if from.is_within(to) || to.is_within(from) => {}
+            Note::Renamed(from, to) => {
+                let moved = self.take_within(from);
+                self.take_within(to);
+                self.put_beneath(from, to, moved);
+            }
+            Note::Exchanged(one, other) => {
+                let (ones, others) = (self.take_within(one), self.take_within(other));
+                self.put_beneath(one, other, ones);
+                self.put_beneath(other, one, others);
+            }
+            Note::Removed(path) => drop(self.take_within(path)),
+            Note::Recorded(..) => {}
         }
     }
 
-    fn forget(&mut self) {
-        *self = Self { rested: self.rested, ..Self::default() };
+    fn take_within(&mut self, dir: &RelPath) -> Vec<(RelPath, u64)> {
+        let within = self.by_path.range::<RelPath, _>((Bound::Included(dir), Bound::Unbounded));
+        let within = within.take_while(|(path, _)| path.is_within(dir));
+        let taken: Vec<_> = within.map(|(path, ino)| (path.clone(), *ino)).collect();
+        taken.iter().for_each(|(path, _)| self.remove(path));
+        taken
+    }
+
+    fn put_beneath(&mut self, from: &RelPath, to: &RelPath, names: Vec<(RelPath, u64)>) {
+        for (path, ino) in names {
+            if let Some(path) = path.below(from).and_then(|rest| to.join(&rest).ok()) {
+                self.remove(&path);
+                self.add(path, ino);
+            }
+        }
+    }
+
+    fn meet(&mut self, path: RelPath, ino: u64) {
+        if !self.by_inode.contains_key(&ino) && self.by_path.len() < NAMES_MAX {
+            self.unknown.insert(ino);
+        }
+        self.add(path, ino);
     }
 
     fn add(&mut self, path: RelPath, ino: u64) {
-        if self.by_path.len() >= NAMES_MAX {
-            self.forget();
-            return;
+        if self.by_path.len() < NAMES_MAX || self.by_path.contains_key(&path) {
+            self.remove(&path);
+            self.by_path.insert(path.clone(), ino);
+            self.by_inode.entry(ino).or_default().insert(path);
         }
-        if let Some(old) = self.by_path.insert(path.clone(), ino)
-            && old != ino
-            && let Some(names) = self.by_inode.get_mut(&old)
-        {
-            names.remove(&path);
-        }
-        self.by_inode.entry(ino).or_default().insert(path);
     }
 
-    fn remove(&mut self, path: &RelPath, ino: u64) {
-        self.by_path.remove(path);
+    fn remove(&mut self, path: &RelPath) {
+        let Some(ino) = self.by_path.remove(path) else { return };
         if let Some(names) = self.by_inode.get_mut(&ino) {
             names.remove(path);
+            if names.is_empty() {
+                self.by_inode.remove(&ino);
+            }
         }
     }
 }
 
 impl Journal {
-    /// The names that these inode numbers are known to stand under, for all of them at once; each comes with a name that
-    /// it was met under just now. What was not asked for before costs a walk through the inventory, which is put off where
-    /// the last one was a moment ago. A name may have become another file's since.
+    fn links(&self) -> MutexGuard<'_, Links> {
+        self.links.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A file that has several names was met under this one.
+    pub fn meet(&self, path: &RelPath, ino: u64) {
+        self.links().meet(path.clone(), ino);
+    }
+
+    /// The file that a name stood for, if it is one of several.
+    #[must_use]
+    pub fn linked(&self, path: &RelPath) -> Option<u64> {
+        self.links().by_path.get(path).copied()
+    }
+
+    /// The names under which these files are known. A name may have become another file's since, and one may be missing
+    /// for now: see [`Journal::every_linked`].
+    #[must_use]
+    pub fn names_of(&self, inodes: &HashSet<u64>) -> HashSet<RelPath> {
+        let links = self.links();
+        inodes.iter().filter_map(|ino| links.by_inode.get(ino)).flatten().cloned().collect()
+    }
+
+    /// A file that is known by this name has no other any more.
+    pub fn stands_alone(&self, path: &RelPath) {
+        self.links().remove(path);
+    }
+
+    /// Every name of a file that has several, in canonical order. Goes through the inventory first where it may have some
+    /// that are not known yet.
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub fn names_of(&self, met: &[(RelPath, u64)]) -> Result<Names, JournalError> {
-        let mut links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
-        let inodes: HashSet<u64> = met.iter().map(|(_, ino)| *ino).collect();
-        let mut unknown: HashSet<u64> =
-            inodes.iter().filter(|ino| !links.by_inode.contains_key(ino)).copied().collect();
-        let mut names = Names::default();
-        let begun = Instant::now();
-        if let Some(rested) = links.rested.filter(|rested| *rested > begun && !unknown.is_empty()) {
-            names.unknown = Some((std::mem::take(&mut unknown), rested - begun));
-        }
-        let mut found = Vec::new();
-        if !unknown.is_empty() {
+    pub fn every_linked(&self) -> Result<Vec<RelPath>, JournalError> {
+        let (unknown, filled) = {
+            let mut links = self.links();
+            (std::mem::take(&mut links.unknown), std::mem::replace(&mut links.filled, true))
+        };
+        if !unknown.is_empty() || !filled {
+            let mut found = Vec::new();
             for entry in self.inventory(&RelPath::root())? {
                 let (path, item) = entry?;
-                if !item.dir && unknown.contains(&item.ino) {
+                if !item.dir && (item.linked || unknown.contains(&item.ino)) {
                     found.push((path, item.ino));
                 }
             }
-            links.rested = Some(Instant::now() + begun.elapsed() * REST);
-        }
-        let known = inodes.iter().filter_map(|ino| links.by_inode.get(ino)).flatten().cloned();
-        names.known = known.chain(found.iter().map(|(path, _)| path.clone())).collect();
-        for ino in unknown {
-            links.by_inode.entry(ino).or_default();
-        }
-        for (path, ino) in found.into_iter().chain(met.iter().cloned()) {
-            if links.by_inode.contains_key(&ino) {
-                links.add(path, ino);
+            let mut links = self.links();
+            for (path, ino) in found {
+                // What is known already has been told of later than the inventory was read.
+                if !links.by_path.contains_key(&path) {
+                    links.add(path, ino);
+                }
             }
         }
-        Ok(names)
+        Ok(self.links().by_path.keys().cloned().collect())
     }
 }

@@ -33,7 +33,6 @@ use rustix::fs::{Access, CWD, Mode, OFlags};
 use doubts::Doubts;
 pub use inventory::{Inventory, Item, Mounted};
 use links::Links;
-pub use links::Names;
 use tables::Tables;
 
 /// Memory that one journal may use for its pages: some 20,000 rows.

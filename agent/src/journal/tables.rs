@@ -38,6 +38,7 @@ impl<'a> Tables<'a> {
             let item = Item {
                 dir: record.entry.is_dir(),
                 mounted: false,
+                linked: false,
                 kept: false,
                 ino: record.stamp.ino,
                 born: None,

@@ -1,6 +1,7 @@
 //! Claims about the journal: what goes in comes out, subtrees move as one, and damage costs rows, never a start.
 #![allow(clippy::disallowed_methods, reason = "the tests damage the file behind the journal's back")]
 
+use std::collections::HashSet;
 use std::fs;
 
 use driftless_proto::model::entry::{Device, Kind, Time};
@@ -92,7 +93,7 @@ fn a_subtree_is_forgotten_and_renamed_as_one_and_nothing_else_is() {
 
 fn item(ino: u64, dir: bool) -> Item {
     let mtime = Time { sec: 1, nsec: 2 };
-    Item { dir, mounted: false, kept: false, ino, born: None, size: 7, mtime, ctime: None }
+    Item { dir, mounted: false, linked: false, kept: false, ino, born: None, size: 7, mtime, ctime: None }
 }
 
 #[test]
@@ -260,39 +261,46 @@ proptest! {
 }
 
 #[test]
-fn the_names_of_one_file_are_found_and_follow_renames() {
+fn the_names_of_one_file_are_found_and_follow_what_happens_to_them() {
     let dir = tempfile::tempdir().expect("tempdir");
     let journal = open(&dir);
-    let seen = [("a/x", 7), ("b/y", 7), ("c", 8)];
-    let notes: Vec<Note> = seen.iter().map(|(path, ino)| Note::Seen(p(path), item(*ino, false))).collect();
-    journal.take(&notes).expect("take");
-    let names = |met: &str, ino| {
-        let ask = || journal.names_of(&[(p(met), ino)]).expect("names");
-        let mut answer = ask();
-        while let Some((unknown, rest)) = answer.unknown {
-            assert!(unknown.contains(&ino) && answer.known.is_empty(), "nothing is said of what is unknown");
-            std::thread::sleep(rest);
-            answer = ask();
-        }
-        let mut names: Vec<String> = answer.known.iter().map(ToString::to_string).collect();
+    let seen = |path: &str, ino, linked| Note::Seen(p(path), Item { linked, ..item(ino, false) });
+    let take = |notes: &[Note]| journal.take(notes).expect("take");
+    let names = |ino| {
+        let names = journal.names_of(&HashSet::from([ino]));
+        let mut names: Vec<String> = names.iter().map(ToString::to_string).collect();
         names.sort();
         names
     };
-    assert_eq!(names("b/y", 7), ["a/x", "b/y"]);
-    journal.take(&[Note::Renamed(p("a"), p("d")), Note::Seen(p("e"), item(7, false))]).expect("take");
-    assert_eq!(names("z", 7), ["b/y", "d/x", "e"]);
-    // One that was met is remembered before the inventory has it.
-    assert_eq!(names("e", 7), ["b/y", "d/x", "e", "z"]);
-    journal.take(&[Note::Seen(p("e"), item(8, false))]).expect("take");
+    let every = || {
+        let every = journal.every_linked().expect("names");
+        every.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    // It had one name when it was seen, and has got another since.
+    take(&[seen("a/x", 7, false), seen("c", 8, false), seen("d/y", 9, true), seen("d/z", 9, true)]);
+    // By its event, or by a comparison.
+    take(&[seen("b", 7, true)]);
+    journal.meet(&p("b"), 7);
+    assert_eq!(names(7), ["b"], "the inventory was not looked through yet");
+    assert_eq!(every(), ["a/x", "b", "d/y", "d/z"]);
+    assert_eq!(names(7), ["a/x", "b"]);
+    // One that comes later is one of them, whatever it was when it was seen.
+    take(&[seen("e", 7, false), Note::Renamed(p("a"), p("f"))]);
+    assert_eq!(names(7), ["b", "e", "f/x"]);
+    take(&[Note::Exchanged(p("d"), p("f"))]);
     assert_eq!(
-        names("b/y", 7),
-        ["b/y", "d/x", "e", "z"],
-        "it is another file's by now, and whoever looks sees that"
+        (names(7), names(9)),
+        (vec!["b".into(), "d/x".into(), "e".into()], vec!["f/y".into(), "f/z".into()])
     );
-    assert_eq!(
-        names("c", 8),
-        ["c"; 1].map(str::to_owned).into_iter().chain(["e".to_owned()]).collect::<Vec<_>>()
-    );
+    take(&[Note::Removed(p("d")), seen("e", 8, false)]);
+    assert_eq!(names(7), ["b"]);
+    assert_eq!((journal.linked(&p("f/y")), journal.linked(&p("e"))), (Some(9), None));
+    journal.stands_alone(&p("b"));
+    assert_eq!(every(), ["f/y", "f/z"]);
+    // Another life of the agent finds them by what the inventory says, and whichever had other names when it was seen.
+    drop(journal);
+    let journal = open(&dir);
+    assert_eq!(journal.every_linked().expect("names"), [p("b"), p("f/y"), p("f/z")]);
 }
 
 #[test]

@@ -144,10 +144,10 @@ impl Pending {
         Self::default()
     }
 
-    /// Marks and renames that wait, and what may yet be found to have been renamed.
+    /// Marks and renames that wait.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.marks.len() + self.held.len() + self.later.len() + self.missed.len()
+        self.marks.len() + self.held.len() + self.later.len()
     }
 
     /// Whether nothing waits.
@@ -160,8 +160,7 @@ impl Pending {
     #[must_use]
     pub fn oldest(&self) -> Option<Instant> {
         let marks = self.marks.values().map(|mark| mark.since);
-        let more = self.held.oldest().into_iter().chain(self.missed.oldest());
-        marks.chain(self.later.values().map(|later| later.since)).chain(more).min()
+        marks.chain(self.later.values().map(|later| later.since)).chain(self.held.oldest()).min()
     }
 
     /// The earliest time at which [`Pending::take`] may have something. It may turn out to have nothing yet, when
@@ -218,7 +217,6 @@ impl Pending {
             return None;
         }
         self.promote(now);
-        self.missed.give_up(now);
         let pace = &self.pace;
         let wait = |path: &RelPath, mark: &Mark| {
             let wait = if mark.subtree { None } else { pace.wait(path, now) };
@@ -231,8 +229,7 @@ impl Pending {
         let blocked = self.held.names();
         let mut dirty = Vec::new();
         let mut since = since_renames.unwrap_or(now);
-        let rests = self.later.values().map(|later| later.due).chain(self.missed.due());
-        let mut wake = self.held.due().into_iter().chain(rests).min();
+        let mut wake = self.held.due().into_iter().chain(self.later.values().map(|later| later.due)).min();
         let mut subtrees = 0;
         self.marks.retain(|path, mark| {
             let paced = wait(path, mark);
@@ -293,8 +290,10 @@ impl Pending {
     pub fn fail_back(&mut self, batch: u64, paths: Vec<Dirty>, delay: Duration, now: Instant) {
         let since = self.taken.get(&batch).map_or(now, |taken| taken.since);
         for Dirty { path, subtree } in paths {
-            let path = self.now_at(batch, &path);
-            self.look_again(Dirty { subtree: subtree || path.is_root(), path }, since, delay, now);
+            // Where nobody can tell where it is by now, the Root covers it.
+            let now_at = self.held.follow(batch, &path);
+            let subtree = subtree || now_at.is_none();
+            self.look_again(Dirty { path: now_at.unwrap_or_else(RelPath::root), subtree }, since, delay, now);
         }
         self.bound(now);
         self.done(batch);

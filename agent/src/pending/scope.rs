@@ -68,8 +68,7 @@ impl Pending {
             // A file's name stands for itself only, but then nothing of the scope lies beneath it.
             scope.concerns(&rename.from, true) || scope.concerns(&rename.to, true)
         };
-        let missed = |(path, since): (&RelPath, Instant)| since <= by && scope.concerns(path, true);
-        self.marks.iter().any(marked) || self.held.since(by).any(renamed) || self.missed.iter().any(missed)
+        self.marks.iter().any(marked) || self.held.since(by).any(renamed)
     }
 
     /// Every path that is marked or put off, and whether everything beneath it is meant.

@@ -104,7 +104,10 @@ impl Observer for Booking {
 
     fn missed(&self, path: &RelPath) {
         let Some(path) = path.below(&self.prefix) else { return };
-        self.desk.leave(|state| state.missed(&path));
+        self.desk.leave(|state| {
+            let since = state.oldest().unwrap_or_else(Instant::now);
+            state.missed(&path, since);
+        });
     }
 
     fn unstable(&self, path: &RelPath) {

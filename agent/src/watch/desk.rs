@@ -263,7 +263,7 @@ impl State {
                     let path = self.pending.now_at(batch, &dirty.path);
                     self.failures.book(&path, problem.class, problem.to_string());
                     if problem.class == ProblemClass::Vanished {
-                        self.missed(&path);
+                        self.missed(&path, since);
                     }
                 }
             }
@@ -339,10 +339,8 @@ impl State {
     }
 
     /// Something on its way met this path and then found nothing there.
-    pub(super) fn missed(&mut self, path: &RelPath) {
-        let now = Instant::now();
-        let since = self.oldest().unwrap_or(now);
-        self.pending.missed(path, since, now);
+    pub(super) fn missed(&mut self, path: &RelPath, since: Instant) {
+        self.pending.missed(path, since, Instant::now());
     }
 
     /// Marks a path that belongs to no batch.

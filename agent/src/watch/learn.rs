@@ -181,7 +181,9 @@ impl Learning {
                     let now = (found.entry.size(), found.entry.mtime);
                     let withheld = found.entry.is_file()
                         && self.withheld.as_ref().is_some_and(|withheld| withheld.holds(path, now));
-                    let old_form = was.born.is_none() || !was.dir && was.ctime.is_none();
+                    let linked = found.entry.is_file() && found.stat.nlink > 1;
+                    let old_form =
+                        was.born.is_none() || !was.dir && was.ctime.is_none() || was.linked != linked;
                     if withheld {
                         // The copy has what it had.
                     } else if was.hides_a_change(found) {

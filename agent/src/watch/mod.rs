@@ -12,6 +12,7 @@ mod explain;
 mod failures;
 mod hold;
 mod learn;
+mod names;
 mod opening;
 mod queued;
 mod reconcile;

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::io;
-use std::time::Duration;
 
 use driftless_proto::disk::walk::{self, Listed};
 use driftless_proto::disk::{Root, Stamp, leads_nowhere};
@@ -52,9 +51,8 @@ pub(super) struct Scanned {
     pub(super) failed: Vec<(Dirty, io::Error)>,
     /// Something is gone and stays on the server.
     pub(super) held_back: bool,
-    /// Files whose other names are looked for after this time.
-    pub(super) put_off: Vec<RelPath>,
-    pub(super) put_off_for: Duration,
+    /// Paths at which nothing stands: they may have gone along with a directory that was renamed.
+    pub(super) absent: Vec<RelPath>,
 }
 
 impl Scanned {
@@ -180,14 +178,14 @@ impl Scan<'_> {
         }
         let exchanges = exchanged.iter().map(|(one, other)| Work::Exchange(one.clone(), other.clone()));
         scanned.work.extend(exchanges);
-        let mut linked = Vec::new();
+        let mut linked = HashSet::new();
         for dirty in batch.dirty.iter().chain(&instead) {
             if let Err(error) = self.look_at(dirty, &mut scanned, &mut linked) {
                 scanned.failed.push((dirty.clone(), error));
             }
             parents.extend(dirty.path.parent());
         }
-        self.look_for_names(&linked, &mut scanned);
+        self.look_for_names(&linked, &mut scanned.work);
         self.begin(&exchanged, &mut scanned.work);
         let is_covered = |dir: &RelPath| batch.dirty.iter().any(|d| d.subtree && dir.is_within(&d.path));
         parents.retain(|dir| !is_covered(dir) && self.standing.apart(dir).is_none());
@@ -238,14 +236,8 @@ impl Scan<'_> {
         }
     }
 
-    /// Looks at one path. A file with several names is noted, with its inode number.
-    fn look_at(
-        &self,
-        dirty: &Dirty,
-        scanned: &mut Scanned,
-        linked: &mut Vec<(RelPath, u64)>,
-    ) -> io::Result<()> {
-        let work = &mut scanned.work;
+    /// Looks at one path. Of a file with several names the inode number is noted.
+    fn look_at(&self, dirty: &Dirty, scanned: &mut Scanned, linked: &mut HashSet<u64>) -> io::Result<()> {
         let path = &dirty.path;
         if self.standing.apart(path).is_some() {
             return Ok(());
@@ -253,9 +245,12 @@ impl Scan<'_> {
         let found = match self.root.found(path) {
             Ok(found) => found,
             Err(error) if self.is_absent(path, &error) => {
+                scanned.absent.push(path.clone());
+                // It may have been written by this name a moment ago.
+                linked.extend(self.journal.linked(path));
                 match self.rules.hides(path, false) {
                     true => {}
-                    false if self.delete => work.push(Work::Remove(path.clone())),
+                    false if self.delete => scanned.work.push(Work::Remove(path.clone())),
                     false => scanned.held_back = true,
                 }
                 return Ok(());
@@ -265,6 +260,7 @@ impl Scan<'_> {
         if self.rules.hides(path, found.entry.is_dir()) {
             return Ok(());
         }
+        let work = &mut scanned.work;
         match found.entry.kind {
             Kind::Dir if dirty.subtree => {
                 work.push(Work::Compare(path.clone()));
@@ -274,7 +270,8 @@ impl Scan<'_> {
             }
             Kind::File { .. } => {
                 if found.stat.nlink > 1 {
-                    linked.push((path.clone(), found.stat.ino));
+                    self.journal.meet(path, found.stat.ino);
+                    linked.insert(found.stat.ino);
                 }
                 work.push(self.file(path, &found.entry));
             }
@@ -283,29 +280,22 @@ impl Scan<'_> {
         Ok(())
     }
 
-    /// Brings the other names of these files across too: no event tells of them. What the journal does not know yet, the
-    /// comparison under way will meet.
-    fn look_for_names(&self, linked: &[(RelPath, u64)], scanned: &mut Scanned) {
+    /// Brings the other names of these files across too: no event tells of them. Those that are not known or not there at
+    /// this moment are looked at in their turn: see [`super::names`].
+    fn look_for_names(&self, linked: &HashSet<u64>, work: &mut Vec<Work>) {
         if linked.is_empty() {
             return;
         }
-        let inodes: HashSet<u64> = linked.iter().map(|(_, ino)| *ino).collect();
-        let met: HashSet<RelPath> = scanned.work.iter().map(|work| work.path().clone()).collect();
-        let names = self.journal.names_of(linked).unwrap_or_default();
-        if let Some((unknown, wait)) = names.unknown {
-            let again = linked.iter().filter(|(_, ino)| unknown.contains(ino));
-            scanned.put_off.extend(again.map(|(path, _)| path.clone()));
-            scanned.put_off_for = wait;
-        }
-        for path in names.known {
+        let met: HashSet<RelPath> = work.iter().map(|work| work.path().clone()).collect();
+        for path in self.journal.names_of(linked) {
             let apart = met.contains(&path) || self.standing.apart(&path).is_some();
             if apart || self.rules.hides(&path, false) {
                 continue;
             }
             // On another file system the number is another file's: that costs a comparison.
             let found = self.root.found(&path).ok().filter(|found| found.entry.is_file());
-            if let Some(found) = found.filter(|found| inodes.contains(&found.stat.ino)) {
-                scanned.work.push(self.file(&path, &found.entry));
+            if let Some(found) = found.filter(|found| linked.contains(&found.stat.ino)) {
+                work.push(self.file(&path, &found.entry));
             }
         }
     }

@@ -19,6 +19,7 @@ use super::booking::{Booked, Booking, lock};
 use super::desk::{NO_BATCH, State};
 use super::hold::{Standing, Weighed};
 use super::learn::{Learner, Matched};
+use super::names::Round;
 use super::recorder::Recorder;
 use super::scan::{Behind, Scan, Scanned, Work};
 use super::withheld::{Decisions, Withheld};
@@ -26,7 +27,7 @@ use crate::connect::{ConnectError, Session};
 use crate::exit::Exit;
 use crate::guard::{Guard, Occasion, Verdict};
 use crate::journal::{Item, Journal, Mounted, ServerSeen};
-use crate::pending::{Batch, Dirty};
+use crate::pending::Batch;
 use crate::plan::Plan;
 use crate::plan::store::Stamp;
 
@@ -80,6 +81,7 @@ enum Next {
     Learn(Vec<Matched>),
     Learned,
     Look { mounts_changed: bool },
+    Names,
     Say(Vec<String>),
 }
 
@@ -167,6 +169,7 @@ impl Watch<'_> {
             begun: Instant::now(),
             looked: Instant::now(),
             root_looked: Instant::now(),
+            round: Round::new(Instant::now()),
         };
         let end = work.run(session, compare);
         self.disconnected();
@@ -197,6 +200,8 @@ pub(super) struct Trunk<'a, 'w> {
     looked: Instant,
     /// When it was last looked whether the root is still the source.
     pub(super) root_looked: Instant,
+    /// How far the other names of files have been looked at.
+    pub(super) round: Round,
 }
 
 impl Trunk<'_, '_> {
@@ -288,6 +293,7 @@ impl Trunk<'_, '_> {
                     None
                 }
                 Next::Learned => {
+                    self.round.stir();
                     self.learned();
                     None
                 }
@@ -297,7 +303,14 @@ impl Trunk<'_, '_> {
                     self.looked = Instant::now();
                     end
                 }
-                Next::Batch(batch) => self.batch(tasks, &batch),
+                Next::Batch(batch) => {
+                    self.round.stir();
+                    self.batch(tasks, &batch)
+                }
+                Next::Names => {
+                    self.look_at_names();
+                    None
+                }
             };
             if let Some(end) = end {
                 return end;
@@ -308,7 +321,8 @@ impl Trunk<'_, '_> {
     /// Waits for the next thing to do. Everything that takes longer than a look is done by the caller, without the lock.
     fn next(&mut self) -> Next {
         self.watch.pulse.waits();
-        let mut state = self.watch.desk.lock();
+        let desk = Arc::clone(&self.watch.desk);
+        let mut state = desk.lock();
         loop {
             self.watch.pulse.waits();
             if state.stop {
@@ -348,8 +362,14 @@ impl Trunk<'_, '_> {
             if let Some(batch) = room.then(|| state.pending.take(now)).flatten() {
                 return Next::Batch(batch);
             }
+            if state.waits.len() > 0 {
+                self.round.hurry(state.wait_for_names(), now);
+            }
+            if self.round.due().is_some_and(|due| due <= now) {
+                return Next::Names;
+            }
             let settles = room.then(|| state.pending.next_deadline()).flatten();
-            let until = [settles, Some(self.looked + LOOK)].into_iter().flatten().min();
+            let until = [settles, self.round.due(), Some(self.looked + LOOK)].into_iter().flatten().min();
             state = self.watch.desk.wait(state, until);
         }
     }
@@ -429,9 +449,7 @@ impl Trunk<'_, '_> {
                     state.words.push(text);
                 }
             }
-            for path in scanned.put_off {
-                state.look_again(Dirty { path, subtree: false }, since, scanned.put_off_for);
-            }
+            scanned.absent.iter().for_each(|path| state.missed(path, since));
             state.begin(batch, since, scanned.work.iter().map(|work| (work.retry(), work.file().cloned())))
         };
         for (id, work) in ids.into_iter().zip(scanned.work) {

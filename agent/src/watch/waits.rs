@@ -21,6 +21,8 @@ struct Wait {
     scope: Scope,
     /// When everything that was written before had been heard of.
     passed: Option<Instant>,
+    /// The other names of files that have several were looked at since all else was durable.
+    names_are_seen: bool,
 }
 
 /// See the module.
@@ -66,7 +68,7 @@ impl Waits {
     /// Somebody waits for this, from now on.
     pub(super) fn begin(&mut self, scope: Scope) -> BarrierId {
         self.last += 1;
-        self.waits.insert(self.last, Wait { scope, passed: None });
+        self.waits.insert(self.last, Wait { scope, passed: None, names_are_seen: false });
         if let Some(asked) = &self.asked {
             asked.barrier(self.last);
         }
@@ -117,6 +119,20 @@ impl Waits {
         }
     }
 
+    /// When what this one waits for had been heard of.
+    pub(super) fn passed(&self, id: BarrierId) -> Option<Instant> {
+        self.waits.get(&id)?.passed
+    }
+
+    /// The other names of files that have several were looked at for these.
+    pub(super) fn names_are_seen(&mut self, waiting: &[BarrierId]) {
+        for id in waiting {
+            if let Some(wait) = self.waits.get_mut(id) {
+                wait.names_are_seen = true;
+            }
+        }
+    }
+
     /// How many wait.
     pub(super) fn len(&self) -> usize {
         self.waits.len()
@@ -138,7 +154,25 @@ impl State {
 
     /// How a wait stands. Looks at every mark.
     pub(super) fn waited(&self, id: BarrierId) -> Waited {
-        let Some(Wait { scope, passed }) = self.waits.waits.get(&id) else { return Waited::Over(Vec::new()) };
+        match (self.all_but_names(id), self.waits.waits.get(&id)) {
+            (Waited::Over(_), Some(wait)) if !wait.names_are_seen => {
+                Waited::For("looking at files that have several names")
+            }
+            (waited, _) => waited,
+        }
+    }
+
+    /// Those for whom only the other names of files are left to be looked at. Looks at every mark for each who waits.
+    pub(super) fn wait_for_names(&self) -> Vec<BarrierId> {
+        let waits = self.waits.waits.iter().filter(|(_, wait)| !wait.names_are_seen);
+        let waits = waits.filter(|(id, _)| matches!(self.all_but_names(**id), Waited::Over(_)));
+        waits.map(|(id, _)| *id).collect()
+    }
+
+    fn all_but_names(&self, id: BarrierId) -> Waited {
+        let Some(Wait { scope, passed, .. }) = self.waits.waits.get(&id) else {
+            return Waited::Over(Vec::new());
+        };
         if self.waits.asked.is_none() || self.root_gone.is_some() {
             return Waited::For("the source is not there");
         }
@@ -170,9 +204,7 @@ impl State {
                 Some(failures) if failures.class == ProblemClass::DiskFull => {
                     return Waited::For("the server's disk is full");
                 }
-                Some(_) => return Waited::For("a path changes while it is read"),
-                // The other names of a file are looked for in a moment.
-                None => return Waited::For("changes are not durable yet"),
+                _ => return Waited::For("a path changes while it is read"),
             }
         }
         Waited::Over(failing)

@@ -150,6 +150,7 @@ mod tests {
         let item = |kept, dir| Item {
             dir,
             mounted: false,
+            linked: false,
             kept,
             ino: 1,
             born: None,

@@ -156,7 +156,7 @@ impl Chaos {
     }
 
     fn fill(&mut self, ends: &Ends) {
-        ends.stop_agent();
+        ends.hold_agent();
         let mut left = queue_len();
         while left > 0 {
             for i in 0..self.touched {

@@ -1,6 +1,5 @@
 //! ends: the two programs and the wire between them.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -14,7 +13,6 @@ use crate::World;
 use crate::agent::{Agent, Running};
 use crate::oracle::slash;
 use crate::server::Server;
-use crate::wait::eventually;
 use crate::wire::Wire;
 
 /// Lines of a log that are shown.
@@ -87,16 +85,9 @@ impl Ends {
         self.pids.server.store(self.server.pid().as_raw_nonzero().get(), Ordering::Relaxed);
     }
 
-    /// Stops the agent, and returns once each of its threads has stopped: on a busy machine that takes long enough for
-    /// one to read a thousand events.
-    pub(super) fn stop_agent(&self) {
-        self.signal_agent(Signal::STOP);
-        let tasks = format!("/proc/{}/task", self.pids.agent.load(Ordering::Relaxed));
-        let stopped = || {
-            let mut tasks = fs::read_dir(&tasks).ok()?;
-            tasks.all(|task| task.is_ok_and(|task| is_stopped(&task.path()))).then_some(())
-        };
-        eventually("the agent has stopped", stopped);
+    /// Stops the agent, and returns once each of its threads has stopped.
+    pub(super) fn hold_agent(&self) {
+        self.watch.as_ref().expect("it is watched").hold();
     }
 
     pub(super) fn signal_agent(&self, signal: Signal) {
@@ -152,13 +143,6 @@ impl Ends {
             "--- the agent's status\n{status}\n--- the agent before\n{before}\n--- the agent\n{agent}\n--- the server\n{server}"
         )
     }
-}
-
-/// By `proc_pid_stat(5)`: the state follows the name, which may hold anything but ends with the last parenthesis. One
-/// that is gone has stopped as well.
-fn is_stopped(task: &Path) -> bool {
-    let stat = fs::read_to_string(task.join("stat"));
-    stat.map_or(true, |stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T')))
 }
 
 fn is_idle(status: &Value) -> bool {

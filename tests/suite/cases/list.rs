@@ -162,6 +162,7 @@ const CASES: [Case; 55] = [
     ], ""),
     case(28, "hard links in the tree", &[
         Each("cases::writers", "what_is_written_through_one_name_arrives_under_the_others"),
+        Each("cases::writers", "what_is_written_through_a_name_that_goes_arrives_under_the_others"),
     ], "each name is a file of its own on the server, and sent: hard links are not kept yet"),
     case(29, "a hard link outside the tree", &[
         Suite("cases::restarts::what_is_written_through_a_name_outside_is_found_at_the_next_start"),

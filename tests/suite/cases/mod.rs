@@ -122,13 +122,7 @@ impl Live {
 
     /// Holds the agent still: returns once every thread of it stands.
     pub(crate) fn hold(&self) {
-        self.watch.signal(Signal::STOP);
-        let tasks = format!("/proc/{}/task", self.watch.pid().as_raw_nonzero());
-        until("the agent stands still", || {
-            let tasks = fs::read_dir(&tasks).expect("list").flatten();
-            let mut stats = tasks.filter_map(|task| fs::read_to_string(task.path().join("stat")).ok());
-            stats.all(|stat| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T')))
-        });
+        self.watch.hold();
     }
 
     /// Lets it go on.

@@ -22,6 +22,7 @@ with_engines! {
     each:
         what_is_cut_punched_copied_and_linked_arrives
         what_is_written_through_one_name_arrives_under_the_others
+        what_is_written_through_a_name_that_goes_arrives_under_the_others
         what_a_killed_writer_left_arrives
         a_log_that_is_never_closed_arrives_by_its_appends
         a_change_of_metadata_alone_sends_no_content
@@ -83,6 +84,29 @@ fn what_is_written_through_one_name_arrives_under_the_others(engine: &str) {
     drop(file);
     live.arrives();
     assert_eq!(fs::read(live.copy().join("h3/x")).expect("read"), b"beforethrough y again");
+}
+
+/// Case 28 once more: the name that the event tells of is gone before anybody looks, and the directory of the other one has
+/// another name by then.
+fn what_is_written_through_a_name_that_goes_arrives_under_the_others(engine: &str) {
+    let Some(mut live) = Live::new(engine, &["h1/x=before", "h2/"]) else { return };
+    fs::hard_link(live.at("h1/x"), live.at("h2/y")).expect("link");
+    live.arrives();
+    live.rests();
+    for dirs in [["h1", "h1"], ["h1", "h3"]] {
+        live.hold();
+        let mut file = fs::File::options().append(true).open(live.at("h2/y")).expect("open");
+        file.write_all(dirs[1].as_bytes()).expect("write");
+        drop(file);
+        fs::rename(live.at(dirs[0]), live.at(dirs[1])).expect("mv");
+        fs::remove_file(live.at("h2/y")).expect("rm");
+        live.let_go();
+        live.agent.operate("wait --all").ok();
+        live.arrives();
+        fs::hard_link(live.at(dirs[1]).join("x"), live.at("h2/y")).expect("link");
+        live.arrives();
+        live.rests();
+    }
 }
 
 /// Case 35.
