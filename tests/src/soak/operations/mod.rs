@@ -2,13 +2,14 @@
 //! the worker's seed; a line for each goes to a log, so that what befell a path can be read afterwards.
 
 mod contents;
+mod metadata;
 mod names;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write as _};
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::plot::{Kind, Node, Plot};
 use super::workers::Counts;
-use crate::trees::{Noise, set_mtime};
+use crate::trees::Noise;
 
 /// No entry is deeper beneath a fixed directory than this, so that no path is too long.
 const DEEPEST: usize = 9;
@@ -447,29 +448,6 @@ impl Worker {
         self.drop_file(file)?;
         symlink(self.target(), &path)?;
         self.plot.add(Kind::Link, dir, name);
-        told(&path)
-    }
-
-    // === metadata ===
-
-    fn chmod(&mut self) -> io::Result<Option<String>> {
-        let node = self.any();
-        let modes: &[u32] = match node {
-            Some(node) if self.is_dir(node) => &[0o700, 0o755, 0o750, 0o1777, 0o2775],
-            _ => &[0o600, 0o644, 0o755, 0o660, 0o4755],
-        };
-        let mode = modes[usize::try_from(self.noise.below(modes.len() as u64)).expect("an index")];
-        let Some(path) = node.map(|node| self.at(node)) else { return Ok(None) };
-        fs::set_permissions(&path, fs::Permissions::from_mode(mode))?;
-        told(&path)
-    }
-
-    fn utimes(&mut self) -> io::Result<Option<String>> {
-        let node = self.any();
-        let sec = 1_000_000_000 + i64::try_from(self.noise.below(700_000_000)).expect("small");
-        let nsec = i64::try_from(self.noise.below(1_000_000_000)).expect("small");
-        let Some(path) = node.map(|node| self.at(node)) else { return Ok(None) };
-        set_mtime(&path, sec, nsec);
         told(&path)
     }
 
