@@ -10,6 +10,7 @@ mod group_cache;
 mod identity;
 mod limits;
 mod log;
+mod memory;
 mod module;
 mod named;
 mod passwd;
@@ -99,6 +100,9 @@ fn main() -> ExitCode {
         Command::Check(file) => check::run(&file.config),
         Command::Fingerprint(file) => fingerprint::run(&file.config),
         Command::Passwd { file, user } => passwd::run(&file, &user),
-        Command::Serve(serve) => serve::run(&serve),
+        Command::Serve(serve) => {
+            memory::bound();
+            serve::run(&serve)
+        }
     }
 }

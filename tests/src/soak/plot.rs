@@ -181,6 +181,10 @@ impl Plot {
         self.files.len()
     }
 
+    pub(super) fn dirs(&self) -> usize {
+        self.dirs.len()
+    }
+
     fn any(&self, list: &[Node], noise: &mut Noise, wanted: impl Fn(Node) -> bool) -> Option<Node> {
         (0..TRIES).filter(|_| !list.is_empty()).find_map(|_| {
             let at = usize::try_from(noise.below(list.len() as u64)).expect("an index");

@@ -28,6 +28,9 @@ const MOST: usize = 1500;
 /// Entries that are outside the source at once: with more, the source would shrink.
 const OUTSIDE: usize = 16;
 
+/// Files for each directory, at least about.
+const FILES_A_DIR: usize = 5;
+
 /// Operations in a row without a rest, and then as many with one: a build, and somebody at a keyboard.
 const STORM: u64 = 400;
 
@@ -168,11 +171,15 @@ impl Worker {
         }
     }
 
-    /// The next operation; what the number of files asks for when there are far too many or too few.
+    /// The next operation; what the number of files asks for when there are far too many or too few, or too many
+    /// directories for them.
     fn choose(&mut self, files: usize) -> (&'static str, Operation) {
         let kept = self.plot.files() as u64 * 100 / (files as u64).max(1);
         if !(80..=120).contains(&kept) && self.noise.below(2) == 0 {
             return if kept < 100 { ("create", Self::create) } else { ("unlink", Self::unlink) };
+        }
+        if self.plot.dirs() > files / FILES_A_DIR && self.noise.below(16) == 0 {
+            return ("rm -r", Self::remove_tree);
         }
         let all: u64 = OPERATIONS.iter().map(|(_, share, _)| share).sum();
         let mut at = self.noise.below(all);
