@@ -39,8 +39,8 @@ impl Pending {
     /// is among them.
     #[must_use]
     pub fn names_now(&self, path: &RelPath) -> BTreeSet<RelPath> {
-        let since = self.taken.keys().map(|batch| self.now_at(*batch, path));
-        since.chain([path.clone()]).collect()
+        let along = self.held.taken_along(path).into_iter().map(|place| place.unwrap_or_else(RelPath::root));
+        along.chain([path.clone()]).collect()
     }
 
     /// What is on its way without having been taken from here counts as a batch: its paths are followed through renames

@@ -27,6 +27,8 @@ pub(super) struct Held {
     /// Every rename noted while a batch was in flight, numbered from `log_start`.
     log: VecDeque<(RelPath, RelPath)>,
     log_start: u64,
+    /// Those of directories once more, each with its number: what is beneath one has no rename of its own.
+    dirs: VecDeque<(u64, RelPath, RelPath)>,
     /// Batches in flight: which number the log had reached when each was taken; `None` once the log was cut.
     flying: BTreeMap<u64, Option<u64>>,
 }
@@ -118,15 +120,22 @@ impl Held {
         while self.log_start < needed && self.log.pop_front().is_some() {
             self.log_start += 1;
         }
+        while self.dirs.front().is_some_and(|(number, ..)| *number < self.log_start) {
+            self.dirs.pop_front();
+        }
     }
 
-    fn log(&mut self, from: &RelPath, to: &RelPath) {
+    fn log(&mut self, from: &RelPath, to: &RelPath, dir: bool) {
         if self.flying.is_empty() {
             return;
+        }
+        if dir {
+            self.dirs.push_back((self.log_end(), from.clone(), to.clone()));
         }
         if self.log.len() == RENAMES_MAX {
             self.log_start = self.log_end();
             self.log.clear();
+            self.dirs.clear();
             self.flying.values_mut().for_each(|start| *start = None);
         }
         self.log.push_back((from.clone(), to.clone()));
@@ -141,6 +150,26 @@ impl Held {
         let start = (*self.flying.get(&batch)?)?;
         let skip = usize::try_from(start - self.log_start).unwrap_or(usize::MAX);
         follow(path, self.log.iter().skip(skip).map(|(from, to)| (from, to)))
+    }
+
+    /// Where renames of directories have taken a path since each batch in flight was taken, but for where it stays; `None`
+    /// where nobody can tell.
+    pub(super) fn taken_along(&self, path: &RelPath) -> BTreeSet<Option<RelPath>> {
+        let mut places = BTreeSet::new();
+        let mut starts: Vec<Option<u64>> = self.flying.values().copied().collect();
+        starts.dedup();
+        for start in starts {
+            let Some(start) = start else {
+                places.insert(None);
+                continue;
+            };
+            let first = self.dirs.partition_point(|(number, ..)| *number < start);
+            let place = follow(path, self.dirs.range(first..).map(|(_, from, to)| (from, to)));
+            if place.as_ref() != Some(path) {
+                places.insert(place);
+            }
+        }
+        places
     }
 }
 
@@ -203,7 +232,7 @@ impl Pending {
                 self.later.insert(new, later);
             }
         }
-        self.held.log(&from, &to);
+        self.held.log(&from, &to, dir);
         if self.held.undo(&from, &to) {
             // There and back, or an exchange: whoever looks at both names at once sees which.
             self.rebase(&from, &to, now);

@@ -21,6 +21,9 @@ const EVERY: Duration = Duration::from_secs(2);
 /// Looking is followed by a rest of so many times as long.
 const REST: u32 = 19;
 
+/// How often it is looked who waits: that looks at every mark.
+const ASK: Duration = Duration::from_millis(20);
+
 /// How far it has come.
 pub(super) struct Round {
     /// What is still to be looked at; `None` between rounds.
@@ -32,11 +35,12 @@ pub(super) struct Round {
     /// Something has changed since the round began.
     again: bool,
     due: Instant,
+    asked: Instant,
 }
 
 impl Round {
     pub(super) fn new(now: Instant) -> Self {
-        Self { left: None, waiting: Vec::new(), since: now, again: true, due: now + EVERY }
+        Self { left: None, waiting: Vec::new(), since: now, again: true, due: now + EVERY, asked: now }
     }
 
     /// Something changes.
@@ -49,9 +53,15 @@ impl Round {
         (self.left.is_some() || self.again || !self.waiting.is_empty()).then_some(self.due)
     }
 
+    /// When it is to be looked who waits.
+    pub(super) fn asks(&self) -> Instant {
+        self.asked + ASK
+    }
+
     /// These wait for a round that begins now, unless it is theirs already: what it finds makes them wait for more, but
     /// one round is enough, or they would wait for as long as anybody writes.
     pub(super) fn hurry(&mut self, waiting: Vec<BarrierId>, now: Instant) {
+        self.asked = now;
         let new: Vec<BarrierId> = waiting.into_iter().filter(|id| !self.waiting.contains(id)).collect();
         if !new.is_empty() {
             self.waiting.extend(new);

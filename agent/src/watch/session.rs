@@ -362,14 +362,16 @@ impl Trunk<'_, '_> {
             if let Some(batch) = room.then(|| state.pending.take(now)).flatten() {
                 return Next::Batch(batch);
             }
-            if state.waits.len() > 0 {
+            let asks = (state.waits.len() > 0).then(|| self.round.asks());
+            if asks.is_some_and(|asks| asks <= now) {
                 self.round.hurry(state.wait_for_names(), now);
             }
             if self.round.due().is_some_and(|due| due <= now) {
                 return Next::Names;
             }
             let settles = room.then(|| state.pending.next_deadline()).flatten();
-            let until = [settles, self.round.due(), Some(self.looked + LOOK)].into_iter().flatten().min();
+            let until =
+                [settles, self.round.due(), asks, Some(self.looked + LOOK)].into_iter().flatten().min();
             state = self.watch.desk.wait(state, until);
         }
     }
