@@ -1,6 +1,7 @@
 //! Faults in the middle of a push or pull: whatever dies, a final name shows the old content or the new, and the next run completes.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,6 +14,7 @@ use driftless_tests::trees::{assert_equal, names, plant, write_noise};
 use driftless_tests::wait::until;
 use driftless_tests::wire::{Way, Wire};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use rustix::process::{Resource, Rlimit, prlimit};
 
 const MIB: u64 = 1 << 20;
 
@@ -54,6 +56,30 @@ impl Lookout {
             Err(len) => panic!("a file of {len} bytes was seen under the final name"),
         }
     }
+}
+
+#[test]
+fn a_tree_of_more_directories_than_the_server_may_open_arrives() {
+    let world = World::new();
+    let server = world.backup();
+    let few = Rlimit { current: Some(900), maximum: Some(900) };
+    prlimit(Some(server.pid()), Resource::Nofile, few).expect("prlimit");
+    let src = world.dir("src");
+    for i in 0..3000 {
+        fs::create_dir_all(src.join(format!("{}/{i}", i % 10))).expect("mkdir");
+    }
+    let agent = world.agent(&server);
+    let push = || {
+        agent.push("-a", slash(&src), "backup").ok();
+        assert_equal(&src, server.module("backup"));
+    };
+    push();
+    // Not a first push, and each of them has another mode.
+    for i in 0..3000 {
+        let dir = src.join(format!("{}/{i}", i % 10));
+        fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).expect("chmod");
+    }
+    push();
 }
 
 #[test]

@@ -151,7 +151,7 @@ impl Committer {
         for (commit, synced) in group.into_iter().zip(synced) {
             match commit {
                 Commit::Barrier(done) => barriers.push(done),
-                commit => self.one(commit, synced),
+                commit => self.one(commit, synced, whole),
             }
         }
         self.settle(whole);
@@ -162,7 +162,7 @@ impl Committer {
         drop(barriers);
     }
 
-    fn one(&mut self, commit: Commit, synced: io::Result<()>) {
+    fn one(&mut self, commit: Commit, synced: io::Result<()>, whole: bool) {
         match commit {
             Commit::File(file) => self.file(*file, synced),
             Commit::Node { path, entry, old, tickets } => {
@@ -189,7 +189,7 @@ impl Committer {
                     outcome => self.book(&path, &kind, Action::Removed, "remove", outcome, tickets),
                 }
             }
-            Commit::Directories { dirs, tickets } => self.directories(dirs, &tickets),
+            Commit::Directories { dirs, tickets } => self.directories(dirs, &tickets, whole),
             Commit::Touched(dir) => {
                 if let Err(error) = self.touch_dir(&dir) {
                     self.problem(self.context.problem(&dir, "sync", &error));
@@ -276,8 +276,12 @@ impl Committer {
         Ok(())
     }
 
-    fn directories(&mut self, dirs: Vec<(RelPath, Entry)>, tickets: &[Ticket]) {
+    fn directories(&mut self, dirs: Vec<(RelPath, Entry)>, tickets: &[Ticket], whole: bool) {
         for (path, entry) in dirs {
+            // Each is held open until it is settled, and a tree may have more than a process may have descriptors.
+            if self.touched.len() >= limits::GROUP_FILES {
+                self.settle(whole);
+            }
             let outcome = self.describe_dir(&path, &entry);
             // One that went away since has a word of its own.
             if let Err(error) = outcome
