@@ -81,7 +81,9 @@ pub(crate) fn run(
             "watch-rewrite" => &[Watcher::Lsyncd(0), Watcher::Lsyncd(1), Watcher::Ours],
             // The script compares nothing when it starts.
             "watch-restart" => &[Watcher::Ours, Watcher::Lsyncd(0)],
-            "watch-20000-directories" | "watch-200000-directories" => &[Watcher::Ours, Watcher::Lsyncd(1)],
+            "watch-20000-directories" => &[Watcher::Ours, Watcher::Lsyncd(1)],
+            // lsyncd does not come to watch so many within the patience of this bench.
+            "watch-200000-directories" => &[Watcher::Ours],
             _ => &[Watcher::Ours],
         };
         // What ours is compared with: the fastest peer.
