@@ -21,8 +21,6 @@ pub(super) struct Links {
     by_path: BTreeMap<RelPath, u64>,
     /// Files that were met under one name, and of which the inventory may have more: they had only one when it was told.
     unknown: HashSet<u64>,
-    /// The inventory was gone through.
-    filled: bool,
 }
 
 impl Links {
@@ -125,17 +123,14 @@ impl Journal {
         self.links().remove(path);
     }
 
-    /// Every name of a file that has several, in canonical order. Goes through the inventory first where it may have some
-    /// that are not known yet.
+    /// Every name of a file that has several, in canonical order, as far as one of them was met. Goes through the inventory
+    /// first where it may have some that are not known yet; without any such file that never happens.
     ///
     /// # Errors
     /// When the file cannot be read.
     pub fn every_linked(&self) -> Result<Vec<RelPath>, JournalError> {
-        let (unknown, filled) = {
-            let mut links = self.links();
-            (std::mem::take(&mut links.unknown), std::mem::replace(&mut links.filled, true))
-        };
-        if !unknown.is_empty() || !filled {
+        let unknown = std::mem::take(&mut self.links().unknown);
+        if !unknown.is_empty() {
             let mut found = Vec::new();
             for entry in self.inventory(&RelPath::root())? {
                 let (path, item) = entry?;

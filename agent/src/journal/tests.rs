@@ -297,9 +297,11 @@ fn the_names_of_one_file_are_found_and_follow_what_happens_to_them() {
     assert_eq!((journal.linked(&p("f/y")), journal.linked(&p("e"))), (Some(9), None));
     journal.stands_alone(&p("b"));
     assert_eq!(every(), ["f/y", "f/z"]);
-    // Another life of the agent finds them by what the inventory says, and whichever had other names when it was seen.
+    // Another life of the agent meets one of them, and finds by it whatever had other names when it was seen.
     drop(journal);
     let journal = open(&dir);
+    assert!(journal.every_linked().expect("names").is_empty());
+    journal.meet(&p("f/y"), 9);
     assert_eq!(journal.every_linked().expect("names"), [p("b"), p("f/y"), p("f/z")]);
 }
 

@@ -182,6 +182,9 @@ impl Learning {
                     let withheld = found.entry.is_file()
                         && self.withheld.as_ref().is_some_and(|withheld| withheld.holds(path, now));
                     let linked = found.entry.is_file() && found.stat.nlink > 1;
+                    if linked {
+                        self.journal.meet(path, found.stat.ino);
+                    }
                     let old_form =
                         was.born.is_none() || !was.dir && was.ctime.is_none() || was.linked != linked;
                     if withheld {
