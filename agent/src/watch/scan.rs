@@ -179,7 +179,12 @@ impl Scan<'_> {
         let exchanges = exchanged.iter().map(|(one, other)| Work::Exchange(one.clone(), other.clone()));
         scanned.work.extend(exchanges);
         let mut linked = HashSet::new();
-        for dirty in batch.dirty.iter().chain(&instead) {
+        // What the inventory knew may be older than what the copy holds by now, and the exchange one too many: the
+        // comparison that follows proves either.
+        let halves = exchanged.iter().flat_map(|(one, other)| [one, other]);
+        let whole = halves.map(|path| Dirty { path: path.clone(), subtree: true });
+        let proved: Vec<Dirty> = whole.filter(|dirty| !batch.dirty.contains(dirty)).collect();
+        for dirty in batch.dirty.iter().chain(&instead).chain(&proved) {
             if let Err(error) = self.look_at(dirty, &mut scanned, &mut linked) {
                 scanned.failed.push((dirty.clone(), error));
             }
