@@ -41,9 +41,7 @@ impl State {
             }
             Err(error) => return Err(error),
         };
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let started = Time { sec: i64::try_from(now.as_secs()).unwrap_or(0), nsec: now.subsec_nanos() };
-        Ok(Self { server_id, boot_epoch: random()?, started })
+        Ok(Self { server_id, boot_epoch: random()?, started: SystemTime::now().into() })
     }
 
     /// The same for as long as the module has this name and path.

@@ -11,7 +11,7 @@ use driftless_proto::model::problem::{Problem, ProblemClass};
 use driftless_proto::transfer::observer::{Observer, Sent, TaskId, UNSTABLE};
 
 use super::desk::Desk;
-use super::learn::Matched;
+use super::learn::{Begun, Matched};
 use super::recorder::Recorder;
 use super::scan::Work;
 use super::session::Trunk;
@@ -42,7 +42,8 @@ impl Trunk<'_, '_> {
             Work::Exchange(one, other) => Then::Note(Note::Exchanged(one.clone(), other.clone())),
             Work::Compare(dir) => {
                 let missing = self.known.missing.keys().filter(|path| path.is_within(dir)).cloned();
-                Then::Learn(Matched { dir: dir.clone(), missing: missing.collect() })
+                let missing = missing.collect();
+                Then::Learn(Matched { dir: dir.clone(), missing, begun: Begun::now() })
             }
             Work::Put(path) if path.is_root() => return None,
             Work::File { path, .. } | Work::Put(path) => {
@@ -118,10 +119,7 @@ impl Observer for Booking {
     }
 
     fn recorded(&self, sent: Vec<Sent>) {
-        let acked = SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .ok()
-            .and_then(|now| Some(Time { sec: i64::try_from(now.as_secs()).ok()?, nsec: now.subsec_nanos() }));
+        let acked = Some(Time::from(SystemTime::now()));
         for sent in sent {
             let Some(path) = sent.path.below(&self.prefix) else { continue };
             if sent.is_stable() {

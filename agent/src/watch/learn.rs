@@ -1,19 +1,23 @@
 //! Learn: the inventory follows what was compared. A thread of its own walks what came to its end well and writes down
 //! what stands there, so that live changes never wait for it. What it misses because it changed meanwhile is told by its
-//! own change, or found at the next comparison.
+//! own change, or found at the next comparison; but a file that changed after the comparison began, and of which no ack
+//! speaks, is looked at again: the comparison may have met it before, and the change have been made through another name
+//! of it, which is the only one that an event tells of.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use driftless_proto::disk::{Root, leads_nowhere};
+use driftless_proto::disk::{Found, Root, leads_nowhere};
+use driftless_proto::model::entry::Time;
 use driftless_proto::model::filter::Rules;
 use driftless_proto::model::path::RelPath;
 
 use super::desk::Desk;
+use super::recorder::Recorder;
 use super::session::Trunk;
 use super::status::Status;
 use super::withheld::Withheld;
@@ -31,12 +35,34 @@ pub(super) struct Matched {
     /// What was weighed as missing before the comparison, by its topmost paths. Only this is forgotten: what vanished
     /// later has not been counted by the brake, and its own event or the next comparison tells of it.
     pub(super) missing: BTreeSet<RelPath>,
+    /// When the comparison began.
+    pub(super) begun: Begun,
+}
+
+/// When something began, by both clocks.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Begun {
+    at: Instant,
+    /// By the clock of file times, less what that may lag behind.
+    stamped: Time,
+}
+
+/// The kernel stamps files by a clock that moves once in a tick, of 10 ms at most.
+const TICKS: Duration = Duration::from_millis(100);
+
+impl Begun {
+    pub(super) fn now() -> Self {
+        let clock = SystemTime::now();
+        let stamped = clock.checked_sub(TICKS).unwrap_or(clock).into();
+        Self { at: Instant::now(), stamped }
+    }
 }
 
 /// What a learner works with.
 pub(super) struct Learning {
     pub(super) root: Root,
     pub(super) journal: Arc<Journal>,
+    pub(super) recorder: Arc<Recorder>,
     /// What takes part, as paths of the source.
     pub(super) rules: Rules,
     /// What is missing is gone from the copy too.
@@ -111,6 +137,7 @@ impl Trunk<'_, '_> {
         Learner::start(Learning {
             root: self.root.clone(),
             journal: Arc::clone(&self.journal),
+            recorder: Arc::clone(&self.recorder),
             rules: rules.unwrap_or_else(|_| self.watch.invocation.rules.clone()),
             forget: self.watch.invocation.options.delete && self.known.standing.held.is_none(),
             withheld: self.withheld.clone(),
@@ -154,6 +181,8 @@ impl Learning {
 
     fn learn(&self, matched: &Matched, stop: &AtomicBool) -> Result<(), SurveyError> {
         let dir = &matched.dir;
+        // What was acked before is not to be noted after what is seen now: an exchange would be turned back.
+        self.recorder.settle();
         let top = RelPath::root();
         let mounted = Mounted::new(&self.root.found(&top)?, self.root.inode(&top)?);
         let mut notes = Vec::new();
@@ -168,45 +197,22 @@ impl Learning {
             if stop.load(Ordering::Relaxed) || failed.is_some() {
                 return;
             }
-            match sight {
-                Sight::Fresh(dir, path, found) => {
-                    // What has vanished is told of by its own event.
-                    let item = Item::of(dir, path.name(), found, &mounted);
-                    notes.extend(item.ok().map(|item| Note::Seen(path.clone(), item)));
-                }
-                Sight::Stands(dir, path, was, found) => {
-                    let changed = (was.ino, was.size, was.mtime)
-                        != (found.stat.ino, found.entry.size(), found.entry.mtime)
-                        || was.dir != found.entry.is_dir();
-                    let now = (found.entry.size(), found.entry.mtime);
-                    let withheld = found.entry.is_file()
-                        && self.withheld.as_ref().is_some_and(|withheld| withheld.holds(path, now));
-                    let linked = found.entry.is_file() && found.stat.nlink > 1;
-                    if linked {
-                        self.journal.meet(path, found.stat.ino);
-                    }
-                    let old_form =
-                        was.born.is_none() || !was.dir && was.ctime.is_none() || was.linked != linked;
-                    if withheld {
-                        // The copy has what it had.
-                    } else if was.hides_a_change(found) {
-                        // The comparison saw size and mtime, and nothing else.
-                        let dirty = Dirty { path: path.clone(), subtree: false };
-                        self.desk.leave(|state| {
-                            let now = Instant::now();
-                            state.pending.look_again(dirty, now, Duration::ZERO, now);
-                        });
-                    } else if changed || was.kept || old_form {
-                        let item = Item::of(dir, path.name(), found, &mounted).ok();
-                        notes.extend(
-                            item.filter(|item| item != was).map(|item| Note::Seen(path.clone(), item)),
-                        );
-                    }
-                }
+            let (standing, was) = match sight {
+                Sight::Fresh(dir, path, found) => (Some((dir, path, found)), None),
+                Sight::Stands(dir, path, was, found) => (Some((dir, path, found)), Some(was)),
                 Sight::Missing(path, _) if self.forget && matched.covers(&path) => {
                     notes.push(Note::Removed(path));
+                    (None, None)
                 }
-                Sight::Missing(..) | Sight::Unreadable(..) | Sight::Hidden(..) => {}
+                Sight::Missing(..) | Sight::Unreadable(..) | Sight::Hidden(..) => (None, None),
+            };
+            if let Some((dir, path, found)) = standing
+                && self.is_news(path, was, found, matched.begun)
+            {
+                // What has vanished is told of by its own event.
+                let item = Item::of(dir, path.name(), found, &mounted).ok();
+                let item = item.filter(|item| was != Some(item));
+                notes.extend(item.map(|item| Note::Seen(path.clone(), item)));
             }
             if notes.len() >= ITEMS {
                 failed = self.take(std::mem::take(&mut notes)).err();
@@ -227,6 +233,37 @@ impl Learning {
 }
 
 impl Learning {
+    /// Whether the inventory is to take what stands at a path. What the comparison may not have seen as it is now is
+    /// marked.
+    fn is_news(&self, path: &RelPath, was: Option<&Item>, found: &Found, begun: Begun) -> bool {
+        let stat = &found.stat;
+        let is_file = found.entry.is_file();
+        let linked = is_file && stat.nlink > 1;
+        if linked {
+            self.journal.meet(path, stat.ino);
+        }
+        let withheld = |withheld: &Arc<Withheld>| {
+            is_file && withheld.holds(path, (found.entry.size(), found.entry.mtime))
+        };
+        if self.withheld.as_ref().is_some_and(withheld) {
+            // The copy has what it had.
+            return false;
+        }
+        let hidden = was.is_some_and(|was| was.hides_a_change(found));
+        let now = (stat.ino, found.entry.size(), found.entry.mtime, found.entry.is_dir());
+        let changed = was.is_none_or(|was| (was.ino, was.size, was.mtime, was.dir) != now);
+        let acked = || self.journal.glance(path).ok().flatten().is_some_and(|row| row.stamp == *stat);
+        let late = is_file && changed && stat.ctime >= begun.stamped && !acked();
+        // A hidden change is one because the comparison saw size and mtime, and nothing else.
+        if hidden || late {
+            let dirty = Dirty { path: path.clone(), subtree: false };
+            self.desk.leave(|state| state.look_again(dirty, begun.at, Duration::ZERO));
+        }
+        let old_form =
+            |was: &Item| was.born.is_none() || !was.dir && was.ctime.is_none() || was.linked != linked;
+        !hidden && (changed || was.is_some_and(|was| was.kept || old_form(was)))
+    }
+
     /// Takes notes but those of what is withheld: it may have come to a name that was new when it was seen.
     fn take(&self, mut notes: Vec<Note>) -> Result<(), JournalError> {
         if let Some(withheld) = &self.withheld {
@@ -258,18 +295,23 @@ mod tests {
             fs::write(source.join(dir).join("f"), "x").expect("f");
         }
         let top = RelPath::root();
+        let journal = Arc::new(Journal::open(home.path(), &source, b"m", &top).expect("journal"));
+        let status = Arc::new(Status::new(crate::voice::Voice::default(), true, false));
+        let recorder = Recorder::start(Arc::clone(&journal), Arc::clone(&status)).expect("thread");
         let learning = Learning {
             root: Root::open(&source, Style::default()).expect("root"),
-            journal: Arc::new(Journal::open(home.path(), &source, b"m", &top).expect("journal")),
+            journal,
+            recorder: Arc::new(recorder),
             rules: Rules::default(),
             forget: true,
             withheld: None,
             desk: Arc::default(),
-            status: Arc::new(Status::new(crate::voice::Voice::default(), true, false)),
+            status,
         };
         let learn = |missing: &[&str]| {
             let path = |name: &&str| top.child(name.as_bytes()).expect("path");
-            let matched = Matched { dir: top.clone(), missing: missing.iter().map(path).collect() };
+            let missing = missing.iter().map(path).collect();
+            let matched = Matched { dir: top.clone(), missing, begun: Begun::now() };
             learning.learn(&matched, &AtomicBool::new(false)).expect("learn");
             learning.journal.known().expect("known")
         };

@@ -1,5 +1,7 @@
 //! What stands at a path.
 
+use std::time::SystemTime;
+
 /// A time as the file system keeps it: seconds since 1970-01-01 UTC (negative before) and nanoseconds below 10^9.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Time {
@@ -14,6 +16,14 @@ impl Time {
     #[must_use]
     pub fn granular(self, ns: u32) -> Self {
         Self { sec: self.sec, nsec: self.nsec - self.nsec % ns.clamp(1, 1_000_000_000) }
+    }
+}
+
+/// What a clock says. Before 1970 it is 1970: no clock that is right says so.
+impl From<SystemTime> for Time {
+    fn from(clock: SystemTime) -> Self {
+        let since = clock.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Self { sec: i64::try_from(since.as_secs()).unwrap_or(i64::MAX), nsec: since.subsec_nanos() }
     }
 }
 

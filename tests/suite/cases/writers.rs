@@ -23,6 +23,7 @@ with_engines! {
         what_is_cut_punched_copied_and_linked_arrives
         what_is_written_through_one_name_arrives_under_the_others
         what_is_written_through_a_name_that_goes_arrives_under_the_others
+        what_is_written_through_a_name_during_the_first_comparison_arrives_under_the_others
         what_a_killed_writer_left_arrives
         a_log_that_is_never_closed_arrives_by_its_appends
         a_change_of_metadata_alone_sends_no_content
@@ -107,6 +108,27 @@ fn what_is_written_through_a_name_that_goes_arrives_under_the_others(engine: &st
         live.arrives();
         live.rests();
     }
+}
+
+/// Case 28 at a start. The journal has never heard of the other name: it was made while nobody watched, and the copy had the
+/// same there. It has been compared by the time that the file changes; the inventory is made after that.
+fn what_is_written_through_a_name_during_the_first_comparison_arrives_under_the_others(engine: &str) {
+    let Some(mut live) = Live::new(engine, &["a/x=before"]) else { return };
+    live.watch.kill();
+    fs::hard_link(live.at("a/x"), live.at("a/y")).expect("link");
+    fs::copy(live.at("a/y"), live.copy().join("a/y")).expect("cp");
+    let time = fs::metadata(live.at("a/y")).expect("stat").modified().expect("a time");
+    let copy = fs::File::options().write(true).open(live.copy().join("a/y")).expect("open");
+    copy.set_modified(time).expect("utimes");
+    write_noise(&live.at("m"), 4 * MIB, 1);
+    live.wire.throttle(4 * MIB);
+    let before = live.sent();
+    live.start_with("");
+    until("the comparison is under way", || live.sent() > before + MIB);
+    let mut file = fs::File::options().append(true).open(live.at("a/x")).expect("open");
+    file.write_all(b" and after").expect("write");
+    drop(file);
+    live.arrives();
 }
 
 /// Case 35.

@@ -1,5 +1,6 @@
 //! What lies on the desk, by itself.
 
+use super::super::learn::Begun;
 use super::*;
 
 fn p(path: &str) -> RelPath {
@@ -21,7 +22,7 @@ fn what_one_session_was_told_is_not_for_the_next() {
     state.settled(ids[0], &Ok(()));
     state.learned = true;
     state.ended = Some(Ended::Stopped);
-    let matched = |dir| Matched { dir: p(dir), missing: BTreeSet::new() };
+    let matched = |dir| Matched { dir: p(dir), missing: BTreeSet::new(), begun: Begun::now() };
     state.learn = vec![matched(""), matched("d")];
     assert_eq!(state.compared, Some(true));
     state.end_session();
