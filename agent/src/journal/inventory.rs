@@ -70,12 +70,15 @@ impl Item {
         }
     }
 
-    /// Whether a file that is known as this and found as that may have been written without a trace in size and mtime.
+    /// Whether a file that is known as this and found as that may hold something else without a trace in size and mtime:
+    /// it was written and has got its time back, or another file stands there. Where the file system tells no time of
+    /// birth its numbers may be others after each mount, and say nothing.
     #[must_use]
     pub fn hides_a_change(&self, found: &Found) -> bool {
-        let same =
-            (self.ino, self.size, self.mtime) == (found.stat.ino, found.entry.size(), found.entry.mtime);
-        same && found.entry.is_file() && self.ctime.is_some_and(|ctime| ctime != found.stat.ctime)
+        let same = (self.size, self.mtime) == (found.entry.size(), found.entry.mtime);
+        let written = || self.ctime.is_some_and(|ctime| ctime != found.stat.ctime);
+        let other = if self.ino == found.stat.ino { written() } else { self.born.is_some() };
+        same && found.entry.is_file() && !self.dir && other
     }
 
     /// Whether both are the same inode. A number alone proves little: without a time of birth on both sides size and

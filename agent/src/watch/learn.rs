@@ -249,13 +249,13 @@ impl Learning {
             // The copy has what it had.
             return false;
         }
-        let hidden = was.is_some_and(|was| was.hides_a_change(found));
         let now = (stat.ino, found.entry.size(), found.entry.mtime, found.entry.is_dir());
         let changed = was.is_none_or(|was| (was.ino, was.size, was.mtime, was.dir) != now);
         let acked = || self.journal.glance(path).ok().flatten().is_some_and(|row| row.stamp == *stat);
-        let late = is_file && changed && stat.ctime >= begun.stamped && !acked();
-        // A hidden change is one because the comparison saw size and mtime, and nothing else.
-        if hidden || late {
+        // The comparison saw size and mtime, and nothing else.
+        let hidden = was.is_some_and(|was| was.hides_a_change(found)) && !acked();
+        let late = || is_file && changed && stat.ctime >= begun.stamped && !acked();
+        if hidden || late() {
             let dirty = Dirty { path: path.clone(), subtree: false };
             self.desk.leave(|state| state.look_again(dirty, begun.at, Duration::ZERO));
         }

@@ -185,7 +185,7 @@ impl Scan<'_> {
         let whole = halves.map(|path| Dirty { path: path.clone(), subtree: true });
         let proved: Vec<Dirty> = whole.filter(|dirty| !batch.dirty.contains(dirty)).collect();
         for dirty in batch.dirty.iter().chain(&instead).chain(&proved) {
-            if let Err(error) = self.look_at(dirty, &mut scanned, &mut linked) {
+            if let Err(error) = self.look_at(dirty, &exchanged, &mut scanned, &mut linked) {
                 scanned.failed.push((dirty.clone(), error));
             }
             parents.extend(dirty.path.parent());
@@ -227,13 +227,13 @@ impl Scan<'_> {
     }
 
     /// These exchanges are about to be sent. Nobody knows yet whether they will be carried out, so what follows them must
-    /// be right either way: the two names are proved by digests.
+    /// be right either way: what is sent of either half is proved by digests.
     fn begin(&self, exchanged: &[(RelPath, RelPath)], work: &mut [Work]) {
         for (one, other) in exchanged {
             self.journal.begin_exchange(one, other);
             for put in work.iter_mut() {
                 if let Work::File { path, known, .. } = put
-                    && (path == one || path == other)
+                    && (path.is_within(one) || path.is_within(other))
                 {
                     *known = None;
                 }
@@ -241,8 +241,14 @@ impl Scan<'_> {
         }
     }
 
-    /// Looks at one path. Of a file with several names the inode number is noted.
-    fn look_at(&self, dirty: &Dirty, scanned: &mut Scanned, linked: &mut HashSet<u64>) -> io::Result<()> {
+    /// Looks at one path, once these have changed places. Of a file with several names the inode number is noted.
+    fn look_at(
+        &self,
+        dirty: &Dirty,
+        exchanged: &[(RelPath, RelPath)],
+        scanned: &mut Scanned,
+        linked: &mut HashSet<u64>,
+    ) -> io::Result<()> {
         let path = &dirty.path;
         if self.standing.apart(path).is_some() {
             return Ok(());
@@ -270,7 +276,7 @@ impl Scan<'_> {
             Kind::Dir if dirty.subtree => {
                 work.push(Work::Compare(path.clone()));
                 if !path.is_root() {
-                    self.look_for_doubles(path, work);
+                    self.look_for_doubles(path, exchanged, work);
                 }
             }
             Kind::File { .. } => {
@@ -313,8 +319,9 @@ impl Scan<'_> {
     }
 
     /// Looks for files that another one took the place of: the comparison that follows sees size and time, and two
-    /// files written in the same instant may share both. The journal knows which one the server has.
-    fn look_for_doubles(&self, dir: &RelPath, work: &mut Vec<Work>) {
+    /// files written in the same instant may share both. The journal knows which one the server has, and where it will
+    /// have it once these have changed places.
+    fn look_for_doubles(&self, dir: &RelPath, exchanged: &[(RelPath, RelPath)], work: &mut Vec<Work>) {
         let mut dirs = vec![dir.clone()];
         while let Some(dir) = dirs.pop() {
             // What cannot be read, the comparison reports.
@@ -334,7 +341,8 @@ impl Scan<'_> {
                     let found = (entry.size(), entry.mtime);
                     work.push(Work::File { path, known: None, read: Read::Rested, found });
                 } else if entry.is_file()
-                    && (self.journal.is_in_doubt(&path) || self.is_double(&path, &found.stat))
+                    && (self.journal.is_in_doubt(&path)
+                        || self.is_double(&before(&path, exchanged), &found.stat))
                 {
                     work.push(self.file(&path, entry));
                 }
@@ -373,6 +381,13 @@ impl Scan<'_> {
             groups: record.groups,
         })
     }
+}
+
+/// Where what is to stand at a path lies before these change places.
+fn before(path: &RelPath, exchanged: &[(RelPath, RelPath)]) -> RelPath {
+    let across = |from: &RelPath, to: &RelPath| path.below(from).and_then(|rest| to.join(&rest).ok());
+    let other = exchanged.iter().find_map(|(one, other)| across(one, other).or_else(|| across(other, one)));
+    other.unwrap_or_else(|| path.clone())
 }
 
 #[cfg(test)]

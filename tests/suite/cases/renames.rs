@@ -8,6 +8,7 @@ use driftless_tests::trees::{Noise, names, plant, set_mtime, write_noise};
 use driftless_tests::wait::until;
 use driftless_tests::wire::Way;
 use rustix::fs::{AtFlags, CWD, RenameFlags, Timespec, Timestamps, renameat_with, utimensat};
+use rustix::process::Signal;
 
 use super::Live;
 
@@ -19,6 +20,7 @@ with_engines! {
         a_directory_made_where_another_was_moved_away_is_still_seen
         a_file_that_another_is_renamed_over_is_never_missing
         what_is_exchanged_changes_places
+        what_is_exchanged_during_the_first_comparison_ends_where_it_ends
         a_directory_that_is_renamed_while_it_crosses_arrives_whole;
     events:
         ten_renames_in_a_row_send_no_content
@@ -169,6 +171,36 @@ fn what_is_exchanged_changes_places(engine: &str) {
     assert!(engine == "poll" || sent < MIB / 4, "{sent} bytes for two exchanges");
     plant(&live.src, &["p/right/later=3", "q/later=4"]);
     live.arrives();
+}
+
+/// The comparison may bring across what the exchange would, and the inventory be made before or after it.
+fn what_is_exchanged_during_the_first_comparison_ends_where_it_ends(engine: &str) {
+    let Some(mut live) = Live::over(engine, |src| {
+        (0..400).for_each(|i| plant(src, &[&format!("many/{i}/f=x")]));
+        for (name, i) in ["p", "q", "z/p", "z/q"].into_iter().zip(0..) {
+            (0..20).for_each(|j| plant(src, &[&format!("{name}/{i}-{j}={j}"), &format!("{name}/same={i}")]));
+            set_mtime(&src.join(name).join("same"), 1_000_000_000, 0);
+        }
+    }) else {
+        return;
+    };
+    for round in 0..8 {
+        // Not killed: the journal would lack the last exchange, and this one undo it.
+        live.watch.signal(Signal::TERM);
+        live.watch.wait();
+        live.start_with("");
+        live.says("comparing");
+        std::thread::sleep(std::time::Duration::from_millis(round * 2));
+        for dir in [live.src.clone(), live.at("z")] {
+            renameat_with(CWD, dir.join("p"), CWD, dir.join("q"), RenameFlags::EXCHANGE).expect("exchange");
+        }
+        live.arrives();
+        // Two marks on two names: nothing has changed places this time.
+        for name in ["p", "q", "z/p", "z/q"] {
+            set_mtime(&live.at(name), 1_000_000_000 + i64::try_from(round).expect("few"), 0);
+        }
+        live.arrives();
+    }
 }
 
 /// An exchange that is repeated by mistake undoes itself.

@@ -337,7 +337,7 @@ impl Committer {
     }
 
     /// Ends a group: times back, directories synced, then and only then acks. With `whole` names and acks are left to the
-    /// next sync of the file system.
+    /// next sync of the file system, and so are the acks of what follows.
     fn settle(&mut self, whole: bool) {
         let only_times = Placement { keep: Keep { times: true, ..Keep::default() }, umask: 0 };
         let mut unsynced = None;
@@ -364,7 +364,8 @@ impl Committer {
             self.failures.extend(lost.into_iter().map(|seq| (seq, problem.clone())));
             self.problem(problem);
         }
-        if whole {
+        // Nothing is acknowledged before what was done before it: the sender's journal follows the acks.
+        if whole || !self.named.is_empty() {
             self.named.add(named.into_iter(), &mut self.acks);
         }
         if !self.acks.is_empty() {

@@ -94,12 +94,11 @@ impl Outstanding {
         self.lock().is_empty()
     }
 
-    /// Takes acks and tells the observer.
+    /// Takes acks and tells the observer, in their order: what was sent before a rename was sent to the old name.
     pub(super) fn acked(&self, seqs: &[Seq], observer: &dyn Observer) -> Result<Booked, Misbehaved> {
         let mut waiting = self.lock();
         let mut booked = Booked::default();
-        let mut sent = Vec::new();
-        let mut settled = Vec::new();
+        let mut acked = Vec::with_capacity(seqs.len());
         for seq in seqs {
             let Some(done) = waiting.remove(seq) else {
                 if self.foreseen.compare_exchange(*seq, 0, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
@@ -107,18 +106,20 @@ impl Outstanding {
                 }
                 return Err(Misbehaved::AnswerToUnknown(*seq));
             };
-            sent.extend(done.sent);
-            settled.extend(done.task);
             booked.compared |= done.comparison;
+            acked.push(done);
         }
         booked.quiet = waiting.is_empty();
         drop(waiting);
-        if !sent.is_empty() {
-            observer.recorded(sent);
+        let mut sent = Vec::new();
+        for done in acked {
+            sent.extend(done.sent);
+            if let Some(task) = done.task {
+                record(&mut sent, observer);
+                observer.settled(task, Ok(()));
+            }
         }
-        for task in settled {
-            observer.settled(task, Ok(()));
-        }
+        record(&mut sent, observer);
         Ok(booked)
     }
 
@@ -137,5 +138,58 @@ impl Outstanding {
             observer.settled(task, Err(problem));
         }
         Ok(booked)
+    }
+}
+
+fn record(sent: &mut Vec<Sent>, observer: &dyn Observer) {
+    if !sent.is_empty() {
+        observer.recorded(std::mem::take(sent));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::Stamp;
+    use crate::model::digest::Digest;
+    use crate::model::entry::{Entry, Kind, Time};
+    use crate::model::path::RelPath;
+
+    /// What was heard, a word each.
+    #[derive(Default)]
+    struct Heard(Mutex<Vec<String>>);
+
+    impl Observer for Heard {
+        fn recorded(&self, sent: Vec<Sent>) {
+            let paths: Vec<String> = sent.iter().map(|sent| sent.path.to_string()).collect();
+            self.0.lock().expect("no panic").push(paths.join(" "));
+        }
+
+        fn settled(&self, task: TaskId, outcome: Result<(), Problem>) {
+            outcome.expect("well");
+            self.0.lock().expect("no panic").push(task.to_string());
+        }
+    }
+
+    #[test]
+    fn acks_are_told_in_their_order() {
+        let time = Time::default();
+        let sent = |path: &str| Sent {
+            path: RelPath::parse(path.as_bytes()).expect("path"),
+            entry: Entry { kind: Kind::File { size: 0 }, mode: 0, uid: 0, gid: 0, mtime: time },
+            stamp: Stamp { dev: 0, ino: 0, nlink: 1, size: 0, mtime: time, ctime: time },
+            digest: Digest::of(b""),
+            groups: Vec::new(),
+        };
+        let outstanding = Outstanding::default();
+        for (seq, task, path) in
+            [(1, Some(11), None), (2, None, Some("a")), (3, Some(13), Some("b")), (4, None, Some("c"))]
+        {
+            let sent = path.map(sent).into_iter().collect();
+            outstanding.add(seq, Waiting { task, sent, comparison: false });
+        }
+        let heard = Heard::default();
+        outstanding.acked(&[1, 2, 3, 4], &heard).expect("all are known");
+        assert_eq!(*heard.0.lock().expect("no panic"), ["11", "a b", "13", "c"]);
     }
 }
