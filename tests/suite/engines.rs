@@ -41,9 +41,9 @@ struct Live {
     src: PathBuf,
     server: Server,
     watch: Running,
-    world: World,
-    // Dropped last, and only then unmounted: both programs and the world work on it.
+    // Unmounted once no program works on it, and before the world is removed with the place where it lay.
     _disk: SmallDisk,
+    world: World,
 }
 
 impl Live {

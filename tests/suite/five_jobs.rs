@@ -24,9 +24,9 @@ struct Host {
     wire: Wire,
     postgres: Option<Postgres>,
     rows: u32,
-    world: World,
-    // Dropped last: the server and the world work on it.
+    // Unmounted once no program works on it, and before the world is removed with the place where it lay.
     _disk: SmallDisk,
+    world: World,
 }
 
 const SOURCES: [&str; 5] = ["code", "database", "spool", "nightly", "polled"];

@@ -40,10 +40,10 @@ pub(crate) struct Live {
     pub(crate) agent: Agent,
     pub(crate) watch: Running,
     pub(crate) wire: Wire,
+    // Unmounted once no program works on it, and before the world is removed with the place where it lay.
+    _disk: SmallDisk,
     pub(crate) world: World,
     options: String,
-    // Dropped last, and only then unmounted: both programs and the world work on it.
-    _disk: SmallDisk,
 }
 
 impl Live {
