@@ -51,7 +51,7 @@ fn a_small_file_with_another_time_alone_is_not_sent() {
     let (bytes, _) = pushed_again(&world, &server, 1000, |file| set_mtime(file, 1_000_000_000, 0));
     let (more, _) = pushed_again(&world, &server, 100_000, |file| set_mtime(file, 1_000_000_000, 0));
     // Neither its content nor its sums, which are longer for the longer one.
-    assert!(more <= bytes + 100, "{bytes} and {more} bytes");
+    assert!(more <= bytes + 400, "{bytes} and {more} bytes");
 }
 
 #[test]
