@@ -1,8 +1,8 @@
 //! Learn: the inventory follows what was compared. A thread of its own walks what came to its end well and writes down
 //! what stands there, so that live changes never wait for it. What it misses because it changed meanwhile is told by its
-//! own change, or found at the next comparison; but a file that changed after the comparison began, and of which no ack
-//! speaks, is looked at again: the comparison may have met it before, and the change have been made through another name
-//! of it, which is the only one that an event tells of.
+//! own change, or found at the next comparison; but a file with several names that changed after the comparison began, and of
+//! which no ack speaks, is looked at again: the comparison may have met it before, and the change have been made through
+//! another of its names, which is the only one that an event tells of.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -254,7 +254,10 @@ impl Learning {
         let acked = || self.journal.glance(path).ok().flatten().is_some_and(|row| row.stamp == *stat);
         // The comparison saw size and mtime, and nothing else.
         let hidden = was.is_some_and(|was| was.hides_a_change(found)) && !acked();
-        let late = || is_file && changed && stat.ctime >= begun.stamped && !acked();
+        // Of a file with one name its own event tells; a look at a name that the poller has not met would bring across what
+        // it then never sees go.
+        let named_twice = linked || is_file && was.is_some_and(|was| was.linked);
+        let late = || named_twice && changed && stat.ctime >= begun.stamped && !acked();
         if hidden || late() {
             let dirty = Dirty { path: path.clone(), subtree: false };
             self.desk.leave(|state| state.look_again(dirty, begun.at, Duration::ZERO));
