@@ -38,7 +38,8 @@ fn pushed_again(world: &World, server: &Server, size: u64, change: impl FnOnce(&
 /// Since the file's status last changed.
 fn status_age(file: &Path) -> Duration {
     let meta = fs::metadata(file).expect("stat");
-    let changed = UNIX_EPOCH + Duration::new(meta.ctime().unsigned_abs(), u32::try_from(meta.ctime_nsec()).unwrap_or(0));
+    let changed = UNIX_EPOCH
+        + Duration::new(meta.ctime().unsigned_abs(), u32::try_from(meta.ctime_nsec()).unwrap_or(0));
     changed.elapsed().unwrap_or_default()
 }
 

@@ -4,6 +4,8 @@
 //! An item that is missing costs a count that is too low, one too many a count that is too high; neither is ever the
 //! reason for a deletion.
 
+use std::ops::Bound;
+
 use driftless_proto::disk::{Dir, Found, Inode};
 use driftless_proto::model::entry::Time;
 use driftless_proto::model::path::RelPath;
@@ -196,6 +198,44 @@ impl Journal {
         };
         let range = range().map_err(|error: redb::Error| at(&self.path, error))?;
         Ok(Inventory { top: self.item(dir)?, range, journal: self.path.clone() })
+    }
+
+    /// The names that the copy is known to hold in a directory, without what is beneath them.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn names_in(&self, dir: &RelPath) -> Result<Vec<Box<[u8]>>, JournalError> {
+        let names = || {
+            let table = self.db.begin_read()?.open_table(INVENTORY)?;
+            let (mut first, end) = match dir.is_root() {
+                true => (Vec::new(), None),
+                false => {
+                    let (first, end) = beneath(dir);
+                    (first, Some(end))
+                }
+            };
+            let prefix = first.len();
+            let mut names = Vec::new();
+            loop {
+                let end = end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+                let mut below = None;
+                for entry in table.range::<&[u8]>((Bound::Included(&*first), end))? {
+                    let (key, _) = entry?;
+                    let name = &key.value()[prefix..];
+                    match name.iter().position(|&byte| byte == b'/') {
+                        None => names.push(name.into()),
+                        Some(slash) => {
+                            below = RelPath::parse(&key.value()[..prefix + slash]).ok();
+                            break;
+                        }
+                    }
+                }
+                // What is beneath a directory is passed over at once.
+                let Some(below) = below else { return Ok(names) };
+                first = beneath(&below).1;
+            }
+        };
+        names().map_err(|error: redb::Error| at(&self.path, error))
     }
 
     /// What the copy is known to hold at a path.

@@ -131,13 +131,13 @@ impl Journal {
     pub fn every_linked(&self) -> Result<Vec<RelPath>, JournalError> {
         let unknown = std::mem::take(&mut self.links().unknown);
         if !unknown.is_empty() {
-            let mut found = Vec::new();
-            for entry in self.inventory(&RelPath::root())? {
-                let (path, item) = entry?;
-                if !item.dir && (item.linked || unknown.contains(&item.ino)) {
-                    found.push((path, item.ino));
+            let found = match self.items_of(&unknown) {
+                Ok(found) => found,
+                Err(error) => {
+                    self.links().unknown.extend(unknown);
+                    return Err(error);
                 }
-            }
+            };
             let mut links = self.links();
             for (path, ino) in found {
                 // What is known already has been told of later than the inventory was read.
@@ -147,5 +147,17 @@ impl Journal {
             }
         }
         Ok(self.links().by_path.keys().cloned().collect())
+    }
+
+    /// The files in the inventory that have several names or are one of these.
+    fn items_of(&self, inodes: &HashSet<u64>) -> Result<Vec<(RelPath, u64)>, JournalError> {
+        let mut found = Vec::new();
+        for entry in self.inventory(&RelPath::root())? {
+            let (path, item) = entry?;
+            if !item.dir && (item.linked || inodes.contains(&item.ino)) {
+                found.push((path, item.ino));
+            }
+        }
+        Ok(found)
     }
 }

@@ -131,6 +131,23 @@ fn the_inventory_follows_what_is_removed_and_renamed() {
 }
 
 #[test]
+fn the_names_in_a_directory_are_told_without_what_is_beneath_them() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let journal = open(&dir);
+    let paths = ["d", "d/a", "d/a-", "d/a.x", "d/a/1", "d/a/2/3", "d/b", "d-", "e", "e/only"];
+    let seen = paths.map(|path| Note::Seen(p(path), item(1, !path.contains(['-', '.']))));
+    journal.take(&seen).expect("take");
+    let names = |dir: &RelPath| -> Vec<String> {
+        let names = journal.names_in(dir).expect("names");
+        names.iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect()
+    };
+    assert_eq!(names(&RelPath::root()), ["d", "d-", "e"]);
+    assert_eq!(names(&p("d")), ["a", "a-", "a.x", "b"]);
+    assert_eq!(names(&p("d/b")), [""; 0]);
+    assert_eq!(names(&p("missing")), [""; 0]);
+}
+
+#[test]
 fn a_journal_from_before_there_was_an_inventory_is_read() {
     let dir = tempfile::tempdir().expect("tempdir");
     let file = {

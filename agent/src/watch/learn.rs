@@ -33,7 +33,7 @@ const ITEMS: usize = 4096;
 pub(super) struct Matched {
     pub(super) dir: RelPath,
     /// What was weighed as missing before the comparison, by its topmost paths. Only this is forgotten: what vanished
-    /// later has not been counted by the brake, and its own event or the next comparison tells of it.
+    /// later has not been counted by the brake, and is looked at again for that.
     pub(super) missing: BTreeSet<RelPath>,
     /// When the comparison began.
     pub(super) begun: Begun,
@@ -49,6 +49,10 @@ pub(super) struct Begun {
 
 /// The kernel stamps files by a clock that moves once in a tick, of 10 ms at most.
 const TICKS: Duration = Duration::from_millis(100);
+
+/// What vanished while a comparison ran is looked at after so long: as a rule its own event, or the one of its rename, has
+/// been told by then. A poll may not have met it at all.
+const VANISHED: Duration = Duration::from_secs(1);
 
 impl Begun {
     pub(super) fn now() -> Self {
@@ -147,18 +151,10 @@ impl Trunk<'_, '_> {
     }
 }
 
-impl Matched {
-    /// Whether a path was weighed as missing.
-    fn covers(&self, path: &RelPath) -> bool {
-        let mut at = Some(path.clone());
-        while let Some(dir) = at {
-            if self.missing.contains(&dir) {
-                return true;
-            }
-            at = dir.parent();
-        }
-        false
-    }
+/// Whether one of these is this path or a directory above it.
+pub(super) fn covers(paths: &BTreeSet<RelPath>, path: &RelPath) -> bool {
+    !paths.is_empty()
+        && std::iter::successors(Some(path.clone()), RelPath::parent).any(|at| paths.contains(&at))
 }
 
 impl Learning {
@@ -192,7 +188,7 @@ impl Learning {
         if !dir.is_root() {
             notes.push(Note::Seen(dir.clone(), own(dir)?));
         }
-        let mut failed = None;
+        let (mut failed, mut vanished) = (None, BTreeSet::new());
         survey(&self.root, dir, &self.rules, self.journal.inventory(dir)?, &mut |sight| {
             if stop.load(Ordering::Relaxed) || failed.is_some() {
                 return;
@@ -200,8 +196,14 @@ impl Learning {
             let (standing, was) = match sight {
                 Sight::Fresh(dir, path, found) => (Some((dir, path, found)), None),
                 Sight::Stands(dir, path, was, found) => (Some((dir, path, found)), Some(was)),
-                Sight::Missing(path, _) if self.forget && matched.covers(&path) => {
+                Sight::Missing(path, _) if self.forget && covers(&matched.missing, &path) => {
                     notes.push(Note::Removed(path));
+                    (None, None)
+                }
+                Sight::Missing(path, _) if self.forget => {
+                    if !covers(&vanished, &path) {
+                        vanished.insert(path);
+                    }
                     (None, None)
                 }
                 Sight::Missing(..) | Sight::Unreadable(..) | Sight::Hidden(..) => (None, None),
@@ -222,6 +224,11 @@ impl Learning {
             return Err(error.into());
         }
         if !stop.load(Ordering::Relaxed) {
+            self.desk.leave(|state| {
+                for path in vanished {
+                    state.look_again(Dirty { path, subtree: false }, matched.begun.at, VANISHED);
+                }
+            });
             self.take(notes)?;
             // A plan is only done with once nothing of it could come back.
             if dir.is_root() {
@@ -323,6 +330,12 @@ mod tests {
         // It vanished while the comparison ran.
         fs::remove_dir_all(source.join("e")).expect("rm -r");
         assert_eq!(learn(&["d"]), 2, "the brake still has e to count");
+        let marks = || {
+            let batch = learning.desk.lock().pending.take(Instant::now() + 2 * VANISHED);
+            batch.map_or(Vec::new(), |batch| batch.dirty)
+        };
+        let e = Dirty { path: top.child(b"e").expect("path"), subtree: false };
+        assert_eq!(marks(), [e], "by its topmost path");
         let e = top.child(b"e").expect("path");
         assert_eq!(learning.journal.known_within(&e).expect("known"), 2);
         assert_eq!(learn(&["e"]), 0);

@@ -181,10 +181,11 @@ impl Scan<'_> {
         let mut linked = HashSet::new();
         // What the inventory knew may be older than what the copy holds by now, and the exchange one too many: the
         // comparison that follows proves either.
-        let halves = exchanged.iter().flat_map(|(one, other)| [one, other]);
-        let whole = halves.map(|path| Dirty { path: path.clone(), subtree: true });
-        let proved: Vec<Dirty> = whole.filter(|dirty| !batch.dirty.contains(dirty)).collect();
-        for dirty in batch.dirty.iter().chain(&instead).chain(&proved) {
+        let halves: Vec<&RelPath> = exchanged.iter().flat_map(|(one, other)| [one, other]).collect();
+        let proved: Vec<Dirty> =
+            halves.iter().map(|&path| Dirty { path: path.clone(), subtree: true }).collect();
+        let others = batch.dirty.iter().filter(|dirty| !halves.contains(&&dirty.path));
+        for dirty in others.chain(&instead).chain(&proved) {
             if let Err(error) = self.look_at(dirty, &exchanged, &mut scanned, &mut linked) {
                 scanned.failed.push((dirty.clone(), error));
             }
@@ -279,6 +280,10 @@ impl Scan<'_> {
                     self.look_for_doubles(path, exchanged, work);
                 }
             }
+            Kind::Dir => {
+                work.push(Work::Put(path.clone()));
+                self.look_for_gone(path, exchanged, scanned, linked)?;
+            }
             Kind::File { .. } => {
                 if found.stat.nlink > 1 {
                     self.journal.meet(path, found.stat.ino);
@@ -287,6 +292,30 @@ impl Scan<'_> {
                 work.push(self.file(path, &found.entry));
             }
             _ => work.push(Work::Put(path.clone())),
+        }
+        Ok(())
+    }
+
+    /// Looks for names that the copy has and that no longer stand in a directory: what a comparison brought across and
+    /// what was gone before a poll met it is told of by nothing but the directory's times.
+    fn look_for_gone(
+        &self,
+        path: &RelPath,
+        exchanged: &[(RelPath, RelPath)],
+        scanned: &mut Scanned,
+        linked: &mut HashSet<u64>,
+    ) -> io::Result<()> {
+        let dir = match self.root.dir(path) {
+            Ok(dir) => dir,
+            // It has a mark of its own by now.
+            Err(error) if leads_nowhere(&error) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        for name in self.journal.names_in(path).map_err(io::Error::other)? {
+            let gone = dir.found(&name).is_err_and(|error| leads_nowhere(&error));
+            if let (true, Ok(path)) = (gone, path.child(&name)) {
+                self.look_at(&Dirty { path, subtree: true }, exchanged, scanned, linked)?;
+            }
         }
         Ok(())
     }
@@ -401,6 +430,7 @@ mod tests {
     use driftless_proto::disk::Style;
 
     use super::*;
+    use crate::journal::{Item, Mounted, Note};
 
     #[test]
     fn what_lies_beneath_something_that_is_no_directory_any_more_is_gone() {
@@ -428,5 +458,36 @@ mod tests {
             assert!(scanned.failed.is_empty(), "{:?}", scanned.failed);
             assert!(matches!(&scanned.work[..], [Work::Remove(gone)] if *gone == path), "{:?}", scanned.work);
         }
+    }
+
+    #[test]
+    fn what_the_copy_has_and_a_directory_has_not_is_removed_when_the_directory_changed() {
+        let home = tempfile::tempdir().expect("tempdir");
+        let source = home.path().join("source");
+        fs::create_dir_all(source.join("d/below")).expect("mkdir");
+        fs::write(source.join("d/stays"), "").expect("write");
+        let root = Root::open(&source, Style::default()).expect("root");
+        let journal = Journal::open(home.path(), &source, b"m", &RelPath::root()).expect("journal");
+        let path = |path: &str| RelPath::parse(path.as_bytes()).expect("path");
+        let found = root.found(&path("d/stays")).expect("stat");
+        let top = RelPath::root();
+        let mounted = Mounted::new(&root.found(&top).expect("stat"), root.inode(&top).expect("stat"));
+        let item = Item::new(&found, root.inode(&path("d/stays")).expect("stat"), &mounted);
+        let seen = |at: &str| Note::Seen(path(at), item);
+        // No look has met it, and a comparison brought it across.
+        journal.take(&["d/stays", "d/gone", "d/below/f"].map(seen)).expect("take");
+        let scan = Scan {
+            root: &root,
+            rules: &Rules::default(),
+            journal: &journal,
+            delete: true,
+            standing: &Standing::default(),
+            marked: Marked::default(),
+            behind: Behind::default(),
+        };
+        let dirty = vec![Dirty { path: path("d"), subtree: false }];
+        let scanned = scan.look(&Batch { id: 0, renames: Vec::new(), dirty, since: Instant::now() });
+        let removed: Vec<_> = scanned.removed().collect();
+        assert_eq!(removed, [&path("d/gone")], "what lies deeper is told of by its own directory");
     }
 }

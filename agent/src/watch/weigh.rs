@@ -1,13 +1,16 @@
 //! Weigh: when the trunk of a session asks anew whether deletions may leave: before a batch that has any, when the
 //! operator has decided, when something was mounted, and once in a while as long as anything is held.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use driftless_proto::model::path::RelPath;
 use driftless_proto::transfer::sender::Tasks;
 
 use super::booking::{Then, lock};
 use super::desk::RENAMES;
 use super::hold::{Apart, Weighed};
+use super::learn::covers;
 use super::scan::{Scanned, Work};
 use super::session::{End, Trunk};
 use crate::guard::survey::Findings;
@@ -142,7 +145,17 @@ impl Trunk<'_, '_> {
     /// Entries that the copy loses by a batch, as far as they are known.
     fn count(&mut self, scanned: &Scanned) -> u64 {
         self.known.missing.clear();
-        scanned.work.iter().map(|work| self.entries_of(work)).sum()
+        let leaving = self.leaving();
+        scanned.work.iter().map(|work| self.entries_of(work, &leaving)).sum()
+    }
+
+    /// What was counted before and is not acknowledged yet.
+    fn leaving(&self) -> BTreeSet<RelPath> {
+        let removed = |then: &Then| match then {
+            Then::Note(Note::Removed(path)) => Some(path.clone()),
+            _ => None,
+        };
+        lock(&self.booked).values().filter_map(removed).collect()
     }
 
     /// Sends the renames of a batch ahead of the rest of it.
@@ -175,8 +188,9 @@ impl Trunk<'_, '_> {
     }
 
     /// Entries that the copy loses by this, as far as they are known. What a comparison would delete is remembered.
-    fn entries_of(&mut self, work: &Work) -> u64 {
+    fn entries_of(&mut self, work: &Work, leaving: &BTreeSet<RelPath>) -> u64 {
         match work {
+            Work::Remove(path) if covers(leaving, path) => 0,
             Work::Remove(path) if self.known.approved.iter().any(|plan| plan.covers(path)) => 0,
             Work::Remove(path) => self.journal.known_within(path).unwrap_or(1),
             Work::Compare(dir) => {
