@@ -1,11 +1,11 @@
 //! Comparing: where do the trees differ, and what is to be asked for.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::commit::Commit;
 use super::context::Ticket;
 use super::land::Job;
+use super::look::{self, Ahead, Own};
 use super::{Comparison, Listed, Opening, Receiver};
 use crate::disk::walk::{self, Summary};
 use crate::disk::{Dir, Found, apply};
@@ -132,6 +132,10 @@ impl Receiver {
         self.untouched = false;
         let id = self.context.next_request();
         self.opens.insert(id, Opening { dir: dir.clone(), all });
+        if !all {
+            let ahead = self.ahead.get_or_insert_with(|| Ahead::start(self.context.root.clone()));
+            ahead.look(id, dir.clone());
+        }
         self.context.ask(Ask::Open { id, dir, all });
         Ok(())
     }
@@ -220,20 +224,17 @@ impl Receiver {
             let _left = self.context.root.dir(dir).and_then(|dir| apply::sweep(&dir, before));
         }
         let own = if nothing_here {
-            Ok(HashMap::new())
+            Ok(Own::new())
         } else {
-            self.context
-                .root
-                .dir(dir)
-                .and_then(|d| walk::list(&d))
-                .map(|listing| listing.entries.into_iter().map(|l| (l.name, l.found)).collect())
+            let listed = self.ahead.as_ref().and_then(|ahead| ahead.take(open));
+            listed.unwrap_or_else(|| look::list(&self.context.root, dir))
         };
         let (own, unusable) = match own {
             Ok(own) => (own, None),
             Err(error) => {
                 let problem = self.context.problem(dir, "open directory", &error);
                 self.commit(Commit::Failed { problem: problem.clone(), tickets: Vec::new() })?;
-                (HashMap::new(), Some(problem))
+                (Own::new(), Some(problem))
             }
         };
         self.current = Some(Listed { open, dir: dir.clone(), fresh, own, unusable });

@@ -2,7 +2,8 @@
 //!
 //! One thread dispatches what the sender says. Two land contents in nameless files; one commits: it makes groups of
 //! them durable, gives them their names in order, and acknowledges. One asks: it alone sends requests, within the
-//! bounds of the protocol. The dispatcher never waits for the wire, so a full wire one way cannot stop the other.
+//! bounds of the protocol. The dispatcher never waits for the wire, so a full wire one way cannot stop the other. One lists
+//! our side of what was asked for, as long as its answer is awaited.
 //!
 //! Order: everything about one path goes through the same landing thread, so a later change of a path never lands
 //! before an earlier one. What moves or removes whole directories waits until everything before it is committed.
@@ -14,6 +15,7 @@ mod compare;
 mod context;
 mod durable;
 mod land;
+mod look;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, mpsc};
@@ -24,7 +26,7 @@ use super::observer::Observer;
 use super::partial::Partials;
 use crate::disk::meta::{Keep, Placement};
 use crate::disk::walk::Summary;
-use crate::disk::{Found, Root};
+use crate::disk::Root;
 use crate::limits;
 use crate::model::counter::{ReceiverTotals, SenderTotals};
 use crate::model::delta::Op;
@@ -38,6 +40,7 @@ use ask::Asker;
 use commit::{Commit, Committer};
 use context::{Context, Ticket};
 use land::{Job, Lander};
+use look::{Ahead, Own};
 
 /// Jobs that are handed to a lander at once, or commits to the committer: waking a thread costs as much as landing a
 /// small file does.
@@ -130,6 +133,7 @@ pub fn run(
 
     let mut receiver = Receiver {
         context: Arc::clone(&context),
+        ahead: None,
         landers,
         commit,
         commits: Vec::new(),
@@ -166,6 +170,8 @@ pub fn run(
 
 struct Receiver {
     context: Arc<Context>,
+    /// Lists what is asked for, once something is.
+    ahead: Option<Ahead>,
     landers: Vec<Crew>,
     commit: mpsc::SyncSender<Vec<Commit>>,
     /// To be handed to the committer with the next batch.
@@ -241,7 +247,7 @@ struct Listed {
     /// It was made in this run, and nothing stood in it when its listing began.
     fresh: bool,
     /// What stands here: taken out as the sender names it, so that what is left is ours alone.
-    own: HashMap<Box<[u8]>, Found>,
+    own: Own,
     /// Why it cannot be read or made here; its entries are passed over.
     unusable: Option<Problem>,
 }
@@ -280,6 +286,14 @@ impl Receiver {
         if !matches!(item, FromSender::Compare { .. } | FromSender::Name { .. } | FromSender::Problem(_)) {
             self.digested = None;
             self.untouched = false;
+        }
+        let unasked = match &item {
+            FromSender::Put(put) => put.want == 0,
+            FromSender::Offer { .. } | FromSender::Remove { .. } | FromSender::Rename { .. } => true,
+            _ => false,
+        };
+        if let (true, Some(ahead)) = (unasked, &self.ahead) {
+            ahead.forget();
         }
         match item {
             FromSender::Digesting(dir) => self.digesting(dir),
