@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use driftless_tests::World;
-use driftless_tests::agent::Running;
+use driftless_tests::agent::{Agent, Running};
 use driftless_tests::oracle::{find, root_or_skip, slash};
 use driftless_tests::server::Server;
 use driftless_tests::trees::{Noise, equal, every_kind, names, plant};
 use driftless_tests::wait::{stays, until, until_ok};
-use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::fs::{AtFlags, CWD, RenameFlags, Timespec, Timestamps, UTIME_OMIT, renameat_with, utimensat};
 use rustix::mount::{UnmountFlags, mount_bind, unmount};
 use rustix::process::Signal;
 
@@ -26,6 +26,7 @@ with_each_engine! {
     renames_of_eight_at_once_come_out_right
     every_kind_of_entry_and_every_odd_name_arrives
     a_file_that_changes_kind_arrives_as_what_it_became
+    the_mtime_alone_of_a_directory_arrives
     a_directory_swapped_for_a_link_is_not_followed
     a_path_of_five_hundred_directories_is_seen_to_its_end
     what_is_written_through_a_bind_mount_arrives
@@ -227,6 +228,19 @@ fn a_file_that_changes_kind_arrives_as_what_it_became(engine: &str) {
     live.arrives();
 }
 
+fn the_mtime_alone_of_a_directory_arrives(engine: &str) {
+    let Some(mut live) = Live::new(engine, &["d/e/f=1"]) else { return };
+    let omitted = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
+    let times = Timestamps {
+        last_access: omitted,
+        last_modification: Timespec { tv_sec: 1_000_000_000, tv_nsec: 7 },
+    };
+    for dir in ["d/e", "d", "."] {
+        utimensat(CWD, live.src.join(dir), &times, AtFlags::empty()).expect("touch -m");
+        live.arrives();
+    }
+}
+
 fn a_directory_swapped_for_a_link_is_not_followed(engine: &str) {
     let Some(mut live) = Live::new(engine, &["a/d/f=1"]) else { return };
     let target = live.outside("target");
@@ -385,11 +399,7 @@ fn whatever_four_do_at_random_the_copy_is_equal_in_the_end(engine: &str) {
 
 /// Runs an agent as if this host's limits were these: in a user namespace of its own, which has its own
 /// (`namespaces(7)`). `None`, after a loud skip, where there are none.
-pub(crate) fn limited(
-    world: &World,
-    server: &Server,
-    limits: &[(&str, u32)],
-) -> Option<driftless_tests::agent::Agent> {
+pub(crate) fn limited(world: &World, server: &Server, limits: &[(&str, u32)]) -> Option<Agent> {
     let unshare = find("unshare")?;
     let mut script = String::from("set -e\n");
     for (limit, value) in limits {
@@ -473,6 +483,33 @@ fn with_no_instance_left_everything_is_polled_unless_inotify_was_asked_for() {
     let complaints = complaints.complaints();
     assert_eq!(complaints.len(), 2, "{complaints:?}");
     assert!(complaints[0].contains("sysctl user.max_inotify_instances="), "{complaints:?}");
+}
+
+/// What `--engine auto` has to come to for a source: fanotify where the kernel gives it to us, else inotify.
+pub(crate) fn auto_engine(agent: &Agent, src: &Path) -> &'static str {
+    let tried = agent.run("doctor", "-a", &[&slash(src), &agent.remote("backup")]);
+    if tried.stdout.contains("fanotify works") { "fanotify" } else { "inotify" }
+}
+
+#[test]
+fn auto_takes_fanotify_where_it_can_and_inotify_without_the_rights() {
+    let world = World::new();
+    let src = world.path("src");
+    plant(&src, &["d/f=1"]);
+    let server = world.backup();
+    let mut agents = vec![world.agent(&server)];
+    agents.extend(limited(&world, &server, &[]));
+    for agent in &agents {
+        let auto = auto_engine(agent, &src);
+        let mut watch = agent.watch("-a --delete", slash(&src), "backup");
+        until("it runs", || agent.operate("status").stdout.contains(&format!("engine {auto}\n")));
+        plant(&src, &[&format!("d/{auto}=live")]);
+        until_ok("it arrives", || equal(&src, server.module("backup")));
+        watch.kill();
+    }
+    if let Some(limited) = agents.get(1) {
+        assert_eq!(auto_engine(limited, &src), "inotify");
+    }
 }
 
 #[test]

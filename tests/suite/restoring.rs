@@ -144,9 +144,10 @@ fn what_a_restore_writes_into_a_watched_tree_is_not_sent_again() {
     plant(&src, &["marker=last"]);
     until("the watch has seen it", || server.module("backup").join("marker").exists() && settled());
     let sent = wire.carried(Way::Up) - before;
-    // 900 contents of 4 KiB and one of 2 MiB are 5.5 MiB; looking at one file costs a hundred bytes or two, and a comparison
-    // that meets another inode before the ack of the first look is booked has it looked at again.
-    assert!(sent < 1024 * 1024, "{sent} bytes were sent for what the server has already");
+    // 900 contents of 4 KiB and one of 2 MiB are 5.5 MiB; looking at one file costs a hundred bytes or two, twice where a
+    // comparison meets another inode before the ack of the first look is booked. Where the stream begins anew while it
+    // restores, the journal is no proof, and of what was written a moment ago small contents go along at once: 1.8 MiB.
+    assert!(sent < 5 * MIB / 2, "{sent} bytes were sent for what the server has already");
     assert_equal(&src, server.module("backup"));
     watch.runs();
 }

@@ -12,6 +12,7 @@ use driftless_tests::wait::until;
 use rustix::fs::Uid;
 
 use crate::brakes::Held;
+use crate::engines::auto_engine;
 
 #[test]
 fn a_status_tells_what_is_held_and_how_far_behind_the_copy_is() {
@@ -21,7 +22,7 @@ fn a_status_tells_what_is_held_and_how_far_behind_the_copy_is() {
         "/src -> 127.0.0.1:",
         "::backup\n",
         "connected to 127.0.0.1:",
-        "engine inotify\n",
+        &format!("engine {}\n", auto_engine(&held.agent, &held.src)),
         "pending 0, in flight 0",
     ] {
         assert!(out.contains(part), "{part:?} in:\n{out}");

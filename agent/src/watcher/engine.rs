@@ -28,7 +28,8 @@ pub(super) trait Engine: Send {
 /// Which engine the operator wants.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Choice {
-    /// What fits the root: inotify, or polling where that tells only half or is not to be had.
+    /// What fits the root: fanotify where this process may use it and the file system has it, else inotify; polling where
+    /// events tell only half or are not to be had.
     #[default]
     Auto,
     /// `fanotify(7)`: one mark for the whole file system. For root only.
@@ -84,20 +85,22 @@ pub(super) fn choose(
         let note = shared.map(|name| format!("it is on {name}: what other hosts change there is not seen"));
         Ok(Chosen { name: "inotify", engine, inbox: Some(inbox), note })
     };
+    let fanotify = || {
+        let inbox = Arc::new(Inbox::new()?);
+        let report = Reporter::beside_poller(reporter, &inbox);
+        let engine = Box::new(FanotifyEngine::new(root.clone(), Arc::clone(rules), report)?);
+        Ok(Chosen { name: "fanotify", engine, inbox: Some(inbox), note: None })
+    };
     match (choice, shared) {
         (Choice::Auto, Some(name)) => {
             polled(Some(format!("it is on {name}, where not every change gives an event: it is polled")))
         }
-        (Choice::Auto, None) => {
-            inotify().or_else(|error: io::Error| polled(Some(format!("{error}; until then it is polled"))))
-        }
+        // Most are not root, and nothing is missing then.
+        (Choice::Auto, None) => fanotify()
+            .or_else(|_: io::Error| inotify())
+            .or_else(|error: io::Error| polled(Some(format!("{error}; until then it is polled")))),
         (Choice::Inotify, _) => inotify(),
-        (Choice::Fanotify, _) => {
-            let inbox = Arc::new(Inbox::new()?);
-            let report = Reporter::beside_poller(reporter, &inbox);
-            let engine = Box::new(FanotifyEngine::new(root.clone(), Arc::clone(rules), report)?);
-            Ok(Chosen { name: "fanotify", engine, inbox: Some(inbox), note: None })
-        }
+        (Choice::Fanotify, _) => fanotify(),
         (Choice::Poll, _) => polled(None),
     }
 }

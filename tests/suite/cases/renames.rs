@@ -54,6 +54,8 @@ fn a_directory_made_where_another_was_moved_away_is_still_seen(engine: &str) {
     // What comes after that in the queue has been read once this arrives.
     plant(&live.src, &["mark=x"]);
     live.arrives();
+    // Nothing is to be looked at any more that could meet what follows.
+    live.agent.operate("wait --all").ok();
     plant(&live.outside("away"), &["e/h=none of ours"]);
     plant(&live.src, &["d/later=3", "d/sub/deeper=4"]);
     live.arrives();

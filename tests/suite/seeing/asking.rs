@@ -10,6 +10,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::brakes::Held;
+use crate::engines::auto_engine;
 use crate::faults::SmallDisk;
 
 /// The only watch of an agent, as JSON.
@@ -119,8 +120,8 @@ fn an_explanation_says_who_sees_a_path_which_rule_speaks_of_it_and_how_far_its_c
     // The journal's writer is a moment behind the ack.
     until("it was written down", || ask("d/f").ok().stdout.contains("last ack 20"));
     let out = ask("d/f").ok().stdout;
-    for part in ["d/f: ", "stands there: a file", "no rule speaks of it", "seen by inotify", "state: durable"]
-    {
+    let seen = format!("seen by {}", auto_engine(&agent, &src));
+    for part in ["d/f: ", "stands there: a file", "no rule speaks of it", &seen, "state: durable"] {
         assert!(out.contains(part), "{part:?} in:\n{out}");
     }
     // Whether it is unchanged since, a stamp that was taken right after the writing does not tell.

@@ -39,9 +39,9 @@ impl FanotifyEngine {
         }
     }
 
-    /// An event of a directory itself.
+    /// An event of a directory itself. A change of its mtime alone is told as one of its content.
     fn own_event(&mut self, handle: &[u8], mask: u64) {
-        if mask & FAN_ATTRIB != 0
+        if mask & (FAN_ATTRIB | FAN_MODIFY) != 0
             && let Some(path) = self.tree.path(handle)
         {
             self.signals.push(Signal::Dirty { path, why: Why::Described, dir: true });

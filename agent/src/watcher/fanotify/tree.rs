@@ -126,9 +126,9 @@ impl Tree {
         false
     }
 
-    /// Known directories, the Root aside.
+    /// Watched directories, the Root among them.
     pub(super) fn len(&self) -> usize {
-        self.nodes.len()
+        self.nodes.len() + 1
     }
 }
 
@@ -160,7 +160,7 @@ mod tests {
         tree.put(b"3", b"root", b"c");
         tree.remove(b"1");
         assert!(tree.path(b"2").is_none());
-        assert_eq!(tree.len(), 1);
+        assert_eq!(tree.len(), 2);
         tree.put(b"4", b"5", b"x");
         tree.put(b"5", b"4", b"y");
         assert!(tree.path(b"4").is_none(), "a ring leads nowhere");

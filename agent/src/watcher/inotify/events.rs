@@ -57,7 +57,8 @@ impl InotifyEngine {
                 self.root_gone("it was moved away".into());
             } else if mask.intersects(EventMask::DELETE_SELF | EventMask::IGNORED) {
                 self.root_gone("it was removed".into());
-            } else if mask.contains(EventMask::ATTRIB) {
+            } else if mask.intersects(EventMask::ATTRIB | EventMask::MODIFY) {
+                // A change of its mtime alone is told as one of its content.
                 self.signals.push(Signal::Dirty { path: RelPath::root(), why: Why::Described, dir: true });
             }
         } else if mask.contains(EventMask::UNMOUNT) {
