@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite, BufReader, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 /// Bytes on a socket, and why it was ended from this side.
@@ -42,14 +42,10 @@ impl Wire {
     }
 }
 
-/// Bytes taken from a socket at once: several TLS records. TLS asks for 4 KiB at a time, which without this is one
-/// system call each. Every connection holds so much.
-const READ_AHEAD: usize = 64 * 1024;
-
 /// A TCP connection that counts.
 #[derive(Debug)]
 pub struct Counted {
-    stream: BufReader<TcpStream>,
+    stream: TcpStream,
     wire: Arc<Wire>,
 }
 
@@ -57,7 +53,7 @@ impl Counted {
     /// Counts what crosses this connection from now on.
     #[must_use]
     pub fn new(stream: TcpStream, wire: Arc<Wire>) -> Self {
-        Self { stream: BufReader::with_capacity(READ_AHEAD, stream), wire }
+        Self { stream, wire }
     }
 
     fn check(&self) -> io::Result<()> {
