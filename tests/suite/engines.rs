@@ -510,6 +510,10 @@ fn auto_takes_fanotify_where_it_can_and_inotify_without_the_rights() {
     if let Some(limited) = agents.get(1) {
         assert_eq!(auto_engine(limited, &src), "inotify");
     }
+    // A mark on the file system above would tell nothing of this.
+    let Some(_disk) = SmallDisk::mount(&src.join("d"), 1) else { return };
+    let _watch = agents[0].watch("-a --delete", slash(&src), "backup");
+    until("it runs", || agents[0].operate("status").stdout.contains("engine inotify\n"));
 }
 
 #[test]

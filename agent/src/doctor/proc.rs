@@ -83,7 +83,7 @@ pub(super) struct Mounted {
 
 /// A line of `proc_pid_mountinfo(5)`: the point is its fifth word, the type the first one after ` - `.
 pub(super) fn mounted(line: &[u8]) -> Option<Mounted> {
-    let point = crate::guard::mounts::unescaped(line.split(|&b| b == b' ').nth(4)?);
+    let point = crate::guard::mounts::point_of(line)?;
     let end = line.windows(3).position(|three| three == b" - ")?;
     let kind = line[end + 3..].split(|&b| b == b' ').next()?;
     Some(Mounted { point, kind: String::from_utf8_lossy(kind).into_owned() })

@@ -78,33 +78,49 @@ impl Drop for Mounts {
 /// # Errors
 /// When there is no `/proc`.
 pub(crate) fn beneath(root: &Root) -> io::Result<Vec<Vec<u8>>> {
+    let (table, path) = table_and_path(root)?;
+    Ok(lines_beneath(&table, &path))
+}
+
+/// Whether anything is mounted within this root, itself aside.
+///
+/// # Errors
+/// When there is no `/proc`.
+pub(crate) fn any_within(root: &Root) -> io::Result<bool> {
+    let (table, path) = table_and_path(root)?;
+    let lines = lines_beneath(&table, &path);
+    Ok(lines.iter().filter_map(|line| point_of(line)).any(|point| point != path))
+}
+
+/// The table of mounts, and the root's path as the kernel names it, whatever links led to it.
+fn table_and_path(root: &Root) -> io::Result<(Vec<u8>, Vec<u8>)> {
     let dir = root.dir(&RelPath::root())?;
-    // As the kernel names it, whatever links led to it.
     let link = format!("/proc/self/fd/{}", dir.as_fd().as_raw_fd());
     let path = rustix::fs::readlinkat(CWD, link, Vec::new())?.into_bytes();
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let mut table = Vec::new();
     let fd = rustix::fs::openat(CWD, "/proc/self/mountinfo", flags, Mode::empty())?;
     File::from(fd).read_to_end(&mut table)?;
-    Ok(lines_beneath(&table, &path))
+    Ok((table, path))
 }
 
-/// The fifth word of a line is the mount point, with blanks and backslashes in it as `\040`.
 fn lines_beneath(table: &[u8], path: &[u8]) -> Vec<Vec<u8>> {
     let within = |point: &[u8]| {
         let rest = point.strip_prefix(path);
         path == b"/" || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
     };
     let lines = table.split(|&b| b == b'\n');
-    let about = |line: &&[u8]| {
-        let point = line.split(|&b| b == b' ').nth(4);
-        point.is_some_and(|point| within(&unescaped(point)))
-    };
+    let about = |line: &&[u8]| point_of(line).is_some_and(|point| within(&point));
     lines.filter(about).map(<[u8]>::to_vec).collect()
 }
 
+/// The mount point of a line of the table: its fifth word.
+pub(crate) fn point_of(line: &[u8]) -> Option<Vec<u8>> {
+    line.split(|&b| b == b' ').nth(4).map(unescaped)
+}
+
 /// A word of the table of mounts, whose blanks and backslashes are written as `\040`.
-pub(crate) fn unescaped(text: &[u8]) -> Vec<u8> {
+fn unescaped(text: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text;
     while let [first, after @ ..] = rest {

@@ -14,6 +14,7 @@ use super::inotify::InotifyEngine;
 use super::place::shared_file_system;
 use super::poll::PollEngine;
 use super::{Asked, Inbox, Reporter};
+use crate::guard::mounts;
 
 /// One way to learn what changes beneath a Root. All of them say the same; see [`Signal`](super::Signal).
 pub(super) trait Engine: Send {
@@ -28,8 +29,8 @@ pub(super) trait Engine: Send {
 /// Which engine the operator wants.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Choice {
-    /// What fits the root: fanotify where this process may use it and the file system has it, else inotify; polling where
-    /// events tell only half or are not to be had.
+    /// What fits the root: fanotify where this process may use it, the file system has it and nothing is mounted within,
+    /// else inotify; polling where events tell only half or are not to be had.
     #[default]
     Auto,
     /// `fanotify(7)`: one mark for the whole file system. For root only.
@@ -95,10 +96,13 @@ pub(super) fn choose(
         (Choice::Auto, Some(name)) => {
             polled(Some(format!("it is on {name}, where not every change gives an event: it is polled")))
         }
-        // Most are not root, and nothing is missing then.
-        (Choice::Auto, None) => fanotify()
-            .or_else(|_: io::Error| inotify())
-            .or_else(|error: io::Error| polled(Some(format!("{error}; until then it is polled")))),
+        // A mark tells nothing of what is mounted in the source, and inotify watches it. Most are not root: then nothing is
+        // missing either.
+        (Choice::Auto, None) => match mounts::any_within(root) {
+            Ok(false) => fanotify().or_else(|_: io::Error| inotify()),
+            _ => inotify(),
+        }
+        .or_else(|error: io::Error| polled(Some(format!("{error}; until then it is polled")))),
         (Choice::Inotify, _) => inotify(),
         (Choice::Fanotify, _) => fanotify(),
         (Choice::Poll, _) => polled(None),
