@@ -20,8 +20,8 @@ const PER_HALF_HOUR: [f64; 3] = [10.0, 10.0, 20.0];
 const AT_LEAST: [u32; 3] = [2, 2, 4];
 
 /// Files whose times are changed to fill the queue, again and again: events that follow each other must differ, or the
-/// kernel makes one of them. For fanotify, which makes one of any that say the same, there is one for each place in the
-/// queue.
+/// kernel makes one of them. For fanotify, which makes one of any that say the same, and which auto may be, there is one for
+/// each place in the queue.
 const TOUCHED: usize = 600;
 
 /// How long it may take until lost events are told of: it is said once the agent is connected.
@@ -57,7 +57,7 @@ impl Chaos {
     pub(super) fn new(settings: &Settings, src: &Path) -> Self {
         let dir = src.join("burst");
         fs::create_dir_all(dir.join("touched")).expect("mkdir");
-        let touched = if settings.engine == "fanotify" { queue_len() } else { TOUCHED };
+        let touched = if settings.engine == "inotify" { TOUCHED } else { queue_len() };
         for i in 0..touched {
             fs::write(dir.join(format!("touched/{i}")), i.to_string()).expect("write");
         }
