@@ -54,7 +54,7 @@ pub const WANTED_BYTES: u64 = 32 * 1024 * 1024;
 
 /// Bytes of small files that a receiver keeps in memory from when it asks for their successors until these come. What
 /// does not fit is read a second time.
-pub const BASES_HELD: usize = 4 * 1024 * 1024;
+pub const BASES_HELD: usize = 6 * 1024 * 1024;
 
 /// Requests (opens and wants) a sender holds for its peer before it calls the peer misbehaved.
 pub const REQUESTS_MAX: usize = OPENS_IN_FLIGHT + WANTS_IN_FLIGHT + 64;
