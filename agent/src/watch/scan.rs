@@ -305,6 +305,10 @@ impl Scan<'_> {
         scanned: &mut Scanned,
         linked: &mut HashSet<u64>,
     ) -> io::Result<()> {
+        if !self.delete {
+            // It stays, and what vanishes while deletions are held has been told of.
+            return Ok(());
+        }
         let dir = match self.root.dir(path) {
             Ok(dir) => dir,
             // It has a mark of its own by now.
@@ -432,6 +436,19 @@ mod tests {
     use super::*;
     use crate::journal::{Item, Mounted, Note};
 
+    fn look(root: &Root, journal: &Journal, dirty: Vec<Dirty>, delete: bool) -> Scanned {
+        let scan = Scan {
+            root,
+            rules: &Rules::default(),
+            journal,
+            delete,
+            standing: &Standing::default(),
+            marked: Marked::default(),
+            behind: Behind::default(),
+        };
+        scan.look(&Batch { id: 0, renames: Vec::new(), dirty, since: Instant::now() })
+    }
+
     #[test]
     fn what_lies_beneath_something_that_is_no_directory_any_more_is_gone() {
         let home = tempfile::tempdir().expect("tempdir");
@@ -442,19 +459,10 @@ mod tests {
         fs::write(source.join("file"), "").expect("write");
         let root = Root::open(&source, Style::default()).expect("root");
         let journal = Journal::open(home.path(), &source, b"m", &RelPath::root()).expect("journal");
-        let scan = Scan {
-            root: &root,
-            rules: &Rules::default(),
-            journal: &journal,
-            delete: true,
-            standing: &Standing::default(),
-            marked: Marked::default(),
-            behind: Behind::default(),
-        };
         for path in ["link/f", "file/f", "missing/f"] {
             let path = RelPath::parse(path.as_bytes()).expect("path");
             let dirty = vec![Dirty { path: path.clone(), subtree: true }];
-            let scanned = scan.look(&Batch { id: 0, renames: Vec::new(), dirty, since: Instant::now() });
+            let scanned = look(&root, &journal, dirty, true);
             assert!(scanned.failed.is_empty(), "{:?}", scanned.failed);
             assert!(matches!(&scanned.work[..], [Work::Remove(gone)] if *gone == path), "{:?}", scanned.work);
         }
@@ -476,18 +484,13 @@ mod tests {
         let seen = |at: &str| Note::Seen(path(at), item);
         // No look has met it, and a comparison brought it across.
         journal.take(&["d/stays", "d/gone", "d/below/f"].map(seen)).expect("take");
-        let scan = Scan {
-            root: &root,
-            rules: &Rules::default(),
-            journal: &journal,
-            delete: true,
-            standing: &Standing::default(),
-            marked: Marked::default(),
-            behind: Behind::default(),
-        };
         let dirty = vec![Dirty { path: path("d"), subtree: false }];
-        let scanned = scan.look(&Batch { id: 0, renames: Vec::new(), dirty, since: Instant::now() });
+        let scanned = look(&root, &journal, dirty, true);
         let removed: Vec<_> = scanned.removed().collect();
         assert_eq!(removed, [&path("d/gone")], "what lies deeper is told of by its own directory");
+
+        let dirty = vec![Dirty { path: path("d"), subtree: false }];
+        let scanned = look(&root, &journal, dirty, false);
+        assert!(scanned.removed().next().is_none() && scanned.absent.is_empty(), "{scanned:?}");
     }
 }

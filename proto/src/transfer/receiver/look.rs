@@ -1,6 +1,7 @@
 //! Looking ahead: what stands here in a directory that was asked for is listed while the sender lists its own side of it.
 //!
-//! A listing is only as old as the request it goes with. Whoever changes names unasked meanwhile must call [`Ahead::forget`].
+//! A listing may be as old as the comparison that found its directory to differ, as the digests are. Whoever changes names
+//! unasked meanwhile must call [`Ahead::forget`].
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
