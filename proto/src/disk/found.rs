@@ -151,14 +151,18 @@ pub(super) fn at(dir: BorrowedFd<'_>, name: &[u8], style: Style) -> io::Result<F
 
 /// What a held file is.
 pub(super) fn of(node: Node<'_>, style: Style) -> io::Result<Found> {
-    let stat = node.stat()?;
+    read(node, &node.stat()?, style)
+}
+
+/// As [`of`], of a file that lies on disk as `stat`.
+pub(super) fn read(node: Node<'_>, stat: &Stat, style: Style) -> io::Result<Found> {
     match FileType::from_raw_mode(stat.st_mode) {
-        FileType::Symlink => found(&stat, Kind::Symlink { target: node.link_text()? }),
+        FileType::Symlink => found(stat, Kind::Symlink { target: node.link_text()? }),
         FileType::RegularFile | FileType::Directory if style.fake_super => {
-            let Some(meant) = node.fake()? else { return plain(&stat) };
-            fake_found(&stat, &meant, || fake::link_text(node))
+            let Some(meant) = node.fake()? else { return plain(stat) };
+            fake_found(stat, &meant, || fake::link_text(node))
         }
-        _ => plain(&stat),
+        _ => plain(stat),
     }
 }
 

@@ -121,18 +121,19 @@ impl<'fd> Node<'fd> {
     }
 }
 
-/// Gives a held entry the metadata of `entry`, as far as it is kept. `old` is what stood, or stands, at its name.
+/// Gives a held entry, which lies on disk as `real`, the metadata of `entry`, as far as it is kept. `old` is what stood,
+/// or stands, at its name.
 ///
 /// # Errors
 /// As `fchown(2)`, `fchmod(2)`, `fsetxattr(2)` and `utimensat(2)`.
 pub(super) fn put(
-    node: Node<'_>,
+    (node, real): (Node<'_>, &Stat),
     style: Style,
     entry: &Entry,
     old: Option<&Found>,
     how: &Placement,
 ) -> io::Result<()> {
-    let real = put_owner_and_mode(node, style, entry, old, how)?;
+    put_owner_and_mode((node, real), style, entry, old, how)?;
     let there = Time { sec: real.st_mtime, nsec: u32::try_from(real.st_mtime_nsec).unwrap_or(0) };
     if how.keep.times && there != entry.mtime {
         node.set_mtime(entry.mtime)?;
@@ -140,23 +141,21 @@ pub(super) fn put(
     Ok(())
 }
 
-/// As [`put`], without the times: for a directory that is yet to be filled. Returns the state it was found in.
+/// As [`put`], without the times: for a directory that is yet to be filled.
 pub(super) fn put_owner_and_mode(
-    node: Node<'_>,
+    (node, real): (Node<'_>, &Stat),
     style: Style,
     entry: &Entry,
     old: Option<&Found>,
     how: &Placement,
-) -> io::Result<Stat> {
-    let real = node.stat()?;
+) -> io::Result<()> {
     let old = old.filter(|old| old.entry.kind.same_type(&entry.kind));
-    let mode = mode(entry, old, how, &real);
+    let mode = mode(entry, old, how, real);
     if style.fake_super {
-        put_fake(node, entry, old, how.keep, mode, &real)?;
+        put_fake(node, entry, old, how.keep, mode, real)
     } else {
-        put_real(node, entry, how.keep, mode, &real)?;
+        put_real(node, entry, how.keep, mode, real)
     }
-    Ok(real)
 }
 
 /// The permission bits that are wanted (rsync(1), `--perms`): the entry's; without `-p` the old ones, and for
@@ -174,9 +173,12 @@ fn mode(entry: &Entry, old: Option<&Found>, how: &Placement, real: &Stat) -> u32
 }
 
 fn put_real(node: Node<'_>, entry: &Entry, keep: Keep, mode: u32, real: &Stat) -> io::Result<()> {
-    let root = privileged();
-    let uid = (keep.owner && root && real.st_uid != entry.uid).then_some(entry.uid);
-    let gid = (keep.group && real.st_gid != entry.gid).then_some(entry.gid);
+    let (other_uid, other_gid) =
+        (keep.owner && real.st_uid != entry.uid, keep.group && real.st_gid != entry.gid);
+    // Most are as they should be, and then nobody needs to know.
+    let root = (other_uid || other_gid) && privileged();
+    let uid = (other_uid && root).then_some(entry.uid);
+    let gid = other_gid.then_some(entry.gid);
     if uid.is_some() || gid.is_some() {
         match node.chown(uid, gid) {
             Err(Errno::PERM) if !root => {}

@@ -45,7 +45,8 @@ pub struct Staged {
     /// Its name, where the file system cannot do without.
     name: Option<TempName>,
     style: Style,
-    hasher: GroupHasher,
+    /// None before anything is hashed: it is larger than most of what is put whole, and this value is handed on.
+    hasher: Option<Box<GroupHasher>>,
     len: u64,
     buffer: Vec<u8>,
     /// Whether the file system shares blocks, once somebody wanted to know.
@@ -118,13 +119,24 @@ impl Staged {
     }
 
     fn new(file: File, name: Option<TempName>, style: Style) -> Self {
-        Self { file, name, style, hasher: GroupHasher::new(), len: 0, buffer: Vec::new(), shares: None }
+        Self { file, name, style, hasher: None, len: 0, buffer: Vec::new(), shares: None }
     }
 
     /// As it is, before anything is written; the groups it ends up with have rolling sums.
     #[must_use]
     pub fn signing(self) -> Self {
-        Self { hasher: GroupHasher::signing(), ..self }
+        Self { hasher: Some(Box::new(GroupHasher::signing())), ..self }
+    }
+
+    /// Writes all of a content that lies in memory, and returns its digest. Nothing is to be written before or after.
+    ///
+    /// # Errors
+    /// As `write(2)`.
+    pub fn put_whole(&mut self, bytes: &[u8]) -> io::Result<Digest> {
+        debug_assert!(self.is_empty(), "all of it");
+        self.file.write_all_at(bytes, 0)?;
+        self.len = bytes.len() as u64;
+        Ok(Digest::of(bytes))
     }
 
     /// Appends these bytes.
@@ -133,9 +145,14 @@ impl Staged {
     /// As `write(2)`.
     pub fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.file.write_all_at(bytes, self.len)?;
-        self.hasher.update(bytes);
-        self.len += bytes.len() as u64;
+        self.hash(bytes);
         Ok(())
+    }
+
+    /// Takes the next bytes of the file into the digest.
+    fn hash(&mut self, bytes: &[u8]) {
+        self.hasher.get_or_insert_default().update(bytes);
+        self.len += bytes.len() as u64;
     }
 
     /// Appends a range of another file: inside the kernel where that may share the blocks or spare the hashing.
@@ -186,7 +203,7 @@ impl Staged {
     /// Copies the known groups at the beginning of a range that lands where it lay, without hashing them. Returns how
     /// many bytes that were.
     fn copy_known(&mut self, basis: &File, from: u64, end: u64, known: &KnownGroups) -> io::Result<u64> {
-        if !self.hasher.takes_groups() {
+        if !self.hasher.as_ref().is_some_and(|hasher| hasher.takes_groups()) {
             return Ok(0);
         }
         let run = |start: u64, end: u64| {
@@ -199,9 +216,10 @@ impl Staged {
         };
         let wanted = run(from, end).map(|(.., size)| size).sum();
         let copied = self.copy_inside(basis, from, wanted)?;
+        let hasher = self.hasher.get_or_insert_default();
         let mut taken = 0;
         for (group, rolling, size) in run(from, from + copied) {
-            if !self.hasher.take_group(group, rolling, size) {
+            if !hasher.take_group(group, rolling, size) {
                 break;
             }
             taken += size;
@@ -242,8 +260,7 @@ impl Staged {
         while self.len < end {
             let part = &mut buffer[..usize::try_from(end - self.len).unwrap_or(BUFFER_LEN).min(BUFFER_LEN)];
             self.file.read_exact_at(part, self.len)?;
-            self.hasher.update(part);
-            self.len += part.len() as u64;
+            self.hash(part);
         }
         self.buffer = buffer;
         Ok(())
@@ -259,12 +276,13 @@ impl Staged {
         buffer
     }
 
-    /// The digest of everything written, and its groups. Nothing is to be written after this.
+    /// The digest of everything written, and its groups. Nothing is to be written after this; of what was put whole it has
+    /// been told.
     #[must_use]
     pub fn digest(&mut self) -> (Digest, GroupSums) {
         // Nothing follows, and many staged files may wait for their names at once.
         self.buffer = Vec::new();
-        std::mem::take(&mut self.hasher).sign()
+        self.hasher.take().unwrap_or_default().sign()
     }
 
     /// Bytes written so far.
@@ -285,7 +303,8 @@ impl Staged {
     /// # Errors
     /// As `fchown(2)`, `fchmod(2)`, `fsetxattr(2)` and `futimens(3)`.
     pub fn describe(&mut self, entry: &Entry, old: Option<&Found>, how: &Placement) -> io::Result<()> {
-        meta::put(Node::Open(self.file.as_fd()), self.style, entry, old, how)
+        let node = Node::Open(self.file.as_fd());
+        meta::put((node, &node.stat()?), self.style, entry, old, how)
     }
 
     /// Asks the kernel to begin writing the content out, without waiting: the syncs of a group of files then wait

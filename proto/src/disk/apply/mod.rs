@@ -9,12 +9,12 @@ mod remove;
 use std::io;
 use std::os::fd::AsFd;
 
-use rustix::fs::{AtFlags, FileType, Mode, RenameFlags};
+use rustix::fs::{AtFlags, FileType, Mode, RenameFlags, Stat};
 use rustix::io::Errno;
 
 use super::dir::{Dir, check};
 use super::fake;
-use super::found::Found;
+use super::found::{self, Found, Stamp};
 use super::meta::{self, Node, Placement, privileged};
 use super::reserved;
 use super::stage::Staged;
@@ -146,7 +146,8 @@ pub fn make_dir(dir: &Dir, name: &[u8], entry: &Entry, how: &Placement) -> io::R
         entry.mode |= 0o700;
     }
     let made = dir.child(name)?;
-    meta::put_owner_and_mode(Node::Path(made.fd()), dir.style(), &entry, None, how)?;
+    let node = Node::Path(made.fd());
+    meta::put_owner_and_mode((node, &node.stat()?), dir.style(), &entry, None, how)?;
     Ok(true)
 }
 
@@ -160,12 +161,36 @@ pub fn describe(dir: &Dir, name: &[u8], entry: &Entry, old: &Found, how: &Placem
     describe_held(dir, name, entry, Some(old), how)
 }
 
+/// As [`describe`], if what stands there is in the state that `held` tells of. Returns what was found then, and nothing
+/// when it is another one.
+///
+/// # Errors
+/// As [`describe`].
+pub fn describe_if(
+    dir: &Dir,
+    name: &[u8],
+    entry: &Entry,
+    held: &Stamp,
+    how: &Placement,
+) -> io::Result<Option<Found>> {
+    let holder = dir.hold(name)?;
+    let node = Node::Path(holder.as_fd());
+    let real = node.stat()?;
+    if Stamp::of(&real) != *held {
+        return Ok(None);
+    }
+    let old = found::read(node, &real, dir.style())?;
+    describe_node((node, &real), dir, entry, Some(&old), how)?;
+    Ok(Some(old))
+}
+
 /// As [`describe`], of the directory itself: a Root has no name.
 ///
 /// # Errors
 /// As [`describe`].
 pub fn describe_root(dir: &Dir, entry: &Entry, old: &Found, how: &Placement) -> io::Result<()> {
-    describe_node(Node::Path(dir.fd()), dir, entry, Some(old), how)
+    let node = Node::Path(dir.fd());
+    describe_node((node, &node.stat()?), dir, entry, Some(old), how)
 }
 
 fn describe_held(
@@ -176,23 +201,23 @@ fn describe_held(
     how: &Placement,
 ) -> io::Result<()> {
     let held = dir.hold(name)?;
-    describe_node(Node::Path(held.as_fd()), dir, entry, old, how)
+    let node = Node::Path(held.as_fd());
+    describe_node((node, &node.stat()?), dir, entry, old, how)
 }
 
 fn describe_node(
-    node: Node<'_>,
+    (node, real): (Node<'_>, &Stat),
     dir: &Dir,
     entry: &Entry,
     old: Option<&Found>,
     how: &Placement,
 ) -> io::Result<()> {
-    let real = node.stat()?.st_mode & 0o170_000;
     let faked = dir.style().fake_super && !entry.is_dir();
     let want = if faked { 0o100_000 } else { entry.kind.type_bits() };
-    if real != want {
+    if real.st_mode & 0o170_000 != want {
         return Err(Errno::STALE.into());
     }
-    meta::put(node, dir.style(), entry, old, how)
+    meta::put((node, real), dir.style(), entry, old, how)
 }
 
 /// Removes a file, a symlink or a special file.

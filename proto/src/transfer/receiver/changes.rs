@@ -204,7 +204,8 @@ impl Receiver {
         match content {
             Content::None => self.put_entry(path, entry, tickets),
             Content::Inline(content) => {
-                let own = self.context.root.found(&path).ok();
+                // The way to what was asked for has been cleared.
+                let own = if want == 0 { self.context.root.found(&path).ok() } else { None };
                 if self.clear_the_way(&path, &entry, own.as_ref(), &tickets)? {
                     self.observe_whole(&path, content.bytes.len());
                     self.landing.insert(&path);

@@ -248,21 +248,24 @@ impl Committer {
     }
 
     fn kept(&mut self, path: &RelPath, entry: &Entry, held: Stamp, tickets: Vec<Ticket>) {
-        let found = self.touch(path).and_then(|dir| Ok((dir.found(path.name())?, dir)));
-        let (old, dir) = match found {
-            Ok((old, dir)) if old.stat == held => (old, dir),
+        let described = self
+            .touch(path)
+            .and_then(|dir| apply::describe_if(&dir, path.name(), entry, &held, &self.context.placement));
+        let old = match described {
+            Ok(Some(old)) => old,
+            Err(error) if !leads_nowhere(&error) => {
+                let action = Action::Updated(Difference::default());
+                return self.book(path, &entry.kind, action, "set attributes", Err(error), tickets);
+            }
             // It is another one by now.
             _ => return self.context.want(path.clone(), entry.size(), Told::Nothing, tickets),
         };
-        let outcome = apply::describe(&dir, path.name(), entry, &old, &self.context.placement);
-        if outcome.is_ok() {
-            self.context.count(|totals| {
-                totals.transferred_files += 1;
-                totals.transferred_bytes += entry.size();
-            });
-        }
+        self.context.count(|totals| {
+            totals.transferred_files += 1;
+            totals.transferred_bytes += entry.size();
+        });
         let action = action_of(&self.context, entry, Some(&old));
-        self.book(path, &entry.kind, action, "set attributes", outcome, tickets);
+        self.book(path, &entry.kind, action, "set attributes", Ok(()), tickets);
     }
 
     /// A restore keeps what it would replace.

@@ -208,9 +208,7 @@ impl Lander {
         let landed = self.dir_of(&path).and_then(|dir| {
             let old = if fresh { None } else { found_or_none(&dir, path.name())? };
             let mut staged = Staged::create(&dir)?;
-            staged.write_all(&content.bytes)?;
-            let (digest, _) = staged.digest();
-            let equal = digest == content.digest;
+            let equal = staged.put_whole(&content.bytes)? == content.digest;
             staged.describe(entry, old.as_ref(), &self.context.placement)?;
             Ok((dir, old, staged, equal))
         });

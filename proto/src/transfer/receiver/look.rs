@@ -1,7 +1,7 @@
 //! Looking ahead: what stands here in a directory that was asked for is listed while the sender lists its own side of it.
 //!
 //! A listing may be as old as the comparison that found its directory to differ, as the digests are. Whoever changes names
-//! unasked meanwhile must call [`Ahead::forget`].
+//! unasked meanwhile must say where ([`Ahead::forget`]).
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -28,8 +28,8 @@ pub(super) fn list(root: &Root, dir: &RelPath) -> io::Result<Own> {
 #[derive(Default)]
 struct State {
     waiting: VecDeque<(RequestId, RelPath)>,
-    under_way: Option<RequestId>,
-    listed: HashMap<RequestId, io::Result<Own>>,
+    under_way: Option<(RequestId, RelPath)>,
+    listed: HashMap<RequestId, (RelPath, io::Result<Own>)>,
     /// In all of those.
     entries: usize,
     stop: bool,
@@ -68,19 +68,27 @@ impl Ahead {
     pub(super) fn take(&self, id: RequestId) -> Option<io::Result<Own>> {
         let mut state = lock(&self.shared.state);
         state.waiting.retain(|(waiting, _)| *waiting != id);
-        while state.under_way == Some(id) {
+        while state.under_way.as_ref().is_some_and(|(under_way, _)| *under_way == id) {
             state = self.shared.wait(state);
         }
-        let listed = state.listed.remove(&id)?;
+        let (_, listed) = state.listed.remove(&id)?;
         state.entries -= listed.as_ref().map_or(0, HashMap::len);
         self.shared.changed.notify_all();
         Some(listed)
     }
 
-    /// Names change by something else than what was asked for: nothing that was listed holds.
-    pub(super) fn forget(&self) {
-        let stop = lock(&self.shared.state).stop;
-        *lock(&self.shared.state) = State { stop, ..State::default() };
+    /// What stands at this path changes by something else than what was asked for: no listing that it lies in, or that
+    /// lies in it, holds.
+    pub(super) fn forget(&self, path: &RelPath) {
+        let holder = path.parent();
+        let holds = |dir: &RelPath| Some(dir) != holder.as_ref() && !dir.is_within(path);
+        let mut state = lock(&self.shared.state);
+        let State { waiting, under_way, listed, entries, .. } = &mut *state;
+        waiting.retain(|(_, dir)| holds(dir));
+        under_way.take_if(|(_, dir)| !holds(dir));
+        listed.retain(|_, (dir, _)| holds(dir));
+        *entries = listed.values().map(|(_, own)| own.as_ref().map_or(0, HashMap::len)).sum();
+        drop(state);
         self.shared.changed.notify_all();
     }
 }
@@ -120,14 +128,14 @@ impl Shared {
                 state = self.wait(state);
                 continue;
             };
-            state.under_way = Some(id);
+            state.under_way = Some((id, dir.clone()));
             drop(state);
             let own = list(root, &dir);
             state = lock(&self.state);
             // It may have been forgotten meanwhile.
-            if state.under_way.take() == Some(id) {
+            if state.under_way.take().is_some() {
                 state.entries += own.as_ref().map_or(0, HashMap::len);
-                state.listed.insert(id, own);
+                state.listed.insert(id, (dir, own));
             }
             self.changed.notify_all();
         }
@@ -164,11 +172,14 @@ mod tests {
         assert_eq!(names(ahead.take(1)), Some(1));
         assert_eq!(names(ahead.take(1)), None);
 
-        ahead.look(2, dir.clone());
-        until_listed(2);
-        ahead.forget();
-        assert_eq!(names(ahead.take(2)), None);
-        assert_eq!(lock(&ahead.shared.state).entries, 0);
+        let path = |text: &str| RelPath::parse_typed(text.as_bytes()).expect("path");
+        for (changed, holds) in [("d/h", false), ("d", false), ("", false), ("e/h", true), ("d/e/f", true)] {
+            ahead.look(2, dir.clone());
+            until_listed(2);
+            ahead.forget(&path(changed));
+            assert_eq!(names(ahead.take(2)), holds.then_some(2), "{changed}");
+            assert_eq!(lock(&ahead.shared.state).entries, 0);
+        }
 
         ahead.look(3, RelPath::parse(b"missing").expect("path"));
         until_listed(3);

@@ -35,7 +35,7 @@ use crate::model::filter::Rules;
 use crate::model::options::{Options, Terms};
 use crate::model::path::RelPath;
 use crate::model::problem::{Misbehaved, Problem, ProblemClass};
-use crate::wire::message::{FromReceiver, FromSender, RequestId, Seq};
+use crate::wire::message::{FromReceiver, FromSender, Put, RequestId, Seq};
 use ask::Asker;
 use commit::{Commit, Committer};
 use context::{Context, Ticket};
@@ -287,13 +287,17 @@ impl Receiver {
             self.digested = None;
             self.untouched = false;
         }
-        let unasked = match &item {
-            FromSender::Put(put) => put.want == 0,
-            FromSender::Offer { .. } | FromSender::Remove { .. } | FromSender::Rename { .. } => true,
-            _ => false,
-        };
-        if let (true, Some(ahead)) = (unasked, &self.ahead) {
-            ahead.forget();
+        if let Some(ahead) = &self.ahead {
+            match &item {
+                FromSender::Put(Put { want: 0, path, .. })
+                | FromSender::Offer { path, .. }
+                | FromSender::Remove { path, .. } => ahead.forget(path),
+                FromSender::Rename { from, to, .. } => {
+                    ahead.forget(from);
+                    ahead.forget(to);
+                }
+                _ => {}
+            }
         }
         match item {
             FromSender::Digesting(dir) => self.digesting(dir),
