@@ -7,10 +7,15 @@ use std::time::Duration;
 
 use driftless_proto::limits;
 use driftless_proto::wire::DESCRIPTOR;
+use driftless_proto::wire::body::Heads;
 use driftless_proto::wire::generated::driftless_server::DriftlessServer;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tonic::body::Body;
+use tonic::codegen::http::Request;
+use tonic::service::LayerExt as _;
 use tonic::transport::Server;
+use tower::util::MapRequestLayer;
 
 use crate::Serve;
 use crate::accept;
@@ -139,6 +144,7 @@ async fn listen_and_serve(
     // Not started by systemd: nobody to tell.
     let _untold = sd_notify::notify(false, &[sd_notify::NotifyState::Ready]);
     let transfer = DriftlessServer::new(service).max_decoding_message_size(limits::FRAME_MAX);
+    let transfer = MapRequestLayer::new(|request: Request<Body>| request.map(Heads::new)).named_layer(transfer);
     let server = Server::builder()
         .max_concurrent_streams(STREAMS)
         .initial_stream_window_size(limits::WINDOW)

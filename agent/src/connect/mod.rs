@@ -16,6 +16,7 @@ use driftless_proto::transfer::link::{Ended, Link};
 use driftless_proto::transfer::pump::{self, Activity, Outgoing};
 pub use driftless_proto::transfer::socket::Wire;
 use driftless_proto::transfer::socket::{Connection, Counted};
+use driftless_proto::wire::body::Heads;
 use driftless_proto::wire::generated::driftless_client::DriftlessClient;
 use driftless_proto::wire::generated::{ModulesReply, ModulesRequest};
 use driftless_proto::wire::message::{FromReceiver, FromSender, Hello, Welcome};
@@ -23,7 +24,10 @@ use driftless_proto::wire::status;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
+use tonic::body::Body;
+use tonic::codegen::http::Response;
 use tonic::transport::{Channel, Endpoint};
+use tower::ServiceExt as _;
 
 use crate::cli::Trust;
 use crate::cli::operand::Remote;
@@ -337,6 +341,7 @@ macro_rules! direction {
                 first.map_err(|_| Ended::Broken("the stream was closed".into()))?;
                 let activity = Arc::new(Activity::default());
                 let request = server.request(Outgoing::new(frames, compress, Arc::clone(&activity)))?;
+                let channel = channel.map_response(|response: Response<Body>| response.map(Heads::new));
                 let mut client = DriftlessClient::new(channel).max_decoding_message_size(limits::FRAME_MAX);
                 let welcome = async {
                     let answer = client.$method(request).await.map_err(|status| broken(&status))?;

@@ -18,6 +18,7 @@ pub mod dir;
 pub mod fake;
 pub mod found;
 pub mod ids;
+pub mod kept;
 pub mod meta;
 pub mod reserved;
 pub mod root;

@@ -10,6 +10,7 @@ use super::content;
 use super::dir::Dir;
 use super::found::Found;
 use super::ids::Names;
+use super::kept::Kept;
 use super::reserved::{is_reserved, random};
 use super::root::Root;
 use crate::model::counter::KindCounts;
@@ -106,10 +107,13 @@ pub struct Summary {
     pub size_bytes: u64,
     /// What could not be read. The directories that it lies in have digests that are equal to none.
     pub failed: Vec<(RelPath, io::Error)>,
+    /// What was listed of the first directories, excluded names included.
+    pub kept: Kept,
 }
 
 /// Summarises the tree at a directory: what takes part by `terms` and is not excluded by `rules`, whose patterns see
-/// paths relative to the Root. Depth first with a stack of its own, so any depth will do.
+/// paths relative to the Root. Depth first with a stack of its own, so any depth will do. `keep` is how many entries may be
+/// kept as they were listed.
 ///
 /// Touches: the tree (read), names of users and groups. Never: file contents, fake symlinks aside, unless `terms` compare
 /// them by their digests.
@@ -123,6 +127,7 @@ pub fn summarise(
     rules: &Rules,
     seed: Seed,
     names: &mut Names,
+    keep: usize,
 ) -> io::Result<Summary> {
     let top = root.dir(at)?;
     let top = top.to_read().unwrap_or(top);
@@ -132,6 +137,7 @@ pub fn summarise(
         entries: KindCounts::default(),
         size_bytes: 0,
         failed: Vec::new(),
+        kept: Kept::new(keep),
     };
     let mut walk = Walk { root, terms, rules, seed, names, levels: Vec::new(), summary };
     walk.enter(top, at.clone(), None);
@@ -190,6 +196,9 @@ impl Walk<'_> {
             DirListing { entries: Vec::new(), failed }
         });
         let whole = listing.failed.is_empty();
+        if whole {
+            self.summary.kept.keep(&path, &listing.entries);
+        }
         for (name, error) in listing.failed {
             self.summary.failed.push((path.child(&name).unwrap_or_else(|_| path.clone()), error));
         }

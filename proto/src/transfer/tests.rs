@@ -104,7 +104,7 @@ fn picture(path: &Path) -> (Digest, BTreeMap<PathBuf, Vec<u8>>) {
     let terms = Terms::new(&archive(), &Keeps::ALL);
     let (rules, at) = (Rules::default(), RelPath::root());
     let seed = Seed::new(&terms, std::iter::empty());
-    let summary = walk::summarise(&root, &at, &terms, &rules, seed, &mut Names::new(true)).expect("read");
+    let summary = walk::summarise(&root, &at, &terms, &rules, seed, &mut Names::new(true), 0).expect("read");
     let mut contents = BTreeMap::new();
     let mut dirs = vec![path.to_owned()];
     while let Some(dir) = dirs.pop() {

@@ -5,6 +5,7 @@ use std::io;
 
 use crate::disk::walk;
 use crate::disk::{Dir, Found, Root};
+use crate::model::entry::Entry;
 use crate::model::path::RelPath;
 
 /// One source: what lies at `from` beneath `root` appears at `to` beneath the transfer root.
@@ -38,7 +39,7 @@ pub enum Part {
 pub struct ViewListing {
     /// What stands there, by name, in canonical order.
     pub entries: BTreeMap<Box<[u8]>, ViewEntry>,
-    /// The directories on disk that the entries lie in.
+    /// The directories on disk that the entries lie in; none where this was kept.
     pub dirs: Vec<Dir>,
     /// Names that could not be looked at.
     pub failed: Vec<(Box<[u8]>, io::Error)>,
@@ -47,7 +48,7 @@ pub struct ViewListing {
 /// One entry of a merged directory.
 pub struct ViewEntry {
     /// What stands there.
-    pub found: Found,
+    pub entry: Entry,
     /// Which of [`ViewListing::dirs`] it lies in.
     pub dir: usize,
     /// Its name there, where it differs from the name in the view.
@@ -172,6 +173,12 @@ impl View {
 }
 
 impl ViewListing {
+    /// What was listed before, of a directory that one place only is behind.
+    pub fn kept(entries: impl Iterator<Item = (Box<[u8]>, Entry)>) -> Self {
+        let entry = |(name, entry)| (name, ViewEntry { entry, dir: 0, disk_name: None });
+        Self { entries: entries.map(entry).collect(), ..Self::default() }
+    }
+
     fn add_dir(&mut self, mount: &Mount, rest: &RelPath) -> io::Result<()> {
         let place = mount.from.join(rest).map_err(io::Error::other)?;
         let dir = mount.root.dir(&place)?;
@@ -179,7 +186,7 @@ impl ViewListing {
         let index = self.dirs.len();
         self.dirs.push(dir);
         for l in found.entries {
-            let entry = ViewEntry { found: l.found, dir: index, disk_name: None };
+            let entry = ViewEntry { entry: l.found.entry, dir: index, disk_name: None };
             self.entries.entry(l.name).or_insert(entry);
         }
         self.failed.extend(found.failed);
@@ -195,7 +202,7 @@ impl ViewListing {
         match tried {
             Ok((dir, found)) => {
                 let disk_name = (mount.from.name() != &*name).then(|| mount.from.name().into());
-                let entry = ViewEntry { found, dir: self.dirs.len(), disk_name };
+                let entry = ViewEntry { entry: found.entry, dir: self.dirs.len(), disk_name };
                 self.dirs.push(dir);
                 self.entries.entry(name).or_insert(entry);
             }

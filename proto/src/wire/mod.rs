@@ -1,5 +1,6 @@
 //! How it is said: protocol versions, messages, and the one place that parses a peer.
 
+pub mod body;
 pub mod codec;
 pub mod convert;
 pub mod frame;

@@ -26,7 +26,7 @@ const TERMS: Terms = Terms {
 fn summary_in(ground: &Ground, at: &RelPath, terms: &Terms) -> Summary {
     let seed = Seed::new(terms, std::iter::empty());
     let mut names = Names::new(true);
-    summarise(&ground.root, at, terms, &Rules::default(), seed, &mut names).expect("summary")
+    summarise(&ground.root, at, terms, &Rules::default(), seed, &mut names, 0).expect("summary")
 }
 
 fn summary(ground: &Ground) -> Summary {

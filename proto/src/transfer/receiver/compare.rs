@@ -124,7 +124,7 @@ impl Receiver {
         let context = &self.context;
         let seed = Seed::new(&context.terms, context.rules.iter());
         let mut names = Names::new(context.terms.numeric_ids);
-        walk::summarise(&context.root, dir, &context.terms, &context.rules, seed, &mut names)
+        walk::summarise(&context.root, dir, &context.terms, &context.rules, seed, &mut names, 0)
             .map_err(|e| Ended::fault(format!("read {dir}"), e))
     }
 

@@ -41,7 +41,9 @@ impl Sender {
         let listing = if self.config.rules.hides(&dir, true) {
             Err(std::io::ErrorKind::NotFound.into())
         } else {
-            self.config.view.list(&dir)
+            // Of what was kept nothing can be read.
+            let kept = if all || self.config.terms.checksum { None } else { self.kept(&dir) };
+            kept.map_or_else(|| self.config.view.list(&dir), Ok)
         };
         let listing = match listing {
             Ok(listing) => listing,
@@ -60,7 +62,7 @@ impl Sender {
             Draft { open, dir: dir.clone(), entries: Vec::new(), contents: Vec::new(), weight: 0 };
         let (mut below, mut large) = (Vec::new(), Vec::new());
         for (name, entry) in &listing.entries {
-            let is_dir = entry.found.entry.is_dir();
+            let is_dir = entry.entry.is_dir();
             let Ok(path) = dir.child(name) else {
                 self.problem(dir.clone(), "a path in it is too long", ProblemClass::Path)?;
                 continue;
@@ -71,12 +73,12 @@ impl Sender {
             if is_dir {
                 below.push(path.clone());
             }
-            if counted && self.config.terms.takes(&entry.found.entry.kind) {
-                self.count(&entry.found.entry);
+            if counted && self.config.terms.takes(&entry.entry.kind) {
+                self.count(&entry.entry);
             }
-            self.name_ids(&entry.found.entry)?;
+            self.name_ids(&entry.entry)?;
             let (listed, sent) = self.listed(&path, name, entry, &listing, with_content, all)?;
-            if with_content && listed.content.is_none() && entry.found.entry.size() > 0 && !is_dir {
+            if with_content && listed.content.is_none() && entry.entry.size() > 0 && !is_dir {
                 large.push(path.clone());
             }
             draft.add(listed, sent);
@@ -104,10 +106,9 @@ impl Sender {
         with_content: bool,
         all: bool,
     ) -> Result<(Listed, Option<Sent>), Ended> {
-        let found = &entry.found;
         let mut listed =
-            Listed { path: path.clone(), entry: found.entry.clone(), digest: None, content: None };
-        match found.entry.kind {
+            Listed { path: path.clone(), entry: entry.entry.clone(), digest: None, content: None };
+        match entry.entry.kind {
             Kind::Dir => listed.digest = self.known_digest(path),
             Kind::File { size } if with_content && size <= limits::INLINE_MAX => {
                 let disk_name = entry.disk_name.as_deref().unwrap_or(name);
@@ -152,6 +153,12 @@ impl Sender {
     fn known_digest(&self, path: &RelPath) -> Option<Digest> {
         let (_, place) = self.config.view.only(path)?;
         self.summary.as_ref()?.dirs.get(&place).copied()
+    }
+
+    /// What the last comparison listed of a directory, once.
+    fn kept(&mut self, dir: &RelPath) -> Option<ViewListing> {
+        let (_, place) = self.config.view.only(dir)?;
+        Some(ViewListing::kept(self.summary.as_mut()?.kept.take(&place)?))
     }
 
     fn report_failed(&mut self, dir: &RelPath, listing: &ViewListing) -> Result<bool, Ended> {

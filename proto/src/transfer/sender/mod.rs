@@ -26,6 +26,7 @@ use super::view::{Part, View};
 use crate::disk::ids::Names;
 use crate::disk::walk::{self, Summary};
 use crate::disk::{Dir, leads_nowhere};
+use crate::limits;
 use crate::model::counter::{ReceiverTotals, SenderTotals};
 use crate::model::digest::Digest;
 use crate::model::entry::{Entry, Kind};
@@ -351,8 +352,10 @@ impl Sender {
             self.out.push(FromSender::Digesting(dir.clone()))?;
         }
         self.out.flush()?;
-        let Config { terms, rules, .. } = &self.config;
-        let summary = walk::summarise(&root, &place, terms, rules, self.seed, &mut self.names)
+        let Config { terms, rules, record, .. } = &self.config;
+        // A watch tells of what happens meanwhile, which no listing may be older than; and it is to stay small.
+        let keep = if *record { 0 } else { limits::LISTED_KEPT };
+        let summary = walk::summarise(&root, &place, terms, rules, self.seed, &mut self.names, keep)
             .map_err(|e| Ended::fault(format!("read {dir}"), e))?;
         for (path, error) in &summary.failed {
             let path = path.below(&place).unwrap_or_else(RelPath::root);
