@@ -49,8 +49,8 @@ pub const OPENS_IN_FLIGHT: usize = 1024;
 pub const WANTS_IN_FLIGHT: usize = 512;
 
 /// Bytes of file content the receiver has asked for and not yet had, beyond which it asks for no more. A file
-/// larger than this is asked for alone. 32 MiB fill 1 Gbit/s at 100 ms twice over.
-pub const WANTED_BYTES: u64 = 32 * 1024 * 1024;
+/// larger than this is asked for alone. As much as [`WINDOW`]: what has come and is not taken yet lies in memory.
+pub const WANTED_BYTES: u64 = 16 * 1024 * 1024;
 
 /// Bytes of small files that a receiver keeps in memory from when it asks for their successors until these come. What
 /// does not fit is read a second time.

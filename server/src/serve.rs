@@ -144,7 +144,8 @@ async fn listen_and_serve(
     // Not started by systemd: nobody to tell.
     let _untold = sd_notify::notify(false, &[sd_notify::NotifyState::Ready]);
     let transfer = DriftlessServer::new(service).max_decoding_message_size(limits::FRAME_MAX);
-    let transfer = MapRequestLayer::new(|request: Request<Body>| request.map(Heads::new)).named_layer(transfer);
+    let transfer =
+        MapRequestLayer::new(|request: Request<Body>| request.map(Heads::new)).named_layer(transfer);
     let server = Server::builder()
         .max_concurrent_streams(STREAMS)
         .initial_stream_window_size(limits::WINDOW)
@@ -163,18 +164,24 @@ async fn listen_and_serve(
     let _untold = sd_notify::notify(false, &[sd_notify::NotifyState::Stopping]);
     health_reporter.set_not_serving::<DriftlessServer<Service>>().await;
     sessions.stop_all();
-    let drained = async {
-        // One is ours, one is the service's own.
-        while Arc::strong_count(&running) > 2 || !sessions.is_empty() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    if tokio::time::timeout(DRAIN, drained).await.is_err() {
+    // One is ours, one is the service's own.
+    let let_go = || Arc::strong_count(&running) <= 2 && sessions.is_empty();
+    if !drained(let_go).await {
         logs.daemon("stopped with transfers under way");
     }
     // The last acks are still on their way to the sockets.
     tokio::time::sleep(Duration::from_millis(200)).await;
     Ok(())
+}
+
+/// Waits for what is under way, within [`DRAIN`]; false when it is not over by then.
+async fn drained(is_over: impl Fn() -> bool) -> bool {
+    let over = async {
+        while !is_over() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(DRAIN, over).await.is_ok()
 }
 
 /// What encrypts connections, unless the config says plaintext. A certificate that the server made itself is announced,

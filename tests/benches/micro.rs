@@ -133,7 +133,8 @@ fn tree(wanted: &dyn Fn(&str) -> bool) {
     let seed = Seed::new(&terms, std::iter::empty());
     rate("tree-summarise", wanted, DIRS * (FILES + 1) + 1, Unit::Items, || {
         let mut names = Names::new(true);
-        let summary = walk::summarise(&root, &RelPath::root(), &terms, &Rules::default(), seed, &mut names, 0);
+        let summary =
+            walk::summarise(&root, &RelPath::root(), &terms, &Rules::default(), seed, &mut names, 0);
         black_box(summary.expect("a tree that can be read"));
     });
 }

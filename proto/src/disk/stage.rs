@@ -98,7 +98,16 @@ impl Staged {
     /// # Errors
     /// As `open(2)`.
     pub fn create(dir: &Dir) -> io::Result<Self> {
-        let mode = Mode::RUSR | Mode::WUSR;
+        Self::create_with(dir, 0)
+    }
+
+    /// As [`Staged::create`], for a file that is whole before it gets any name: where it is nameless until then it has
+    /// these permissions from the start, as far as the umask lets it, which most often saves a `chmod(2)`.
+    ///
+    /// # Errors
+    /// As `open(2)`.
+    pub fn create_with(dir: &Dir, permissions: u32) -> io::Result<Self> {
+        let mode = Mode::RUSR | Mode::WUSR | Mode::from_raw_mode(permissions & 0o777);
         let flags = OFlags::RDWR | OFlags::CLOEXEC;
         let (fd, name) = match rustix::fs::openat(dir.fd(), ".", flags | OFlags::TMPFILE, mode) {
             Ok(fd) => (fd, None),

@@ -99,7 +99,9 @@ mod tests {
         let mut cx = Context::from_waker(std::task::Waker::noop());
         let (mut got, mut trailed) = (Vec::new(), 0);
         while !body.is_end_stream() {
-            let Poll::Ready(Some(Ok(frame))) = Pin::new(&mut body).poll_frame(&mut cx) else { panic!("a frame") };
+            let Poll::Ready(Some(Ok(frame))) = Pin::new(&mut body).poll_frame(&mut cx) else {
+                panic!("a frame")
+            };
             match frame.into_data() {
                 Ok(data) => got.push(data),
                 Err(_) => trailed += 1,

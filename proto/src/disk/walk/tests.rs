@@ -24,9 +24,13 @@ const TERMS: Terms = Terms {
 };
 
 fn summary_in(ground: &Ground, at: &RelPath, terms: &Terms) -> Summary {
+    summary_keeping(ground, at, terms, 0)
+}
+
+fn summary_keeping(ground: &Ground, at: &RelPath, terms: &Terms, keep: usize) -> Summary {
     let seed = Seed::new(terms, std::iter::empty());
     let mut names = Names::new(true);
-    summarise(&ground.root, at, terms, &Rules::default(), seed, &mut names, 0).expect("summary")
+    summarise(&ground.root, at, terms, &Rules::default(), seed, &mut names, keep).expect("summary")
 }
 
 fn summary(ground: &Ground) -> Summary {
@@ -214,4 +218,30 @@ fn a_tree_500_deep_is_summarised_with_few_descriptors_and_removed() {
     assert!(gone.expect("removed"));
     assert_eq!(removed, 501);
     assert!(ground.names().is_empty());
+}
+
+#[test]
+fn what_was_listed_is_kept_once_as_far_as_there_is_room() {
+    let ground = Ground::new();
+    ["d", "e"].iter().for_each(|dir| fs::create_dir(ground.path(dir)).expect("mkdir"));
+    for (path, content) in [("a", "1"), ("d/b", "22"), ("d/c", "333"), ("e/x", ""), ("e/y", "")] {
+        ground.write(path, content.as_bytes());
+    }
+    let kept_of = |room| summary_keeping(&ground, &RelPath::root(), &TERMS, room).kept;
+    let dir_path = |dir: &str| RelPath::parse_typed(dir.as_bytes()).expect("path");
+    let take =
+        |kept: &mut Kept, dir: &str| kept.take(&dir_path(dir)).map(|entries| entries.collect::<Vec<_>>());
+    let mut kept = kept_of(100);
+    for dir in ["", "d", "e"] {
+        let holder = ground.root.dir(&dir_path(dir)).expect("dir");
+        let want: Vec<_> =
+            list(&holder).expect("list").entries.into_iter().map(|l| (l.name, l.found.entry)).collect();
+        assert_eq!(take(&mut kept, dir), Some(want), "{dir:?}");
+        assert_eq!(take(&mut kept, dir), None, "{dir:?} a second time");
+    }
+    let mut kept = kept_of(5);
+    assert_eq!(take(&mut kept, "").map(|e| e.len()), Some(3));
+    assert_eq!(take(&mut kept, "d").map(|e| e.len()), Some(2));
+    assert_eq!(take(&mut kept, "e"), None, "there is no room for it");
+    assert_eq!(take(&mut kept_of(0), ""), None);
 }

@@ -207,7 +207,7 @@ impl Lander {
     ) -> Result<(), Gone> {
         let landed = self.dir_of(&path).and_then(|dir| {
             let old = if fresh { None } else { found_or_none(&dir, path.name())? };
-            let mut staged = Staged::create(&dir)?;
+            let mut staged = Staged::create_with(&dir, entry.mode)?;
             let equal = staged.put_whole(&content.bytes)? == content.digest;
             staged.describe(entry, old.as_ref(), &self.context.placement)?;
             Ok((dir, old, staged, equal))
@@ -244,7 +244,7 @@ impl Lander {
         tickets: Vec<Ticket>,
     ) -> Result<(), Gone> {
         // The steps are as long as a small file is at most: the schema's parser has seen to it.
-        let mut bytes = Vec::new();
+        let mut bytes = Vec::with_capacity(ops.iter().map(|op| usize::try_from(op.len()).unwrap_or(0)).sum());
         let built = ops.iter().try_for_each(|op| match op {
             Op::Literal(literal) => {
                 bytes.extend_from_slice(literal);
