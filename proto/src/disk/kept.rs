@@ -1,55 +1,59 @@
 //! disk: listings that a walk keeps in short, so that a directory that turns out to differ need not be read once more.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use super::walk::Listed;
 use crate::model::entry::Entry;
 use crate::model::path::RelPath;
 
-/// Listings by directory, at most as many entries as was said: about 80 bytes and a name each.
+/// Listings by directory, at most as many entries as was said: about 80 bytes and a name each. What was taken is let go
+/// with the rest.
 #[derive(Debug, Default)]
 pub struct Kept {
     dirs: HashMap<RelPath, Names>,
-    room: usize,
+    /// The names of all, one after the other.
+    text: Vec<u8>,
+    /// How long each name is, and what stands there.
+    entries: Vec<(usize, Entry)>,
+    most: usize,
 }
 
-/// The entries of a directory in canonical order, and their names in one piece.
+/// Where those of one directory are, in canonical order.
 #[derive(Debug)]
 struct Names {
-    text: Box<[u8]>,
-    /// How long each name is (at most [`crate::limits::NAME_LEN`]), and what stands there.
-    entries: Box<[(u16, Entry)]>,
+    text: usize,
+    entries: Range<usize>,
 }
 
 impl Kept {
     /// Room for so many entries.
-    pub(super) fn new(room: usize) -> Self {
-        Self { dirs: HashMap::new(), room }
+    pub(super) fn new(most: usize) -> Self {
+        Self { most, ..Self::default() }
     }
 
     /// Keeps what was listed of a directory, if there is room for all of it.
     pub(super) fn keep(&mut self, dir: &RelPath, listed: &[Listed]) {
-        let Some(room) = self.room.checked_sub(listed.len().max(1)) else { return };
-        let entries = listed
-            .iter()
-            .map(|l| Some((u16::try_from(l.name.len()).ok()?, l.found.entry.clone())))
-            .collect::<Option<_>>();
-        if let Some(entries) = entries {
-            let mut text = Vec::with_capacity(listed.iter().map(|l| l.name.len()).sum());
-            listed.iter().for_each(|l| text.extend_from_slice(&l.name));
-            self.dirs.insert(dir.clone(), Names { text: text.into(), entries });
-            self.room = room;
+        let (text, start) = (self.text.len(), self.entries.len());
+        // An empty directory takes room too.
+        if self.dirs.len().max(start + listed.len()) >= self.most {
+            return;
         }
+        for Listed { name, found } in listed {
+            self.text.extend_from_slice(name);
+            self.entries.push((name.len(), found.entry.clone()));
+        }
+        self.dirs.insert(dir.clone(), Names { text, entries: start..self.entries.len() });
     }
 
-    /// Takes what was kept of a directory out, by name.
-    pub fn take(&mut self, dir: &RelPath) -> Option<impl Iterator<Item = (Box<[u8]>, Entry)> + use<>> {
+    /// What was kept of a directory, by name; once.
+    pub fn take(&mut self, dir: &RelPath) -> Option<impl Iterator<Item = (Box<[u8]>, Entry)>> {
         let Names { text, entries } = self.dirs.remove(dir)?;
-        let mut at = 0;
-        Some(entries.into_iter().map(move |(len, entry)| {
-            let name = &text[at..][..usize::from(len)];
-            at += usize::from(len);
-            (name.into(), entry)
+        let mut rest = &self.text[text..];
+        Some(self.entries[entries].iter().map(move |(len, entry)| {
+            let (name, after) = rest.split_at(*len);
+            rest = after;
+            (name.into(), entry.clone())
         }))
     }
 }

@@ -239,7 +239,7 @@ fn what_was_listed_is_kept_once_as_far_as_there_is_room() {
         assert_eq!(take(&mut kept, dir), Some(want), "{dir:?}");
         assert_eq!(take(&mut kept, dir), None, "{dir:?} a second time");
     }
-    let mut kept = kept_of(5);
+    let mut kept = kept_of(6);
     assert_eq!(take(&mut kept, "").map(|e| e.len()), Some(3));
     assert_eq!(take(&mut kept, "d").map(|e| e.len()), Some(2));
     assert_eq!(take(&mut kept, "e"), None, "there is no room for it");
