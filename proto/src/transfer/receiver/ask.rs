@@ -142,6 +142,11 @@ impl Asker {
     fn send_want(&mut self, id: RequestId, told: Told) {
         let wanted = self.context.with_want(id, |want| (want.path.clone(), want.size, want.basis.take()));
         let Some((path, size, before)) = wanted else { return };
+        let small = size <= limits::INLINE_MAX;
+        let told = match told {
+            Told::Best if small && !self.context.odds.digest_first() => Told::Differs,
+            told => told,
+        };
         self.bytes_held = self.bytes_held.saturating_sub(before.as_ref().map_or(0, Held::bytes));
         let least = if told == Told::Best { limits::DIGEST_MIN } else { limits::DELTA_MIN };
         let none = told == Told::Nothing || size < least;

@@ -216,6 +216,7 @@ impl Receiver {
             Content::Kept => {
                 let held = held.filter(|held| held.by_digest && held.stamp.size == entry.size());
                 let held = held.ok_or(Misbehaved::Unexpected("kept, of no such basis"))?.stamp;
+                self.context.odds.was_right();
                 self.observe_whole(&path, usize::try_from(entry.size()).unwrap_or(0));
                 self.pass(&path.clone(), Commit::Kept { path, entry, held, tickets })?;
                 self.settle_comparison()

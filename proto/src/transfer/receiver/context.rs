@@ -11,6 +11,7 @@ use rustix::io::Errno;
 
 use super::Config;
 use super::ask::Ask;
+use super::odds::Odds;
 use crate::disk::ids::Names;
 use crate::disk::meta::Placement;
 use crate::disk::reserved;
@@ -58,6 +59,7 @@ pub(super) struct Context {
     /// Files asked for and not yet had.
     wants: Mutex<HashMap<RequestId, Want>>,
     last_request: AtomicU64,
+    pub(super) odds: Odds,
     ids: Mutex<Ids>,
     /// Why a thread gave up, for the dispatcher to end with.
     ended: Mutex<Option<Ended>>,
@@ -173,6 +175,7 @@ impl Context {
             asks: Mutex::default(),
             wants: Mutex::default(),
             last_request: AtomicU64::new(0),
+            odds: Odds::default(),
             ids: Mutex::new(Ids { names, users: HashMap::new(), groups: HashMap::new() }),
             ended: Mutex::default(),
             stopped: AtomicBool::new(false),
@@ -287,6 +290,7 @@ impl Context {
         if first != Some(true) {
             return Err(Misbehaved::AnswerToUnknown(id));
         }
+        self.odds.was_wrong();
         self.ask(Ask::Sums { id });
         Ok(())
     }

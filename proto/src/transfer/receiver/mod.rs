@@ -16,6 +16,7 @@ mod context;
 mod durable;
 mod land;
 mod look;
+mod odds;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, mpsc};
