@@ -111,6 +111,8 @@ const PUSH: Row = Row {
     peak_kib_max: 64 * MIB_IN_KIB,
 };
 
+const NEAR: Option<Link> = Some(Link { round_trip_ms: 20, bits_per_sec: 1_000_000_000 });
+const NEAR_AND_THIN: Option<Link> = Some(Link { round_trip_ms: 20, bits_per_sec: 100_000_000 });
 const FAR: Option<Link> = Some(Link { round_trip_ms: 100, bits_per_sec: 1_000_000_000 });
 const FAR_AND_THIN: Option<Link> = Some(Link { round_trip_ms: 100, bits_per_sec: 100_000_000 });
 
@@ -262,6 +264,31 @@ pub(crate) const ROWS: &[Row] = &[
         new: Load::Small,
         link: FAR_AND_THIN,
         targets: [0.95, 0.85],
+        ..PUSH
+    },
+    Row {
+        name: "near-first-push",
+        work: "20 ms, 1 Gbit/s: 10,000 files of 4 KiB, first push",
+        new: Load::Small,
+        link: NEAR,
+        targets: [1.00, 0.75],
+        ..PUSH
+    },
+    Row {
+        name: "near-nothing-changed",
+        work: "20 ms, 1 Gbit/s: 10,000 files of 4 KiB, push again",
+        old: Some(Load::Small),
+        new: Load::Small,
+        link: NEAR,
+        targets: [1.00, 0.40],
+        ..PUSH
+    },
+    Row {
+        name: "near-thin-first-push",
+        work: "20 ms, 100 Mbit/s: 10,000 files of 4 KiB, first push",
+        new: Load::Small,
+        link: NEAR_AND_THIN,
+        targets: [1.00, 0.95],
         ..PUSH
     },
     Row {
