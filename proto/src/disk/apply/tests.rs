@@ -283,3 +283,26 @@ fn files_set_aside_never_replace_one_another() {
     assert_errno(keep_aside(&ground.top(), &LONG), Errno::NAMETOOLONG);
     assert!(ground.path(LONG).exists());
 }
+
+#[test]
+fn what_changed_since_it_was_looked_at_keeps_its_metadata() {
+    let ground = Ground::new();
+    let top = ground.top();
+    let mtime = |name: &str| fs::metadata(ground.path(name)).expect("stat").mtime();
+    ground.write("f", b"as it was");
+    let held = top.found(b"f").expect("found");
+    let mut want = held.entry.clone();
+    want.mtime.sec = 1_000_000_000;
+    ground.write("f", b"another length");
+    assert_eq!(describe_if(&top, b"f", &want, &held.stat, &ALL).expect("looked at"), None);
+    assert_ne!(mtime("f"), 1_000_000_000);
+
+    let held = top.found(b"f").expect("found");
+    let found = describe_if(&top, b"f", &want, &held.stat, &ALL).expect("described");
+    assert_eq!((found, mtime("f")), (Some(held.clone()), 1_000_000_000));
+    fs::remove_file(ground.path("f")).expect("remove");
+    symlink("elsewhere", ground.path("f")).expect("symlink");
+    assert_eq!(describe_if(&top, b"f", &want, &held.stat, &ALL).expect("looked at"), None);
+    fs::remove_file(ground.path("f")).expect("remove");
+    assert_errno(describe_if(&top, b"f", &want, &held.stat, &ALL), Errno::NOENT);
+}
