@@ -1,6 +1,10 @@
 //! disk: the digest of a file's content.
 
+use std::fs::File;
 use std::io::{self, Read};
+
+use rustix::buffer::spare_capacity;
+use rustix::io::Errno;
 
 use super::dir::Dir;
 use super::found::Found;
@@ -27,4 +31,20 @@ pub fn digest(dir: &Dir, name: &[u8]) -> io::Result<(Digest, Found)> {
             Err(error) => return Err(error),
         }
     }
+}
+
+/// Reads so many bytes from where the file stands, fewer where it ends before, into memory that is not cleared first.
+///
+/// # Errors
+/// As `read(2)`.
+pub fn read_up_to(file: &File, len: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(len);
+    while bytes.len() < len {
+        match rustix::io::read(file, spare_capacity(&mut bytes)) {
+            Ok(0) => break,
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(bytes)
 }

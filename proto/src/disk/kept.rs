@@ -1,9 +1,9 @@
 //! disk: listings that a walk keeps in short, so that a directory that turns out to differ need not be read once more.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::ops::Range;
 
-use super::walk::Listed;
+use super::walk::{DirListing, Listed};
 use crate::model::entry::Entry;
 use crate::model::path::RelPath;
 
@@ -11,7 +11,7 @@ use crate::model::path::RelPath;
 /// with the rest.
 #[derive(Debug, Default)]
 pub struct Kept {
-    dirs: HashMap<RelPath, Names>,
+    dirs: BTreeMap<RelPath, Names>,
     /// The names of all, one after the other.
     text: Vec<u8>,
     /// How long each name is, and what stands there.
@@ -32,18 +32,44 @@ impl Kept {
         Self { most, ..Self::default() }
     }
 
-    /// Keeps what was listed of a directory, if there is room for all of it.
-    pub(super) fn keep(&mut self, dir: &RelPath, listed: &[Listed]) {
+    /// Keeps what was listed of a directory, if there is room for all of it. One that could not be listed whole, or has
+    /// reserved names besides, is not kept: whoever takes it must be able to do without looking again.
+    pub(super) fn keep(&mut self, dir: &RelPath, listing: &DirListing) {
         let (text, start) = (self.text.len(), self.entries.len());
         // An empty directory takes room too.
-        if self.dirs.len().max(start + listed.len()) >= self.most {
+        let room = self.dirs.len().max(start + listing.entries.len()) < self.most;
+        if !room || listing.reserved || !listing.failed.is_empty() {
             return;
         }
-        for Listed { name, found } in listed {
+        for Listed { name, found } in &listing.entries {
             self.text.extend_from_slice(name);
             self.entries.push((name.len(), found.entry.clone()));
         }
         self.dirs.insert(dir.clone(), Names { text, entries: start..self.entries.len() });
+    }
+
+    /// Whether [`Kept::take`] would give anything.
+    #[must_use]
+    pub fn has(&self, dir: &RelPath) -> bool {
+        self.dirs.contains_key(dir)
+    }
+
+    /// What stands at this path changes: what was kept of the directory that it lies in, or that lies in it, is true no
+    /// more.
+    pub fn forget(&mut self, path: &RelPath) {
+        if let Some(holder) = path.parent() {
+            self.dirs.remove(&holder);
+        }
+        // What lies within a path follows it.
+        let within = |dirs: &BTreeMap<RelPath, Names>| {
+            dirs.range::<RelPath, _>(path..)
+                .next()
+                .map(|(dir, _)| dir.clone())
+                .filter(|dir| dir.is_within(path))
+        };
+        while let Some(dir) = within(&self.dirs) {
+            self.dirs.remove(&dir);
+        }
     }
 
     /// What was kept of a directory, by name; once.

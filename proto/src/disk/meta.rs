@@ -10,7 +10,6 @@ use rustix::fs::{AtFlags, FileType, Gid, Mode, Stat, Timespec, Timestamps, UTIME
 use rustix::io::Errno;
 
 use super::fake::{self, Meant};
-use super::found::Found;
 use super::root::Style;
 use crate::model::entry::{Entry, Time};
 
@@ -130,7 +129,7 @@ pub(super) fn put(
     (node, real): (Node<'_>, &Stat),
     style: Style,
     entry: &Entry,
-    old: Option<&Found>,
+    old: Option<&Entry>,
     how: &Placement,
 ) -> io::Result<()> {
     put_owner_and_mode((node, real), style, entry, old, how)?;
@@ -146,10 +145,10 @@ pub(super) fn put_owner_and_mode(
     (node, real): (Node<'_>, &Stat),
     style: Style,
     entry: &Entry,
-    old: Option<&Found>,
+    old: Option<&Entry>,
     how: &Placement,
 ) -> io::Result<()> {
-    let old = old.filter(|old| old.entry.kind.same_type(&entry.kind));
+    let old = old.filter(|old| old.kind.same_type(&entry.kind));
     let mode = mode(entry, old, how, real);
     if style.fake_super {
         put_fake(node, entry, old, how.keep, mode, real)
@@ -161,12 +160,12 @@ pub(super) fn put_owner_and_mode(
 /// The permission bits that are wanted (rsync(1), `--perms`): the entry's; without `-p` the old ones, and for
 /// something new the entry's without its special bits and what the umask takes off, save that a new directory keeps
 /// the setgid bit it inherited.
-fn mode(entry: &Entry, old: Option<&Found>, how: &Placement, real: &Stat) -> u32 {
+fn mode(entry: &Entry, old: Option<&Entry>, how: &Placement, real: &Stat) -> u32 {
     if how.keep.perms {
         return entry.mode & 0o7777;
     }
     if let Some(old) = old {
-        return old.entry.mode;
+        return old.mode;
     }
     let inherited = if entry.is_dir() { real.st_mode & 0o2000 } else { 0 };
     entry.mode & 0o777 & !how.umask | inherited
@@ -196,13 +195,13 @@ fn put_real(node: Node<'_>, entry: &Entry, keep: Keep, mode: u32, real: &Stat) -
 fn put_fake(
     node: Node<'_>,
     entry: &Entry,
-    old: Option<&Found>,
+    old: Option<&Entry>,
     keep: Keep,
     mode: u32,
     real: &Stat,
 ) -> io::Result<()> {
-    let uid = if keep.owner { entry.uid } else { old.map_or(real.st_uid, |old| old.entry.uid) };
-    let gid = if keep.group { entry.gid } else { old.map_or(real.st_gid, |old| old.entry.gid) };
+    let uid = if keep.owner { entry.uid } else { old.map_or(real.st_uid, |old| old.uid) };
+    let gid = if keep.group { entry.gid } else { old.map_or(real.st_gid, |old| old.gid) };
     let meant = Meant::new(&entry.kind, mode, uid, gid);
     if real.st_mode & 0o7777 != meant.real_mode() {
         node.chmod(meant.real_mode())?;

@@ -12,7 +12,6 @@ use rustix::io::Errno;
 
 use super::apply::{self, Replace};
 use super::dir::Dir;
-use super::found::Found;
 use super::meta::{self, Node, Placement};
 use super::reserved;
 use super::root::Style;
@@ -311,7 +310,7 @@ impl Staged {
     ///
     /// # Errors
     /// As `fchown(2)`, `fchmod(2)`, `fsetxattr(2)` and `futimens(3)`.
-    pub fn describe(&mut self, entry: &Entry, old: Option<&Found>, how: &Placement) -> io::Result<()> {
+    pub fn describe(&mut self, entry: &Entry, old: Option<&Entry>, how: &Placement) -> io::Result<()> {
         let node = Node::Open(self.file.as_fd());
         meta::put((node, &node.stat()?), self.style, entry, old, how)
     }

@@ -44,6 +44,8 @@ pub struct DirListing {
     pub entries: Vec<Listed>,
     /// Names of which it could not be found out what stands there.
     pub failed: Vec<(Box<[u8]>, io::Error)>,
+    /// There are reserved names besides.
+    pub reserved: bool,
 }
 
 /// Lists a directory, without reserved names. A name that vanishes meanwhile is not listed.
@@ -58,12 +60,14 @@ pub fn list(dir: &Dir) -> io::Result<DirListing> {
 fn list_read(dir: &Dir) -> io::Result<DirListing> {
     let mut listing = DirListing::default();
     each_name_read(dir, |name| {
-        if !is_reserved(name) {
-            match dir.found(name) {
-                Ok(found) => listing.entries.push(Listed { name: name.into(), found }),
-                Err(error) if vanished(&error) => {}
-                Err(error) => listing.failed.push((name.into(), error)),
-            }
+        if is_reserved(name) {
+            listing.reserved = true;
+            return Ok(true);
+        }
+        match dir.found(name) {
+            Ok(found) => listing.entries.push(Listed { name: name.into(), found }),
+            Err(error) if vanished(&error) => {}
+            Err(error) => listing.failed.push((name.into(), error)),
         }
         Ok(true)
     })?;
@@ -193,12 +197,10 @@ impl Walk<'_> {
     fn enter(&mut self, dir: Dir, path: RelPath, own: Option<Listed>) {
         let listing = list_read(&dir).unwrap_or_else(|error| {
             let failed = vec![(Box::default(), error)];
-            DirListing { entries: Vec::new(), failed }
+            DirListing { failed, ..DirListing::default() }
         });
         let whole = listing.failed.is_empty();
-        if whole {
-            self.summary.kept.keep(&path, &listing.entries);
-        }
+        self.summary.kept.keep(&path, &listing);
         for (name, error) in listing.failed {
             self.summary.failed.push((path.child(&name).unwrap_or_else(|_| path.clone()), error));
         }

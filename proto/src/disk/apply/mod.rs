@@ -14,7 +14,7 @@ use rustix::io::Errno;
 
 use super::dir::{Dir, check};
 use super::fake;
-use super::found::{self, Found, Stamp};
+use super::found::{self, Stamp};
 use super::meta::{self, Node, Placement, privileged};
 use super::reserved;
 use super::stage::Staged;
@@ -157,7 +157,7 @@ pub fn make_dir(dir: &Dir, name: &[u8], entry: &Entry, how: &Placement) -> io::R
 /// # Errors
 /// `ESTALE` when something of another kind stands there by now; as `fchown(2)`, `fchmod(2)`, `fsetxattr(2)` and
 /// `utimensat(2)` otherwise.
-pub fn describe(dir: &Dir, name: &[u8], entry: &Entry, old: &Found, how: &Placement) -> io::Result<()> {
+pub fn describe(dir: &Dir, name: &[u8], entry: &Entry, old: &Entry, how: &Placement) -> io::Result<()> {
     describe_held(dir, name, entry, Some(old), how)
 }
 
@@ -172,14 +172,14 @@ pub fn describe_if(
     entry: &Entry,
     held: &Stamp,
     how: &Placement,
-) -> io::Result<Option<Found>> {
+) -> io::Result<Option<Entry>> {
     let holder = dir.hold(name)?;
     let node = Node::Path(holder.as_fd());
     let real = node.stat()?;
     if Stamp::of(&real) != *held {
         return Ok(None);
     }
-    let old = found::read(node, &real, dir.style())?;
+    let old = found::read(node, &real, dir.style())?.entry;
     describe_node((node, &real), dir, entry, Some(&old), how)?;
     Ok(Some(old))
 }
@@ -188,7 +188,7 @@ pub fn describe_if(
 ///
 /// # Errors
 /// As [`describe`].
-pub fn describe_root(dir: &Dir, entry: &Entry, old: &Found, how: &Placement) -> io::Result<()> {
+pub fn describe_root(dir: &Dir, entry: &Entry, old: &Entry, how: &Placement) -> io::Result<()> {
     let node = Node::Path(dir.fd());
     describe_node((node, &node.stat()?), dir, entry, Some(old), how)
 }
@@ -197,7 +197,7 @@ fn describe_held(
     dir: &Dir,
     name: &[u8],
     entry: &Entry,
-    old: Option<&Found>,
+    old: Option<&Entry>,
     how: &Placement,
 ) -> io::Result<()> {
     let held = dir.hold(name)?;
@@ -209,7 +209,7 @@ fn describe_node(
     (node, real): (Node<'_>, &Stat),
     dir: &Dir,
     entry: &Entry,
-    old: Option<&Found>,
+    old: Option<&Entry>,
     how: &Placement,
 ) -> io::Result<()> {
     let faked = dir.style().fake_super && !entry.is_dir();

@@ -104,7 +104,7 @@ fn without_perms_a_new_file_obeys_the_umask_and_an_old_one_keeps_its_mode() {
     fs::set_permissions(ground.path("f"), fs::Permissions::from_mode(0o640)).expect("mode");
     let old = ground.top().found(b"f").expect("found");
     let mut newer = staged(&ground, b"x");
-    newer.describe(&want, Some(&old), &NONE).expect("described");
+    newer.describe(&want, Some(&old.entry), &NONE).expect("described");
     place(newer, &ground.top(), b"f", Replace::Expected).expect("placed");
     assert_eq!(mode(b"f"), 0o640);
 
@@ -112,7 +112,7 @@ fn without_perms_a_new_file_obeys_the_umask_and_an_old_one_keeps_its_mode() {
     fs::create_dir(ground.path("d")).expect("directory");
     let dir = ground.top().found(b"d").expect("found");
     let mut other = staged(&ground, b"x");
-    other.describe(&want, Some(&dir), &NONE).expect("described");
+    other.describe(&want, Some(&dir.entry), &NONE).expect("described");
     place(other, &ground.top(), b"g", Replace::IfPresent).expect("placed");
     assert_eq!(mode(b"g"), 0o755);
 }
@@ -158,7 +158,7 @@ fn a_directory_is_made_once_and_timed_last() {
     assert!(!make_dir(&ground.top(), b"d", &want, &ALL).expect("there"));
     let there = ground.top().found(b"d").expect("found");
     assert_eq!(there.entry.mode, 0o700, "an existing directory stays as it is");
-    describe(&ground.top(), b"d", &want, &there, &ALL).expect("described");
+    describe(&ground.top(), b"d", &want, &there.entry, &ALL).expect("described");
     assert_eq!(ground.top().found(b"d").expect("found").entry, want);
     symlink("d", ground.path("l")).expect("symlink");
     ground.write("f", b"");
@@ -185,12 +185,12 @@ fn what_stands_there_is_described_without_being_opened_or_followed() {
     for (name, kind, mode) in [(b"f", file(b"x"), 0), (b"d", Kind::Dir, 0), (b"l", link(b"f"), 0o777)] {
         for mode in if mode == 0 { vec![0, 0o600] } else { vec![mode] } {
             let (want, old) = (entry(kind.clone(), mode), top.found(name).expect("found"));
-            describe(&top, name, &want, &old, &ALL).expect("described");
+            describe(&top, name, &want, &old.entry, &ALL).expect("described");
             assert_eq!(top.found(name).expect("found").entry, want);
         }
     }
     let own = entry(Kind::Dir, 0o711);
-    describe_root(&top, &own, &top.own().expect("own"), &ALL).expect("described");
+    describe_root(&top, &own, &top.own().expect("own").entry, &ALL).expect("described");
     assert_eq!(top.own().expect("own").entry, own);
 }
 
@@ -204,7 +204,7 @@ fn a_link_that_took_the_place_of_a_file_is_not_described_as_one() {
     symlink("victim", ground.path("f")).expect("symlink");
     let before = ground.top().found(b"victim").expect("found");
     let want = entry(file(b"x"), 0o777);
-    assert_errno(describe(&ground.top(), b"f", &want, &old, &ALL), Errno::STALE);
+    assert_errno(describe(&ground.top(), b"f", &want, &old.entry, &ALL), Errno::STALE);
     assert_eq!(ground.top().found(b"victim").expect("found"), before);
 }
 
@@ -229,12 +229,12 @@ fn everything_works_on_a_thread_that_is_not_root_in_a_process_that_is() {
             let old = ground.top().found(b"f").expect("found");
             assert_eq!((old.entry.uid, old.entry.gid, old.entry.mode), (65534, 65534, 0));
             want.mode = 0o640;
-            describe(&ground.top(), b"f", &want, &old, &ALL).expect("described, though unreadable");
+            describe(&ground.top(), b"f", &want, &old.entry, &ALL).expect("described, though unreadable");
             place_node(&ground.top(), b"l", &entry(link(b"x"), 0o777), &ALL).expect("link");
             make_dir(&ground.top(), b"d", &entry(Kind::Dir, 0o555), &ALL).expect("directory");
             ground.write("d/f", b"it can be filled");
             let old = ground.top().found(b"d").expect("found");
-            describe(&ground.top(), b"d", &entry(Kind::Dir, 0o555), &old, &ALL).expect("described");
+            describe(&ground.top(), b"d", &entry(Kind::Dir, 0o555), &old.entry, &ALL).expect("described");
         });
     });
     let modes = [("f", 0o640), ("d", 0o555)].map(|(name, mode)| (ground.path(name), mode));
@@ -299,7 +299,7 @@ fn what_changed_since_it_was_looked_at_keeps_its_metadata() {
 
     let held = top.found(b"f").expect("found");
     let found = describe_if(&top, b"f", &want, &held.stat, &ALL).expect("described");
-    assert_eq!((found, mtime("f")), (Some(held.clone()), 1_000_000_000));
+    assert_eq!((found, mtime("f")), (Some(held.entry.clone()), 1_000_000_000));
     fs::remove_file(ground.path("f")).expect("remove");
     symlink("elsewhere", ground.path("f")).expect("symlink");
     assert_eq!(describe_if(&top, b"f", &want, &held.stat, &ALL).expect("looked at"), None);

@@ -21,7 +21,7 @@ use crate::limits;
 
 pub use group_search::GroupSearch;
 pub use search::Search;
-pub use sums::{Signer, Sums, sums_of_groups};
+pub use sums::{Signer, Sums, sums_of, sums_of_groups};
 
 /// One step of a delta; the results of all, in order, are the new content.
 #[derive(Clone, Debug, PartialEq, Eq)]

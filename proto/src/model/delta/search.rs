@@ -1,6 +1,8 @@
 //! The search: reads the new content once, from its beginning to its end, and says what of it the basis has.
 
-use prost::bytes::Bytes;
+use std::ops::{Deref, Range};
+
+use prost::bytes::{Buf, Bytes};
 
 use super::Op;
 use super::index::Index;
@@ -40,17 +42,53 @@ enum Mode {
     Roll(Option<Weak>),
 }
 
+/// Content that is held, of which slices are given out.
+enum Held {
+    /// As it came in pieces.
+    Pieces(Vec<u8>),
+    /// All of a content that lies in memory, or what is left of it: its slices are not copied.
+    Whole(Bytes),
+}
+
+impl Deref for Held {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Pieces(bytes) => bytes,
+            Self::Whole(bytes) => bytes,
+        }
+    }
+}
+
+impl Held {
+    fn piece(&self, range: Range<usize>) -> Bytes {
+        match self {
+            Self::Pieces(bytes) => Bytes::copy_from_slice(&bytes[range]),
+            Self::Whole(bytes) => bytes.slice(range),
+        }
+    }
+
+    /// Lets go of the first so many bytes.
+    fn forget(&mut self, len: usize) {
+        match self {
+            Self::Pieces(bytes) => drop(bytes.drain(..len)),
+            Self::Whole(bytes) => bytes.advance(len),
+        }
+    }
+}
+
 /// A search in progress.
 ///
 /// Invariant: `held[..literal]` is done with, `held[literal..at]` is known to be literal and not yet given out, what
 /// follows is not decided; `start` is the offset of `held[0]` in the content.
 ///
-/// Bound: `held` never grows beyond `capacity()`, at most 6.2 MiB (for blocks of 1 MiB; 1.2 MiB for a file of 1 GiB);
-/// the index takes 10 to 20 bytes for each block.
+/// Bound: of what comes in pieces never more than `capacity()` is held, at most 6.2 MiB (for blocks of 1 MiB; 1.2 MiB for
+/// a file of 1 GiB); the index takes 10 to 20 bytes for each block.
 pub struct Search<'a> {
     sums: &'a Sums,
     index: Index<'a>,
-    held: Vec<u8>,
+    held: Held,
     start: u64,
     literal: usize,
     at: usize,
@@ -71,7 +109,7 @@ impl<'a> Search<'a> {
         let mut search = Self {
             sums,
             index: Index::new(sums),
-            held: Vec::new(),
+            held: Held::Pieces(Vec::new()),
             start: 0,
             literal: 0,
             at: 0,
@@ -81,17 +119,27 @@ impl<'a> Search<'a> {
             copy: None,
         };
         let hint = usize::try_from(source_size_hint).unwrap_or(usize::MAX);
-        search.held.reserve_exact(hint.min(search.capacity()));
+        search.held = Held::Pieces(Vec::with_capacity(hint.min(search.capacity())));
         search
+    }
+
+    /// As a search that takes this content and finishes. Nothing of it is copied.
+    pub fn through(sums: &'a Sums, content: &Bytes, emit: &mut impl FnMut(Op)) {
+        let mut search = Self::new(sums, 0);
+        search.held = Held::Whole(content.clone());
+        search.finish(emit);
     }
 
     /// Takes the next bytes of the content, cut anyhow; gives out the steps that have become certain.
     pub fn update(&mut self, mut bytes: &[u8], emit: &mut impl FnMut(Op)) {
         while !bytes.is_empty() {
-            let (now, later) = bytes.split_at(bytes.len().min(self.capacity() - self.held.len()));
-            self.held.extend_from_slice(now);
+            let capacity = self.capacity();
+            // Who gave all of it at once has nothing more to give.
+            let Held::Pieces(held) = &mut self.held else { return };
+            let (now, later) = bytes.split_at(bytes.len().min(capacity - held.len()));
+            held.extend_from_slice(now);
             bytes = later;
-            if self.held.len() == self.capacity() {
+            if held.len() == capacity {
                 self.advance(emit);
             }
         }
@@ -113,7 +161,7 @@ impl<'a> Search<'a> {
     pub(super) fn place(&mut self, len: usize, emit: &mut impl FnMut(Op)) {
         self.end_stretch(emit);
         let offset = self.taken();
-        self.held.clear();
+        self.held.forget(self.held.len());
         (self.at, self.literal) = (0, 0);
         self.start = offset + len as u64;
         self.missed = 0;
@@ -161,7 +209,7 @@ impl<'a> Search<'a> {
             }
         }
         self.give_literals(limits::CHUNK_LEN, emit);
-        self.held.drain(..self.literal);
+        self.held.forget(self.literal);
         self.start += self.literal as u64;
         self.at -= self.literal;
         self.literal = 0;
@@ -326,7 +374,7 @@ impl<'a> Search<'a> {
         while self.at - self.literal >= least {
             self.give_copy(emit);
             let end = self.at.min(self.literal + limits::CHUNK_LEN);
-            emit(Op::Literal(Bytes::copy_from_slice(&self.held[self.literal..end])));
+            emit(Op::Literal(self.held.piece(self.literal..end)));
             self.literal = end;
         }
     }

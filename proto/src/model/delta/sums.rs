@@ -25,7 +25,8 @@ pub(super) fn batch_len(block_len: u32) -> usize {
 }
 
 /// The sums of these bytes, cut into blocks from the beginning; the last may be short.
-pub(super) fn sums_of(bytes: &[u8], shape: Shape) -> Vec<u8> {
+#[must_use]
+pub fn sums_of(bytes: &[u8], shape: Shape) -> Vec<u8> {
     let options = SignatureOptions { block_size: shape.block_len(), crypto_hash_size: shape.strong_len() };
     let mut sums = Signature::calculate(bytes, options).into_serialized();
     sums.drain(..HEADER_LEN);

@@ -12,10 +12,11 @@ use std::thread::ScopedJoinHandle;
 use prost::bytes::Bytes;
 
 use super::context::{Context, Held, HeldContent, Told};
-use crate::disk::{Dir, Stamp};
+use crate::disk::{Dir, Found, Stamp, content};
 use crate::limits;
-use crate::model::delta::{Shape, Signer, sums_of_groups};
+use crate::model::delta::{Shape, Signer, sums_of, sums_of_groups};
 use crate::model::digest::Digest;
+use crate::model::entry::Entry;
 use crate::model::path::RelPath;
 use crate::wire::message::{FromReceiver, RequestId, WantBasis};
 
@@ -152,7 +153,9 @@ impl Asker {
         let none = told == Told::Nothing || size < least;
         let announced = match before {
             // Its digest has not helped, so it is signed as it was read then.
-            Some(Held { stamp, content: HeldContent::Bytes(bytes), .. }) => signed(stamp, bytes),
+            Some(Held { stamp, standing, content: HeldContent::Bytes(bytes), .. }) => {
+                signed(stamp, standing, bytes)
+            }
             _ if none => None,
             _ => self.announced(&path, size, told),
         };
@@ -190,15 +193,17 @@ impl Asker {
         let standing = self.dir_of(path).and_then(|dir| dir.open_file(path.name())).ok();
         let kept = self.context.partials.kept(path);
         let kept = kept.and_then(|file| Some((Stamp::of_file(&file).ok()?, file)));
-        let standing = standing.map(|(file, found)| (found.stat, file));
-        let (stamp, file) = match (standing, kept) {
-            (Some(standing), Some(kept)) if kept.0.size > standing.0.size => kept,
-            (Some(standing), _) if standing.0.size <= limits::INLINE_MAX => {
-                let maybe_equal = told == Told::Best && standing.0.size == wanted;
-                return self.announced_small(standing.0, standing.1, maybe_equal);
+        let (stamp, file, standing) = match (standing, kept) {
+            (Some((_, found)), Some((stamp, file))) if stamp.size > found.stat.size => (stamp, file, None),
+            (Some((file, found)), _) if found.stat.size <= limits::INLINE_MAX => {
+                let maybe_equal = told == Told::Best && found.stat.size == wanted;
+                return self.announced_small(found, file, maybe_equal);
             }
-            (Some(standing), _) => standing,
-            (None, kept) => kept?,
+            (Some((file, found)), _) => (found.stat, file, Some(found.entry)),
+            (None, kept) => {
+                let (stamp, file) = kept?;
+                (stamp, file, None)
+            }
         };
         let known = if told == Told::Sums { None } else { self.context.remembered(&stamp) };
         let of_groups = known.as_ref().and_then(|known| {
@@ -211,7 +216,8 @@ impl Asker {
             None => (shape(stamp.size)?, None),
         };
         let basis = WantBasis { shape, digest: None, groups };
-        let held = Held { stamp, content: HeldContent::File(file), groups: known, by_digest: false };
+        let held =
+            Held { stamp, standing, content: HeldContent::File(file), groups: known, by_digest: false };
         Some(Announced { held, basis, sums })
     }
 
@@ -219,22 +225,23 @@ impl Asker {
     /// One that is as long as what is wanted is told by its digest first: most files of a tree that was unpacked anew have
     /// other times and no other content. Another name of the file is somebody's own: only a new file leaves that one as
     /// it is.
-    fn announced_small(&self, stamp: Stamp, file: File, maybe_equal: bool) -> Option<Announced> {
+    fn announced_small(&self, found: Found, file: File, maybe_equal: bool) -> Option<Announced> {
+        let Found { entry, stat: stamp } = found;
         // Of a file that changed at this very moment the stamp proves nothing later.
         let maybe_equal = maybe_equal && stamp.nlink == 1 && stamp.is_rested();
         if !maybe_equal && stamp.size < limits::DELTA_MIN {
             return None;
         }
-        let mut bytes = vec![0; usize::try_from(stamp.size).ok()?];
-        file.read_exact_at(&mut bytes, 0).ok()?;
+        let size = usize::try_from(stamp.size).ok()?;
+        let bytes = content::read_up_to(&file, size).ok().filter(|bytes| bytes.len() == size)?;
         let mut announced = if maybe_equal {
             let basis =
                 WantBasis { shape: Shape::of(stamp.size)?, digest: Some(Digest::of(&bytes)), groups: false };
             let content = HeldContent::Bytes(bytes.into());
-            let held = Held { stamp, content, groups: None, by_digest: true };
+            let held = Held { stamp, standing: Some(entry), content, groups: None, by_digest: true };
             Announced { held, basis, sums: None }
         } else {
-            signed(stamp, bytes.into())?
+            signed(stamp, Some(entry), bytes.into())?
         };
         if self.bytes_held + announced.held.bytes() > limits::BASES_HELD {
             announced.held.content = HeldContent::File(file);
@@ -287,13 +294,11 @@ impl Asker {
 }
 
 /// A small basis with its sums.
-fn signed(stamp: Stamp, bytes: Bytes) -> Option<Announced> {
+fn signed(stamp: Stamp, standing: Option<Entry>, bytes: Bytes) -> Option<Announced> {
     let shape = shape(stamp.size)?;
-    let mut sums = Vec::new();
-    let mut signer = Signer::new(shape);
-    signer.update(&bytes, &mut sums);
-    signer.finish(&mut sums);
-    let held = Held { stamp, content: HeldContent::Bytes(bytes), groups: None, by_digest: false };
+    let sums = sums_of(&bytes, shape);
+    let content = HeldContent::Bytes(bytes);
+    let held = Held { stamp, standing, content, groups: None, by_digest: false };
     let basis = WantBasis { shape, digest: None, groups: false };
     Some(Announced { held, basis, sums: Some(sums) })
 }

@@ -4,10 +4,10 @@ use super::Receiver;
 use super::commit::Commit;
 use super::compare::Made;
 use super::context::{Ticket, Told};
-use super::land::{BasisFrom, Job};
+use super::land::{BasisFrom, Job, Standing};
+use crate::disk::Root;
 use crate::disk::apply;
 use crate::disk::walk;
-use crate::disk::{Found, Root};
 use crate::model::change::Action;
 use crate::model::digest::Digest;
 use crate::model::entry::{Entry, Kind};
@@ -22,10 +22,10 @@ impl Receiver {
         &mut self,
         path: RelPath,
         entry: Entry,
-        own: Option<Found>,
+        own: Option<Entry>,
         tickets: Vec<Ticket>,
     ) -> Result<(), Ended> {
-        let difference = own.as_ref().map(|own| self.context.terms.difference(&entry, &own.entry));
+        let difference = own.as_ref().map(|own| self.context.terms.difference(&entry, own));
         match difference {
             Some(difference) if !difference.any() => self.pass(&path, Commit::Ack { tickets }),
             Some(difference) if !difference.kind && !difference.content => {
@@ -48,23 +48,23 @@ impl Receiver {
                 if let Kind::File { size } = entry.kind {
                     // Other times alone do not make another content; another length does.
                     let told = match &own {
-                        Some(own) if own.entry.size() == size => Told::Best,
+                        Some(own) if own.size() == size => Told::Best,
                         _ => Told::Differs,
                     };
                     self.context.want(path, size, told, tickets);
                     return Ok(());
                 }
-                let old = own.filter(|own| !own.entry.is_dir());
+                let old = own.filter(|own| !own.is_dir());
                 let commit = Commit::Node { path: path.clone(), entry, old, tickets };
                 self.pass(&path, commit)
             }
         }
     }
 
-    fn would_bring(&mut self, path: RelPath, entry: &Entry, own: Option<&Found>) -> Result<(), Ended> {
+    fn would_bring(&mut self, path: RelPath, entry: &Entry, own: Option<&Entry>) -> Result<(), Ended> {
         let action = match own {
             None => Action::Created,
-            Some(own) => Action::Updated(self.context.terms.difference(entry, &own.entry)),
+            Some(own) => Action::Updated(self.context.terms.difference(entry, own)),
         };
         self.context.count(|totals| {
             totals.transferred_files += u64::from(entry.is_file());
@@ -79,10 +79,10 @@ impl Receiver {
         &mut self,
         path: &RelPath,
         entry: &Entry,
-        own: Option<&Found>,
+        own: Option<&Entry>,
         tickets: &[Ticket],
     ) -> Result<bool, Ended> {
-        let Some(own) = own.filter(|own| own.entry.is_dir() && !entry.is_dir()) else {
+        let Some(own) = own.filter(|own| own.is_dir() && !entry.is_dir()) else {
             return Ok(true);
         };
         if self.context.options.dry_run {
@@ -113,13 +113,13 @@ impl Receiver {
     }
 
     /// Removes what stands at a path, excluded names and what holds them excepted.
-    pub(super) fn delete(&mut self, path: RelPath, own: &Found, tickets: Vec<Ticket>) -> Result<(), Ended> {
+    pub(super) fn delete(&mut self, path: RelPath, own: &Entry, tickets: Vec<Ticket>) -> Result<(), Ended> {
         if self.context.options.dry_run {
             self.would_delete(&path, own)?;
             return self.commit(Commit::Ack { tickets });
         }
-        if !own.entry.is_dir() {
-            let kind = own.entry.kind.clone();
+        if !own.is_dir() {
+            let kind = own.kind.clone();
             return self.pass(&path, Commit::Remove { path: path.clone(), kind, tickets });
         }
         self.barrier()?;
@@ -149,12 +149,12 @@ impl Receiver {
         self.commit(Commit::Failed { problem, tickets })
     }
 
-    fn would_delete(&mut self, path: &RelPath, own: &Found) -> Result<(), Ended> {
+    fn would_delete(&mut self, path: &RelPath, own: &Entry) -> Result<(), Ended> {
         let mut gone = Vec::new();
-        if own.entry.is_dir() {
+        if own.is_dir() {
             self.list_below(&self.context.root, path, &mut gone);
         }
-        gone.push((path.clone(), own.entry.kind.clone()));
+        gone.push((path.clone(), own.kind.clone()));
         for (path, kind) in gone {
             self.commit(Commit::Made { path, kind, action: Action::Removed })?;
         }
@@ -205,11 +205,14 @@ impl Receiver {
             Content::None => self.put_entry(path, entry, tickets),
             Content::Inline(content) => {
                 // The way to what was asked for has been cleared.
-                let own = if want == 0 { self.context.root.found(&path).ok() } else { None };
+                let own = if want == 0 { self.context.standing(&path) } else { None };
                 if self.clear_the_way(&path, &entry, own.as_ref(), &tickets)? {
                     self.observe_whole(&path, content.bytes.len());
                     self.landing.insert(&path);
-                    self.job(lander, Job::Whole { path, entry, content, fresh: false, tickets })?;
+                    self.job(
+                        lander,
+                        Job::Whole { path, entry, content, standing: Standing::of(held), tickets },
+                    )?;
                 }
                 self.settle_comparison()
             }
@@ -224,8 +227,7 @@ impl Receiver {
             Content::Patch(ops, digest) => {
                 self.observe_whole(&path, usize::try_from(entry.size()).unwrap_or(0));
                 self.landing.insert(&path);
-                let basis = held.map(|held| held.content);
-                self.job(lander, Job::Patch { path, entry, ops, digest, basis, tickets })?;
+                self.job(lander, Job::Patch { path, entry, ops, digest, basis: held, tickets })?;
                 self.settle_comparison()
             }
             Content::Stream(named) => {
@@ -248,7 +250,7 @@ impl Receiver {
     /// An entry without content: a directory, a link, a special, or a file's metadata.
     fn put_entry(&mut self, path: RelPath, entry: Entry, tickets: Vec<Ticket>) -> Result<(), Ended> {
         self.settle_path(&path)?;
-        let own = self.context.root.found(&path).ok();
+        let own = self.context.standing(&path);
         if !entry.is_dir() {
             return self.bring(path, entry, own, tickets);
         }
@@ -296,7 +298,7 @@ impl Receiver {
         let entry = self.context.localise(entry);
         let tickets = vec![Ticket::new(seq, 1)];
         self.settle_path(&path)?;
-        let own = self.context.root.found(&path).ok();
+        let own = self.context.standing(&path);
         self.bring_by_digest(path, entry, digest, own, tickets)
     }
 
@@ -306,14 +308,14 @@ impl Receiver {
         path: RelPath,
         entry: Entry,
         digest: Option<Digest>,
-        own: Option<Found>,
+        own: Option<Entry>,
         tickets: Vec<Ticket>,
     ) -> Result<(), Ended> {
-        let difference = own.as_ref().map(|own| self.context.terms.difference(&entry, &own.entry));
+        let difference = own.as_ref().map(|own| self.context.terms.difference(&entry, own));
         match (digest, difference, own) {
             // Size and type are as they should be: only the content can tell.
             (Some(digest), Some(difference), Some(own))
-                if !difference.kind && entry.is_file() && own.entry.size() == entry.size() =>
+                if !difference.kind && entry.is_file() && own.size() == entry.size() =>
             {
                 let lander = self.lander_of(&path);
                 self.job(lander, Job::Check { path, entry, digest, difference, tickets })
@@ -325,10 +327,10 @@ impl Receiver {
     pub(super) fn remove(&mut self, seq: Seq, path: RelPath) -> Result<(), Ended> {
         self.context.admit(&path, false)?;
         let tickets = vec![Ticket::new(seq, 1)];
-        match self.context.root.found(&path) {
-            Ok(own) if self.context.may_delete() => self.delete(path, &own, tickets),
+        match self.context.standing(&path) {
+            Some(own) if self.context.may_delete() => self.delete(path, &own, tickets),
             // A change of it may still be under way: the removal must not overtake it.
-            Err(_) if self.context.may_delete() => {
+            None if self.context.may_delete() => {
                 let commit = Commit::Remove { path: path.clone(), kind: Kind::Fifo, tickets };
                 self.pass(&path, commit)
             }

@@ -14,7 +14,7 @@ use super::durable::{self, Named};
 use crate::disk::apply::{self, Replace};
 use crate::disk::meta::{Keep, Placement};
 use crate::disk::stage::Staged;
-use crate::disk::{Dir, Found, Stamp, leads_nowhere};
+use crate::disk::{Dir, Stamp, leads_nowhere};
 use crate::limits;
 use crate::model::change::Action;
 use crate::model::digest::GroupSums;
@@ -29,7 +29,7 @@ pub(super) enum Commit {
     /// A landed file.
     File(Box<FileCommit>),
     /// A symlink, fifo, socket or device; `old` is what stood there.
-    Node { path: RelPath, entry: Entry, old: Option<Found>, tickets: Vec<Ticket> },
+    Node { path: RelPath, entry: Entry, old: Option<Entry>, tickets: Vec<Ticket> },
     /// What stands there has the content that is to be, as long as it has not changed since it was looked at: only its
     /// metadata is put.
     Kept { path: RelPath, entry: Entry, held: Stamp, tickets: Vec<Ticket> },
@@ -60,7 +60,7 @@ pub(super) struct FileCommit {
     pub(super) path: RelPath,
     pub(super) entry: Entry,
     pub(super) dir: Dir,
-    pub(super) old: Option<Found>,
+    pub(super) old: Option<Entry>,
     pub(super) staged: Staged,
     /// Its groups, to be remembered.
     pub(super) groups: GroupSums,
@@ -85,7 +85,7 @@ pub(super) struct Committer {
 struct Touched {
     dir: Dir,
     /// Before the first change, or as the sender has said since that it is to be. `None` without `-t`.
-    before: Option<Found>,
+    before: Option<Entry>,
 }
 
 impl Committer {
@@ -176,7 +176,7 @@ impl Committer {
             Commit::Kept { path, entry, held, tickets } => self.kept(&path, &entry, held, tickets),
             Commit::Describe { path, entry, difference, tickets } => {
                 let outcome = self.touch(&path).and_then(|dir| {
-                    let old = dir.found(path.name())?;
+                    let old = dir.found(path.name())?.entry;
                     apply::describe(&dir, path.name(), &entry, &old, &self.context.placement)
                 });
                 let action = Action::Updated(difference);
@@ -269,7 +269,7 @@ impl Committer {
     }
 
     /// A restore keeps what it would replace.
-    fn keep_aside(&self, dir: &Dir, path: &RelPath, old: Option<&Found>) -> io::Result<()> {
+    fn keep_aside(&self, dir: &Dir, path: &RelPath, old: Option<&Entry>) -> io::Result<()> {
         if self.context.options.keep_replaced && old.is_some() {
             let name = apply::keep_aside(dir, path.name())?;
             if let Ok(kept) = path.parent().unwrap_or_else(RelPath::root).child(&name) {
@@ -300,8 +300,8 @@ impl Committer {
 
     fn describe_dir(&mut self, path: &RelPath, entry: &Entry) -> io::Result<()> {
         let dir = self.context.root.dir(path)?;
-        let old = dir.own()?;
-        let difference = self.context.terms.difference(entry, &old.entry);
+        let old = dir.own()?.entry;
+        let difference = self.context.terms.difference(entry, &old);
         if difference.any() {
             apply::describe_root(&dir, entry, &old, &self.context.placement)?;
             // Its time alone differs after anything lands in it: that is no change of its own.
@@ -312,7 +312,7 @@ impl Committer {
             return Ok(());
         }
         // From here on this is the state that later landings of the group must leave it in.
-        let before = if self.context.options.times { Some(dir.own()?) } else { None };
+        let before = if self.context.options.times { Some(dir.own()?.entry) } else { None };
         self.touched.insert(path.clone(), Touched { dir, before });
         Ok(())
     }
@@ -333,7 +333,7 @@ impl Committer {
 
     fn touch_held(&mut self, path: &RelPath, dir: &Dir) -> io::Result<()> {
         if !self.touched.contains_key(path) {
-            let before = if self.context.options.times { Some(dir.own()?) } else { None };
+            let before = if self.context.options.times { Some(dir.own()?.entry) } else { None };
             self.touched.insert(path.clone(), Touched { dir: dir.clone(), before });
         }
         Ok(())
@@ -347,11 +347,11 @@ impl Committer {
         let mut named = Vec::new();
         for (path, touched) in std::mem::take(&mut self.touched) {
             let restored = touched.before.map_or(Ok(()), |before| {
-                let now = touched.dir.own()?;
-                if now.entry.mtime == before.entry.mtime {
+                let now = touched.dir.own()?.entry;
+                if now.mtime == before.mtime {
                     return Ok(());
                 }
-                apply::describe_root(&touched.dir, &before.entry, &now, &only_times)
+                apply::describe_root(&touched.dir, &before, &now, &only_times)
             });
             let synced = if whole { Ok(()) } else { touched.dir.sync() };
             if whole {
@@ -426,11 +426,11 @@ impl Committer {
 }
 
 /// What a landed entry is to a report: new, or which differences it ended.
-fn action_of(context: &Context, entry: &Entry, old: Option<&Found>) -> Action {
+fn action_of(context: &Context, entry: &Entry, old: Option<&Entry>) -> Action {
     match old {
         None => Action::Created,
         Some(old) => {
-            let mut difference = context.terms.difference(entry, &old.entry);
+            let mut difference = context.terms.difference(entry, old);
             difference.content = true;
             Action::Updated(difference)
         }

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use super::commit::Commit;
 use super::context::Ticket;
-use super::land::Job;
+use super::land::{Job, Standing};
 use super::look::{self, Ahead, Own};
 use super::{Comparison, Listed, Opening, Receiver};
 use crate::disk::walk::{self, Summary};
-use crate::disk::{Dir, Found, apply};
+use crate::disk::{Dir, apply};
 use crate::disk::{ids::Names, reserved};
+use crate::limits;
 use crate::model::change::Action;
 use crate::model::digest::Digest;
 use crate::model::entry::{Entry, Kind};
@@ -40,9 +41,9 @@ impl Receiver {
         self.comparison = Some(Comparison { seq, summary: None, failed: None });
         let entry = entry.map(|entry| self.context.localise(entry));
         let mut all = digest.is_none();
-        let old = self.context.root.found(&dir).ok();
+        let old = self.context.standing(&dir);
         self.untouched &= matches!((&entry, &old), (Some(entry), Some(old))
-            if !self.context.terms.difference(entry, &old.entry).any());
+            if !self.context.terms.difference(entry, old).any());
         if !dir.is_root() {
             let entry = entry.ok_or(Misbehaved::Missing("entry"))?;
             match self.directory(&dir, &entry, old.as_ref())? {
@@ -86,14 +87,14 @@ impl Receiver {
     pub(super) fn tell_digest(&mut self, dir: RelPath) -> Result<(), Ended> {
         let context = Arc::clone(&self.context);
         context.admit(&dir, true)?;
-        let Ok(own) = context.root.found(&dir) else { return Ok(()) };
-        if !own.entry.is_dir() {
+        let Some(own) = context.standing(&dir) else { return Ok(()) };
+        if !own.is_dir() {
             return Ok(());
         }
         let summary = self.summarise(&dir)?;
         let seed = Seed::new(&context.terms, context.rules.iter());
         let mut names = Names::new(context.terms.numeric_ids);
-        let told = walk::with_own(&own.entry, &summary.digest, &context.terms, seed, &mut names);
+        let told = walk::with_own(&own, &summary.digest, &context.terms, seed, &mut names);
         self.digested = Some((dir, summary));
         self.untouched = true;
         context.ask(Ask::Digested(told));
@@ -112,7 +113,7 @@ impl Receiver {
         self.flush_deferred()?;
         self.barrier()?;
         // A directory that is not there is made when its compare comes.
-        if self.context.root.found(&dir).is_ok_and(|own| own.entry.is_dir()) {
+        if self.context.standing(&dir).is_some_and(|own| own.is_dir()) {
             let summary = self.summarise(&dir)?;
             self.digested = Some((dir, summary));
         }
@@ -124,7 +125,9 @@ impl Receiver {
         let context = &self.context;
         let seed = Seed::new(&context.terms, context.rules.iter());
         let mut names = Names::new(context.terms.numeric_ids);
-        walk::summarise(&context.root, dir, &context.terms, &context.rules, seed, &mut names, 0)
+        // Who watches compares all his life, and many may.
+        let keep = if context.live { 0 } else { limits::LISTED_KEPT };
+        walk::summarise(&context.root, dir, &context.terms, &context.rules, seed, &mut names, keep)
             .map_err(|e| Ended::fault(format!("read {dir}"), e))
     }
 
@@ -132,7 +135,8 @@ impl Receiver {
         self.untouched = false;
         let id = self.context.next_request();
         self.opens.insert(id, Opening { dir: dir.clone(), all });
-        if !all {
+        let summary = self.comparison.as_ref().and_then(|comparison| comparison.summary.as_ref());
+        if !all && !summary.is_some_and(|summary| summary.kept.has(&dir)) {
             let ahead = self.ahead.get_or_insert_with(|| Ahead::start(self.context.root.clone()));
             ahead.look(id, dir.clone());
         }
@@ -219,16 +223,7 @@ impl Receiver {
         self.context.admit(dir, true)?;
         let fresh = self.made.remove(dir);
         let nothing_here = fresh || all && self.context.options.dry_run;
-        if let (false, Some(before)) = (all, self.context.sweep) {
-            // What cannot be swept now is met again.
-            let _left = self.context.root.dir(dir).and_then(|dir| apply::sweep(&dir, before));
-        }
-        let own = if nothing_here {
-            Ok(Own::new())
-        } else {
-            let listed = self.ahead.as_ref().and_then(|ahead| ahead.take(open));
-            listed.unwrap_or_else(|| look::list(&self.context.root, dir))
-        };
+        let own = if nothing_here { Ok(Own::new()) } else { self.own(open, dir, all) };
         let (own, unusable) = match own {
             Ok(own) => (own, None),
             Err(error) => {
@@ -239,6 +234,31 @@ impl Receiver {
         };
         self.current = Some(Listed { open, dir: dir.clone(), fresh, own, unusable });
         Ok(())
+    }
+
+    /// What stands in a directory of ours: as the digest was made of it, as it was listed ahead, or as it is.
+    fn own(&mut self, open: RequestId, dir: &RelPath, all: bool) -> std::io::Result<Own> {
+        let summary = self.comparison.as_mut().and_then(|comparison| comparison.summary.as_mut());
+        if let Some(kept) = summary.and_then(|summary| summary.kept.take(dir)) {
+            // It had no reserved names.
+            return Ok(kept.collect());
+        }
+        if let (false, Some(before)) = (all, self.context.sweep) {
+            // What cannot be swept now is met again.
+            let _left = self.context.root.dir(dir).and_then(|dir| apply::sweep(&dir, before));
+        }
+        let listed = self.ahead.as_ref().and_then(|ahead| ahead.take(open));
+        listed.unwrap_or_else(|| look::list(&self.context.root, dir))
+    }
+
+    /// What stands at this path changes by something else than what was asked for: see [`Ahead::forget`].
+    pub(super) fn forget(&mut self, path: &RelPath) {
+        if let Some(ahead) = &self.ahead {
+            ahead.forget(path);
+        }
+        if let Some(summary) = self.comparison.as_mut().and_then(|comparison| comparison.summary.as_mut()) {
+            summary.kept.forget(path);
+        }
     }
 
     fn listed(&mut self, listed: message::Listed, all: bool, ticket: &Ticket) -> Result<(), Ended> {
@@ -265,7 +285,8 @@ impl Receiver {
             Some(content) if self.clear_the_way(&path, &entry, own.as_ref(), &tickets)? => {
                 self.observe_whole(&path, content.bytes.len());
                 self.landing.insert(&path);
-                self.job(self.lander_of(&path), Job::Whole { path, entry, content, fresh, tickets })
+                let standing = if fresh { Standing::Nothing } else { Standing::Unknown };
+                self.job(self.lander_of(&path), Job::Whole { path, entry, content, standing, tickets })
             }
             Some(_) => Ok(()),
             // Its content comes by itself, or failed to.
@@ -278,14 +299,14 @@ impl Receiver {
         &mut self,
         path: RelPath,
         entry: &Entry,
-        own: Option<&Found>,
+        own: Option<&Entry>,
         digest: Option<Digest>,
         all: bool,
     ) -> Result<(), Ended> {
         let summary = self.comparison.as_ref().and_then(|c| c.summary.as_ref());
         let ours = summary.and_then(|s| s.dirs.get(&path));
         let equal = ours.is_some() && ours == digest.as_ref();
-        let is_as_told = own.is_some_and(|own| !self.context.terms.difference(entry, &own.entry).any());
+        let is_as_told = own.is_some_and(|own| !self.context.terms.difference(entry, own).any());
         if equal && is_as_told && !self.deferred.contains_key(&path) {
             // Most directories: nothing in it will be touched, so there is nothing to put afterwards.
             return Ok(());
@@ -304,9 +325,9 @@ impl Receiver {
         &mut self,
         path: &RelPath,
         entry: &Entry,
-        own: Option<&Found>,
+        own: Option<&Entry>,
     ) -> Result<Made, Ended> {
-        if own.is_some_and(|own| own.entry.is_dir()) {
+        if own.is_some_and(|own| own.is_dir()) {
             self.defer(path, entry.clone(), own)?;
             return Ok(Made::Was);
         }
@@ -359,12 +380,12 @@ impl Receiver {
 
     /// Puts off the metadata of a directory, whose ids are ours already. A dry run has nothing to put; one that looks at
     /// contents too, to tell all that differs, tells of these as well.
-    fn defer(&mut self, path: &RelPath, entry: Entry, own: Option<&Found>) -> Result<(), Ended> {
+    fn defer(&mut self, path: &RelPath, entry: Entry, own: Option<&Entry>) -> Result<(), Ended> {
         if !self.context.options.dry_run {
             self.deferred.insert(path.clone(), entry);
             return Ok(());
         }
-        let difference = own.map(|own| self.context.terms.difference(&entry, &own.entry));
+        let difference = own.map(|own| self.context.terms.difference(&entry, own));
         match difference.filter(|difference| self.context.terms.checksum && difference.any()) {
             Some(difference) => {
                 let action = Action::Updated(difference);
@@ -392,11 +413,11 @@ impl Receiver {
         }
         let mut names: Vec<_> = current.own.into_iter().collect();
         names.sort_by(|a, b| a.0.cmp(&b.0));
-        for (name, found) in names {
+        for (name, entry) in names {
             let Ok(path) = dir.child(&name) else { continue };
-            let is_dir = found.entry.is_dir();
+            let is_dir = entry.is_dir();
             if !self.context.rules.excludes(&path, is_dir) && !reserved::is_reserved(&name) {
-                self.delete(path, &found, Vec::new())?;
+                self.delete(path, &entry, Vec::new())?;
             }
         }
         Ok(())

@@ -108,6 +108,8 @@ pub(super) struct Answered {
 pub(super) struct Held {
     /// As it was before it was read.
     pub(super) stamp: Stamp,
+    /// What it was at the name that is wanted, if it stood there.
+    pub(super) standing: Option<Entry>,
     pub(super) content: HeldContent,
     /// The values of its groups, where they are remembered.
     pub(super) groups: Option<KnownGroups>,
@@ -137,7 +139,7 @@ impl Held {
             HeldContent::File(file) => HeldContent::File(file.try_clone()?),
             HeldContent::Bytes(bytes) => HeldContent::Bytes(bytes.clone()),
         };
-        Ok(Self { stamp: self.stamp, content, groups: self.groups.clone(), by_digest: self.by_digest })
+        Ok(Self { content, standing: self.standing.clone(), groups: self.groups.clone(), ..*self })
     }
 }
 
@@ -217,6 +219,11 @@ impl Context {
             return Err(Misbehaved::Unexpected("a path that is excluded"));
         }
         Ok(())
+    }
+
+    /// What stands at a path, if anything does.
+    pub(super) fn standing(&self, path: &RelPath) -> Option<Entry> {
+        self.root.found(path).ok().map(|found| found.entry)
     }
 
     pub(super) fn may_delete(&self) -> bool {

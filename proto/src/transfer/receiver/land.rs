@@ -9,7 +9,7 @@ use std::sync::{Arc, mpsc};
 use super::commit::{Commit, FileCommit};
 use super::context::{Context, Held, HeldContent, Ticket, Told};
 use crate::disk::stage::Staged;
-use crate::disk::{Dir, Found, Stamp, content};
+use crate::disk::{Dir, Stamp, content};
 use crate::model::change::Action;
 use crate::model::delta::Op;
 use crate::model::digest::{Digest, GroupSums};
@@ -19,15 +19,15 @@ use crate::model::path::RelPath;
 use crate::wire::message::{Basis, Inline, Seq};
 
 pub(super) enum Job {
-    /// A content that came with its entry; `fresh` where the directory was made for it, so that nothing has its name.
-    Whole { path: RelPath, entry: Entry, content: Inline, fresh: bool, tickets: Vec<Ticket> },
+    /// A content that came with its entry.
+    Whole { path: RelPath, entry: Entry, content: Inline, standing: Standing, tickets: Vec<Ticket> },
     /// A small content that comes as what its basis has of it.
     Patch {
         path: RelPath,
         entry: Entry,
         ops: Vec<Op>,
         digest: Digest,
-        basis: Option<HeldContent>,
+        basis: Option<Held>,
         tickets: Vec<Ticket>,
     },
     /// A content begins.
@@ -59,6 +59,24 @@ impl Job {
     }
 }
 
+/// What is known of the name where something lands. What others do to it meanwhile shows in no more than what is told of
+/// the change.
+pub(super) enum Standing {
+    /// Nothing: it has to be looked at.
+    Unknown,
+    /// The directory was made for it: nothing has its name.
+    Nothing,
+    /// This stood there when it was asked for.
+    This(Entry),
+}
+
+impl Standing {
+    /// What a basis that was asked about tells.
+    pub(super) fn of(basis: Option<Held>) -> Self {
+        basis.and_then(|held| held.standing).map_or(Self::Unknown, Self::This)
+    }
+}
+
 /// What copies refer to.
 pub(super) enum BasisFrom {
     /// Nothing: all of it comes.
@@ -74,7 +92,7 @@ struct Stream {
     path: RelPath,
     entry: Entry,
     dir: Dir,
-    old: Option<Found>,
+    old: Option<Entry>,
     staged: Staged,
     basis: Option<Held>,
     tickets: Vec<Ticket>,
@@ -132,8 +150,8 @@ impl Lander {
 
     fn take(&mut self, job: Job) -> Result<(), Gone> {
         match job {
-            Job::Whole { path, entry, content, fresh, tickets } => {
-                self.whole(path, &entry, &content, fresh, tickets)
+            Job::Whole { path, entry, content, standing, tickets } => {
+                self.whole(path, &entry, &content, standing, tickets)
             }
             Job::Patch { path, entry, ops, digest, basis, tickets } => {
                 self.patch(path, entry, ops, digest, basis, tickets)
@@ -202,11 +220,15 @@ impl Lander {
         path: RelPath,
         entry: &Entry,
         content: &Inline,
-        fresh: bool,
+        standing: Standing,
         tickets: Vec<Ticket>,
     ) -> Result<(), Gone> {
         let landed = self.dir_of(&path).and_then(|dir| {
-            let old = if fresh { None } else { found_or_none(&dir, path.name())? };
+            let old = match standing {
+                Standing::Unknown => look(&dir, path.name())?,
+                Standing::Nothing => None,
+                Standing::This(entry) => Some(entry),
+            };
             let mut staged = Staged::create_with(&dir, entry.mode)?;
             let equal = staged.put_whole(&content.bytes)? == content.digest;
             staged.describe(entry, old.as_ref(), &self.context.placement)?;
@@ -240,7 +262,7 @@ impl Lander {
         entry: Entry,
         ops: Vec<Op>,
         digest: Digest,
-        basis: Option<HeldContent>,
+        basis: Option<Held>,
         tickets: Vec<Ticket>,
     ) -> Result<(), Gone> {
         // The steps are as long as a small file is at most: the schema's parser has seen to it.
@@ -251,7 +273,7 @@ impl Lander {
                 Ok(())
             }
             Op::Copy { offset, len } => match &basis {
-                Some(basis) => basis.append_to(&mut bytes, *offset, *len),
+                Some(basis) => basis.content.append_to(&mut bytes, *offset, *len),
                 None => Err(io::ErrorKind::UnexpectedEof.into()),
             },
         });
@@ -259,7 +281,7 @@ impl Lander {
             self.context.want(path, entry.size(), Told::Nothing, tickets);
             return Ok(());
         }
-        self.whole(path, &entry, &Inline { bytes: bytes.into(), digest }, false, tickets)
+        self.whole(path, &entry, &Inline { bytes: bytes.into(), digest }, Standing::of(basis), tickets)
     }
 
     fn begin(
@@ -271,7 +293,7 @@ impl Lander {
         tickets: Vec<Ticket>,
     ) -> Result<(), Gone> {
         let begun = self.dir_of(&path).and_then(|dir| {
-            let old = found_or_none(&dir, path.name())?;
+            let old = look(&dir, path.name())?;
             let staged = Staged::create(&dir)?;
             let staged = if self.context.remembers(entry.size()) { staged.signing() } else { staged };
             Ok((dir, old, staged))
@@ -348,6 +370,7 @@ impl Lander {
         let same = found.entry.size() == basis.size && found.entry.mtime == basis.mtime;
         same.then(|| Held {
             stamp: found.stat,
+            standing: None,
             content: HeldContent::File(file),
             groups: self.context.remembered(&found.stat),
             by_digest: false,
@@ -465,9 +488,10 @@ fn slice(basis: &[u8], offset: u64, len: u64) -> io::Result<&[u8]> {
     range.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
 }
 
-fn found_or_none(dir: &Dir, name: &[u8]) -> io::Result<Option<Found>> {
+/// What stands at a name, if anything does.
+fn look(dir: &Dir, name: &[u8]) -> io::Result<Option<Entry>> {
     match dir.found(name) {
-        Ok(found) => Ok(Some(found)),
+        Ok(found) => Ok(Some(found.entry)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }

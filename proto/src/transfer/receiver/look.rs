@@ -9,7 +9,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use super::context::lock;
-use crate::disk::{Found, Root, walk};
+use crate::disk::{Root, walk};
+use crate::model::entry::Entry;
 use crate::model::path::RelPath;
 use crate::wire::message::RequestId;
 
@@ -17,12 +18,12 @@ use crate::wire::message::RequestId;
 const ENTRIES_MAX: usize = 8192;
 
 /// What stands in a directory, by name.
-pub(super) type Own = HashMap<Box<[u8]>, Found>;
+pub(super) type Own = HashMap<Box<[u8]>, Entry>;
 
 /// Lists a directory of ours.
 pub(super) fn list(root: &Root, dir: &RelPath) -> io::Result<Own> {
     let listing = walk::list(&root.dir(dir)?)?;
-    Ok(listing.entries.into_iter().map(|listed| (listed.name, listed.found)).collect())
+    Ok(listing.entries.into_iter().map(|listed| (listed.name, listed.found.entry)).collect())
 }
 
 #[derive(Default)]

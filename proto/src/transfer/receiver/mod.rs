@@ -288,17 +288,15 @@ impl Receiver {
             self.digested = None;
             self.untouched = false;
         }
-        if let Some(ahead) = &self.ahead {
-            match &item {
-                FromSender::Put(Put { want: 0, path, .. })
-                | FromSender::Offer { path, .. }
-                | FromSender::Remove { path, .. } => ahead.forget(path),
-                FromSender::Rename { from, to, .. } => {
-                    ahead.forget(from);
-                    ahead.forget(to);
-                }
-                _ => {}
+        match &item {
+            FromSender::Put(Put { want: 0, path, .. })
+            | FromSender::Offer { path, .. }
+            | FromSender::Remove { path, .. } => self.forget(path),
+            FromSender::Rename { from, to, .. } => {
+                self.forget(from);
+                self.forget(to);
             }
+            _ => {}
         }
         match item {
             FromSender::Digesting(dir) => self.digesting(dir),

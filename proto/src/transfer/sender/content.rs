@@ -59,9 +59,7 @@ pub(super) fn read_small(dir: &Dir, name: &[u8]) -> io::Result<Small> {
 /// A small content by what the receiver's sums match of it; as it is where they match nothing.
 fn patch(sums: &Sums, bytes: &Bytes, digest: Digest) -> Content {
     let mut ops = Vec::new();
-    let mut search = Search::new(sums, bytes.len() as u64);
-    search.update(bytes, &mut |op| ops.push(op));
-    search.finish(&mut |op| ops.push(op));
+    Search::through(sums, bytes, &mut |op| ops.push(op));
     let literal: u64 = ops.iter().map(Op::literal_len).sum();
     if literal == bytes.len() as u64 {
         return Content::Inline(Inline { bytes: bytes.clone(), digest });

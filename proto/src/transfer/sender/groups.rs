@@ -4,10 +4,8 @@
 use std::fs::File;
 use std::io::{self, Read as _};
 
-use rustix::buffer::spare_capacity;
-use rustix::io::Errno;
-
 use super::Known;
+use crate::disk::content;
 use crate::limits;
 use crate::model::digest::{Digest, Group, GroupHasher};
 
@@ -83,17 +81,10 @@ impl<'a> Reading<'a> {
         vec![0; usize::try_from(self.left).unwrap_or(READ_LEN).clamp(1, READ_LEN)]
     }
 
-    /// Reads so many bytes, fewer at the end, into memory that is not cleared first.
+    /// Reads so many bytes, fewer at the end.
     pub(super) fn take(&mut self, len: usize) -> io::Result<Vec<u8>> {
         let len = len.min(usize::try_from(self.left).unwrap_or(usize::MAX));
-        let mut bytes = Vec::with_capacity(len);
-        while bytes.len() < len {
-            match rustix::io::read(self.file, spare_capacity(&mut bytes)) {
-                Ok(0) => break,
-                Ok(_) | Err(Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
+        let bytes = content::read_up_to(self.file, len)?;
         self.left = self.left.saturating_sub(bytes.len() as u64);
         Ok(bytes)
     }

@@ -34,7 +34,7 @@ fn put(ground: &Ground, name: &[u8], entry: &Entry) {
     match &entry.kind {
         Kind::Dir => {
             make_dir(&top, name, entry, &ALL).expect("made");
-            describe(&top, name, entry, &top.found(name).expect("found"), &ALL).expect("described");
+            describe(&top, name, entry, &top.found(name).expect("found").entry, &ALL).expect("described");
         }
         Kind::File { .. } => {
             let mut staged = staged(ground, b"x");
@@ -82,7 +82,7 @@ fn the_attribute_goes_when_it_is_no_longer_needed() {
     put(&ground, b"f", &entry(file(b"x"), 0o444));
     assert!(text(&ground, "f").is_some());
     let (want, old) = (entry(file(b"x"), 0o644), ground.top().found(b"f").expect("found"));
-    describe(&ground.top(), b"f", &want, &old, &ALL).expect("described");
+    describe(&ground.top(), b"f", &want, &old.entry, &ALL).expect("described");
     assert_eq!(text(&ground, "f"), None);
     assert_eq!(ground.top().found(b"f").expect("found").entry, want);
 }
@@ -94,7 +94,7 @@ fn without_perms_and_owner_the_stored_ones_stay() {
     put(&ground, b"f", &given);
     let old = ground.top().found(b"f").expect("found");
     let mut newer = staged(&ground, b"y");
-    newer.describe(&entry(file(b"y"), 0o600), Some(&old), &NONE).expect("described");
+    newer.describe(&entry(file(b"y"), 0o600), Some(&old.entry), &NONE).expect("described");
     place(newer, &ground.top(), b"f", Replace::Expected).expect("placed");
     assert_eq!(text(&ground, "f").as_deref(), Some("104711 0,0 1234:5678"));
 }
