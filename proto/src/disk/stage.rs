@@ -31,6 +31,10 @@ thread_local! {
     static LINKS_BY_DESCRIPTOR: Cell<bool> = const { Cell::new(true) };
 }
 
+/// Bytes of a large file that the disk is given to write while more of them come: the sync at the end then waits for the
+/// last ones only.
+const WRITEBACK_LEN: u64 = 16 * 1024 * 1024;
+
 /// Bytes read at a time to be hashed or copied: one pass through the second-level cache.
 const BUFFER_LEN: usize = 256 * 1024;
 
@@ -47,6 +51,8 @@ pub struct Staged {
     /// None before anything is hashed: it is larger than most of what is put whole, and this value is handed on.
     hasher: Option<Box<GroupHasher>>,
     len: u64,
+    /// The kernel has been asked to write out so many of them.
+    begun: u64,
     buffer: Vec<u8>,
     /// Whether the file system shares blocks, once somebody wanted to know.
     shares: Option<bool>,
@@ -127,7 +133,7 @@ impl Staged {
     }
 
     fn new(file: File, name: Option<TempName>, style: Style) -> Self {
-        Self { file, name, style, hasher: None, len: 0, buffer: Vec::new(), shares: None }
+        Self { file, name, style, hasher: None, len: 0, begun: 0, buffer: Vec::new(), shares: None }
     }
 
     /// As it is, before anything is written; the groups it ends up with have rolling sums.
@@ -160,7 +166,16 @@ impl Staged {
     /// Takes the next bytes of the file into the digest.
     fn hash(&mut self, bytes: &[u8]) {
         self.hasher.get_or_insert_default().update(bytes);
-        self.len += bytes.len() as u64;
+        self.grow(bytes.len() as u64);
+    }
+
+    /// So many more bytes have landed.
+    fn grow(&mut self, by: u64) {
+        self.len += by;
+        if self.len - self.begun >= WRITEBACK_LEN {
+            self.start_writeback();
+            self.begun = self.len;
+        }
     }
 
     /// Appends a range of another file: inside the kernel where that may share the blocks or spare the hashing.
@@ -232,7 +247,7 @@ impl Staged {
             }
             taken += size;
         }
-        self.len += taken;
+        self.grow(taken);
         Ok(taken)
     }
 
@@ -315,13 +330,13 @@ impl Staged {
         meta::put((node, &node.stat()?), self.style, entry, old, how)
     }
 
-    /// Asks the kernel to begin writing the content out, without waiting: the syncs of a group of files then wait
-    /// together. 256 files of 16 KiB on ext4 are durable in 14 ms with it and in 45 ms without. A hint; what goes
+    /// Asks the kernel to begin writing out what it was not asked to yet, without waiting: the syncs of a group of files
+    /// then wait together. 256 files of 16 KiB on ext4 are durable in 14 ms with it and in 45 ms without. A hint; what goes
     /// wrong shows at [`Staged::sync`].
     pub fn start_writeback(&self) {
         // On this advice Linux starts to write dirty pages out, then drops the clean ones (`mm/fadvise.c`). What is
         // being written out stays in memory. sync_file_range(2) would say the same, but has no safe binding here.
-        let _hint = rustix::fs::fadvise(&self.file, 0, None, Advice::DontNeed);
+        let _hint = rustix::fs::fadvise(&self.file, self.begun, None, Advice::DontNeed);
     }
 
     /// Makes content and metadata durable. `fdatasync(2)` would leave owner, mode and times behind.

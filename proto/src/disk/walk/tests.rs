@@ -245,3 +245,29 @@ fn what_was_listed_is_kept_once_as_far_as_there_is_room() {
     assert_eq!(take(&mut kept, "e"), None, "there is no room for it");
     assert_eq!(take(&mut kept_of(0), ""), None);
 }
+
+#[test]
+fn what_was_listed_is_forgotten_where_it_changes_and_not_kept_beside_reserved_names() {
+    let ground = Ground::new();
+    let dirs = ["d", "d/e", "d/e/f", "d-e", "g"];
+    dirs.iter().for_each(|dir| fs::create_dir(ground.path(dir)).expect("mkdir"));
+    let path = |path: &str| RelPath::parse_typed(path.as_bytes()).expect("path");
+    let cases: [(&str, &[&str]); 5] = [
+        ("g/x", &["", "d", "d/e", "d/e/f", "d-e"]),
+        ("d/e", &["", "d-e", "g"]),
+        ("d/e/f/x", &["", "d", "d/e", "d-e", "g"]),
+        ("x", &["d", "d/e", "d/e/f", "d-e", "g"]),
+        ("", &[]),
+    ];
+    for (changed, left) in cases {
+        let mut kept = summary_keeping(&ground, &RelPath::root(), &TERMS, 100).kept;
+        kept.forget(&path(changed));
+        for dir in dirs.iter().chain(&[""]) {
+            assert_eq!(kept.has(&path(dir)), left.contains(dir), "{dir:?} when {changed:?} changes");
+        }
+    }
+    let reserved = String::from_utf8(crate::disk::reserved::fresh().to_vec()).expect("ASCII");
+    ground.write(&format!("g/{reserved}"), b"");
+    let kept = summary_keeping(&ground, &RelPath::root(), &TERMS, 100).kept;
+    assert!(kept.has(&path("d")) && !kept.has(&path("g")));
+}

@@ -15,9 +15,12 @@ use crate::model::rolling::Weak;
 const GIVE_UP: u64 = 8 * 1024 * 1024;
 /// Then, of each so many bytes, ...
 const PERIOD: u64 = 32 * 1024 * 1024;
-/// ... so many are rolled through: at least two blocks of any length, so that a stretch of moved content that covers
-/// them shows one whole block at least. In between only equal offsets are looked at. A match ends it, so that at
-/// most [`PERIOD`] of content that was moved whole, or shuffled block by block, is sent although the basis has it.
+/// ... or more, the longer nothing was found, up to so many, ...
+const PERIOD_MAX: u64 = 256 * 1024 * 1024;
+/// ... this many are rolled through: at least two blocks of any length, so that a stretch of moved content that covers
+/// them shows one whole block at least. In between only equal offsets are looked at. A match ends it, so that of content
+/// that was moved whole, or shuffled block by block, at most [`PERIOD`], or a quarter of what was new before it up to
+/// [`PERIOD_MAX`], is sent although the basis has it.
 const STRETCH: u64 = 2 * 1024 * 1024;
 
 /// Blocks that are hashed at once where a run of matches begins. The number doubles as the run goes on, so that
@@ -40,6 +43,11 @@ enum Mode {
     Expect { block: u32, run: usize },
     /// Anything may stand here. The sum is that of the window here, once known; it has been looked up.
     Roll(Option<Weak>),
+}
+
+/// How often a stretch is rolled through after so many bytes beyond [`GIVE_UP`]: four times until these have doubled.
+pub(super) fn period(beyond: u64) -> u64 {
+    ((1 << beyond.max(1).ilog2()) / 4).clamp(PERIOD, PERIOD_MAX)
 }
 
 /// Content that is held, of which slices are given out.
@@ -283,7 +291,7 @@ impl<'a> Search<'a> {
     fn rollable(&self) -> u64 {
         match self.missed.checked_sub(GIVE_UP) {
             None => GIVE_UP - self.missed,
-            Some(beyond) => STRETCH.saturating_sub(beyond % PERIOD),
+            Some(beyond) => STRETCH.saturating_sub(beyond % period(beyond)),
         }
     }
 

@@ -47,6 +47,12 @@ fn search_with(sums: &Sums, source: &[u8], piece: usize) -> Vec<Op> {
     let mut search = Search::new(sums, source.len() as u64);
     source.chunks(piece).for_each(|bytes| search.update(bytes, &mut |op| ops.push(op)));
     search.finish(&mut |op| ops.push(op));
+    let mut at_once = Vec::new();
+    Search::through(sums, &Bytes::copy_from_slice(source), &mut |op| at_once.push(op));
+    assert_eq!(at_once.iter().map(Op::len).sum::<u64>(), source.len() as u64, "all of it");
+    if source.len() as u64 <= limits::INLINE_MAX {
+        assert_eq!(at_once, ops, "at once or in pieces");
+    }
     ops
 }
 
@@ -240,6 +246,15 @@ fn after_giving_up_content_that_stayed_or_moved_is_still_found() {
     let moved = [&new[..12 * 1024 * 1024 + 1], &basis].concat();
     let got = literals(&basis, &moved, 1 << 20);
     assert!(got <= (8 + 32) * 1024 * 1024 + BLOCK, "{got} literal bytes");
+}
+
+#[test]
+fn the_longer_nothing_is_found_the_less_is_rolled_through() {
+    const MIB: u64 = 1024 * 1024;
+    let cases = [(0, 32), (128, 32), (255, 32), (256, 64), (600, 128), (1024, 256), (1 << 20, 256)];
+    for (beyond, want) in cases {
+        assert_eq!(super::search::period(beyond * MIB), want * MIB, "after {beyond} MiB");
+    }
 }
 
 #[test]
