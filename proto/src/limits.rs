@@ -56,8 +56,8 @@ pub const WANTED_BYTES: u64 = 16 * 1024 * 1024;
 /// does not fit is read a second time.
 pub const BASES_HELD: usize = 6 * 1024 * 1024;
 
-/// Entries that a sender keeps as it listed them for the comparison, for the directories that turn out to differ: some 110
-/// bytes each with their names, 14 MB at most.
+/// Entries that either end keeps as it listed them for a single comparison, for the directories that turn out to differ: some
+/// 110 bytes each with their names, 14 MB at most.
 pub const LISTED_KEPT: usize = 128 * 1024;
 
 /// Requests (opens and wants) a sender holds for its peer before it calls the peer misbehaved.

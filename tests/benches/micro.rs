@@ -9,7 +9,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use driftless_proto::disk::{Names, Root, Style, walk};
-use driftless_proto::model::delta::{Op, Search, Shape, Signer, Sums};
+use driftless_proto::model::delta::{Op, Search, Shape, Signer, Sums, sums_of};
 use driftless_proto::model::digest::{Digest, GroupHasher};
 use driftless_proto::model::entry::{Entry, Kind, Time};
 use driftless_proto::model::filter::Rules;
@@ -22,6 +22,7 @@ use driftless_proto::wire::message::{Content, FromSender, Inline, Put};
 use driftless_tests::World;
 use driftless_tests::trees::Noise;
 use prost::Message as _;
+use prost::bytes::Bytes;
 
 /// Bytes that a search or a digest goes through.
 const CONTENT: usize = 128 << 20;
@@ -68,7 +69,10 @@ fn rate(name: &str, wanted: &dyn Fn(&str) -> bool, amount: usize, unit: Unit, mu
 }
 
 fn delta(wanted: &dyn Fn(&str) -> bool) {
-    if !["delta-sign", "delta-same", "delta-shifted", "delta-different"].into_iter().any(wanted) {
+    if !["delta-sign", "delta-same", "delta-shifted", "delta-different", "delta-roll", "delta-roll-small"]
+        .into_iter()
+        .any(wanted)
+    {
         return;
     }
     let basis = Noise::new(1).bytes(CONTENT);
@@ -85,9 +89,15 @@ fn delta(wanted: &dyn Fn(&str) -> bool) {
     let mut shifted = vec![b'x'];
     shifted.extend_from_slice(&basis);
     let different = Noise::new(2).bytes(CONTENT);
-    for (name, content) in
-        [("delta-same", &basis), ("delta-shifted", &shifted), ("delta-different", &different)]
-    {
+    // A search that finds nothing rolls through the first 8 MiB.
+    let rolled = &different[..8 << 20];
+    let contents = [
+        ("delta-same", &basis[..]),
+        ("delta-shifted", &shifted),
+        ("delta-different", &different),
+        ("delta-roll", rolled),
+    ];
+    for (name, content) in contents {
         rate(name, wanted, content.len(), Unit::Bytes, || {
             let mut len = 0;
             let mut emit = |op: Op| len += op.len();
@@ -97,6 +107,13 @@ fn delta(wanted: &dyn Fn(&str) -> bool) {
             assert_eq!(len, content.len() as u64, "the steps give the whole content");
         });
     }
+    // As most files of a tree are: 24 blocks.
+    let small = Shape::of(17_000).expect("a basis that can be signed");
+    let sums = Sums::parse(small, sums_of(&basis[..17_000], small)).expect("its own sums");
+    let small = Bytes::copy_from_slice(&different[..17_000]);
+    rate("delta-roll-small", wanted, small.len(), Unit::Bytes, || {
+        Search::through(&sums, &small, &mut |op| assert!(matches!(op, Op::Literal(_))));
+    });
 }
 
 fn digest(wanted: &dyn Fn(&str) -> bool) {

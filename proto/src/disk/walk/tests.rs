@@ -267,7 +267,7 @@ fn what_was_listed_is_forgotten_where_it_changes_and_not_kept_beside_reserved_na
         }
     }
     let reserved = String::from_utf8(crate::disk::reserved::fresh().to_vec()).expect("ASCII");
-    ground.write(&format!("g/{reserved}"), b"");
+    ground.write(format!("g/{reserved}"), b"");
     let kept = summary_keeping(&ground, &RelPath::root(), &TERMS, 100).kept;
     assert!(kept.has(&path("d")) && !kept.has(&path("g")));
 }

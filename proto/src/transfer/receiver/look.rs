@@ -1,4 +1,5 @@
 //! Looking ahead: what stands here in a directory that was asked for is listed while the sender lists its own side of it.
+//! Not where the comparison has kept what it listed ([`Kept`](crate::disk::kept::Kept)).
 //!
 //! A listing may be as old as the comparison that found its directory to differ, as the digests are. Whoever changes names
 //! unasked meanwhile must say where ([`Ahead::forget`]).
