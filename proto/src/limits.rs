@@ -56,9 +56,9 @@ pub const WANTED_BYTES: u64 = 16 * 1024 * 1024;
 /// does not fit is read a second time.
 pub const BASES_HELD: usize = 6 * 1024 * 1024;
 
-/// Entries that either end keeps as it listed them for a single comparison, for the directories that turn out to differ: some
-/// 110 bytes each with their names, 14 MB at most.
-pub const LISTED_KEPT: usize = 128 * 1024;
+/// Entries that either end keeps as it listed them for a single comparison, for the directories that turn out to differ: 32
+/// bytes each and its name, 5 MB as a rule at most.
+pub const LISTED_KEPT: usize = 96 * 1024;
 
 /// Requests (opens and wants) a sender holds for its peer before it calls the peer misbehaved.
 pub const REQUESTS_MAX: usize = OPENS_IN_FLIGHT + WANTS_IN_FLIGHT + 64;

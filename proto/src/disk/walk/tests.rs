@@ -244,6 +244,18 @@ fn what_was_listed_is_kept_once_as_far_as_there_is_room() {
     assert_eq!(take(&mut kept, "d").map(|e| e.len()), Some(2));
     assert_eq!(take(&mut kept, "e"), None, "there is no room for it");
     assert_eq!(take(&mut kept_of(0), ""), None);
+
+    // In many directories, and many in one.
+    (0..300).for_each(|i| fs::create_dir(ground.path(&format!("d/{i}"))).expect("mkdir"));
+    (0..3000).for_each(|i| ground.write(format!("d/{}/{i}", i % 300), b""));
+    (0..3000).for_each(|i| ground.write(format!("e/{i}"), b""));
+    let mut kept = kept_of(10_000);
+    for dir in (0..300).map(|i| format!("d/{i}")).chain(["e".into(), "d".into()]) {
+        let holder = ground.root.dir(&dir_path(&dir)).expect("dir");
+        let want: Vec<_> =
+            list(&holder).expect("list").entries.into_iter().map(|l| (l.name, l.found.entry)).collect();
+        assert_eq!(take(&mut kept, &dir), Some(want), "{dir:?}");
+    }
 }
 
 #[test]

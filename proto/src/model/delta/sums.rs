@@ -16,6 +16,9 @@ const HEADER_LEN: usize = 12;
 /// Blocks that `fast_rsync` hashes side by side, at three times the speed of one.
 pub(super) const LANES: usize = 8;
 
+/// Longest block, in bytes, for which lanes are filled up: eight are copied then at most.
+const FILLED_MAX: usize = 32 * 1024;
+
 /// Bytes of whole blocks to gather before they are hashed: enough to fill the lanes, unless the blocks are so long
 /// that memory counts for more.
 pub(super) fn batch_len(block_len: u32) -> usize {
@@ -27,10 +30,33 @@ pub(super) fn batch_len(block_len: u32) -> usize {
 /// The sums of these bytes, cut into blocks from the beginning; the last may be short.
 #[must_use]
 pub fn sums_of(bytes: &[u8], shape: Shape) -> Vec<u8> {
-    let options = SignatureOptions { block_size: shape.block_len(), crypto_hash_size: shape.strong_len() };
-    let mut sums = Signature::calculate(bytes, options).into_serialized();
-    sums.drain(..HEADER_LEN);
+    let block = shape.block_len() as usize;
+    let whole = bytes.len() / block;
+    let odd = whole % LANES;
+    let mut sums = Vec::with_capacity(bytes.len().div_ceil(block) * shape.sum_len());
+    if odd < 2 || block > FILLED_MAX {
+        add_sums(bytes, shape, &mut sums);
+        return sums;
+    }
+    // One block by itself takes as long as all lanes together, so zeros fill up those that the last blocks leave.
+    let (full, rest) = bytes.split_at((whole - odd) * block);
+    let (last, short) = rest.split_at(odd * block);
+    add_sums(full, shape, &mut sums);
+    let mut filled = vec![0; LANES * block];
+    filled[..last.len()].copy_from_slice(last);
+    add_sums(&filled, shape, &mut sums);
+    sums.truncate(whole * shape.sum_len());
+    add_sums(short, shape, &mut sums);
     sums
+}
+
+/// Appends the sums of these bytes as `fast_rsync` makes them.
+fn add_sums(bytes: &[u8], shape: Shape, sums: &mut Vec<u8>) {
+    if !bytes.is_empty() {
+        let options =
+            SignatureOptions { block_size: shape.block_len(), crypto_hash_size: shape.strong_len() };
+        sums.extend_from_slice(&Signature::calculate(bytes, options).serialized()[HEADER_LEN..]);
+    }
 }
 
 /// Makes the sums of a basis as it streams by.

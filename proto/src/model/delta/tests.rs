@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use fast_rsync::{Signature, SignatureOptions};
 use proptest::prelude::*;
 
-use super::sums::sums_of;
 use super::*;
 use crate::model::digest::{Digest, Group, GroupHasher, subtree_of};
 use crate::model::rolling::Weak;
@@ -278,6 +277,19 @@ fn sums_that_do_not_fit_are_refused() {
     }
     let blocks = u64::MAX.div_ceil(u64::from(least));
     assert_eq!(parse(least, 16, u64::MAX, 20), Err(DeltaError::Blocks(blocks)));
+}
+
+#[test]
+fn sums_are_those_of_fast_rsync_however_many_blocks_there_are() {
+    let bytes = noise(18 * BLOCK + 5, 1);
+    for strong in [2, 16] {
+        let options = SignatureOptions { block_size: BLOCK as u32, crypto_hash_size: strong };
+        for len in (0..=18).flat_map(|blocks| [blocks * BLOCK, blocks * BLOCK + 5]) {
+            let shape = Shape::new(len as u64, BLOCK as u32, strong).expect("a shape");
+            let want = Signature::calculate(&bytes[..len], options).into_serialized();
+            assert_eq!(sums_of(&bytes[..len], shape), want[12..], "{len} bytes");
+        }
+    }
 }
 
 #[test]

@@ -125,7 +125,7 @@ impl Receiver {
         let context = &self.context;
         let seed = Seed::new(&context.terms, context.rules.iter());
         let mut names = Names::new(context.terms.numeric_ids);
-        // Who watches compares all his life, and many may.
+        // Many that watch may compare at once, after a restart of ours.
         let keep = if context.live { 0 } else { limits::LISTED_KEPT };
         walk::summarise(&context.root, dir, &context.terms, &context.rules, seed, &mut names, keep)
             .map_err(|e| Ended::fault(format!("read {dir}"), e))
