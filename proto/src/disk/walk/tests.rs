@@ -246,7 +246,7 @@ fn what_was_listed_is_kept_once_as_far_as_there_is_room() {
     assert_eq!(take(&mut kept_of(0), ""), None);
 
     // In many directories, and many in one.
-    (0..300).for_each(|i| fs::create_dir(ground.path(&format!("d/{i}"))).expect("mkdir"));
+    (0..300).for_each(|i| fs::create_dir(ground.path(format!("d/{i}"))).expect("mkdir"));
     (0..3000).for_each(|i| ground.write(format!("d/{}/{i}", i % 300), b""));
     (0..3000).for_each(|i| ground.write(format!("e/{i}"), b""));
     let mut kept = kept_of(10_000);
