@@ -1,4 +1,4 @@
-//! disk: the digest of a file's content.
+//! disk: a file's content, read at once, and its digest.
 
 use std::fs::File;
 use std::io::{self, Read};

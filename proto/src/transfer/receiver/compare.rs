@@ -125,8 +125,9 @@ impl Receiver {
         let context = &self.context;
         let seed = Seed::new(&context.terms, context.rules.iter());
         let mut names = Names::new(context.terms.numeric_ids);
-        // Many that watch may compare at once, after a restart of ours.
-        let keep = if context.live { 0 } else { limits::LISTED_KEPT };
+        // Many that watch may compare at once, after a restart of ours; and a restore must know late what it sets aside.
+        let looks_again = context.live || context.options.keep_replaced;
+        let keep = if looks_again { 0 } else { limits::LISTED_KEPT };
         walk::summarise(&context.root, dir, &context.terms, &context.rules, seed, &mut names, keep)
             .map_err(|e| Ended::fault(format!("read {dir}"), e))
     }

@@ -59,8 +59,8 @@ impl Job {
     }
 }
 
-/// What is known of the name where something lands. What others do to it meanwhile shows in no more than what is told of
-/// the change.
+/// What is known of the name where something lands. What others do to it meanwhile shows in what is told of the change, and
+/// in the mode where that is the old one's; a restore, which sets aside what stands there, looks again.
 pub(super) enum Standing {
     /// Nothing: it has to be looked at.
     Unknown,
@@ -225,9 +225,9 @@ impl Lander {
     ) -> Result<(), Gone> {
         let landed = self.dir_of(&path).and_then(|dir| {
             let old = match standing {
-                Standing::Unknown => look(&dir, path.name())?,
                 Standing::Nothing => None,
-                Standing::This(entry) => Some(entry),
+                Standing::This(entry) if !self.context.options.keep_replaced => Some(entry),
+                Standing::Unknown | Standing::This(_) => look(&dir, path.name())?,
             };
             let mut staged = Staged::create_with(&dir, entry.mode)?;
             let equal = staged.put_whole(&content.bytes)? == content.digest;
