@@ -236,13 +236,15 @@ fn a_push_with_nothing_to_do_ends_well_at_both_ends_though_nobody_waits_for_a_la
     let agent = world.agent(&server);
     agent.push("-a", slash(&src), "backup").ok();
     let ended = |log: &str| log.matches("received").count();
-    let (rounds, before) = (20, ended(&server.log()));
+    let booked = |runs| until("the server has booked every run", || ended(&server.log()) == runs);
+    booked(1);
+    let rounds = 20;
     for _ in 0..rounds {
         let again = agent.push("-av --delete --stats", slash(&src), "backup").ok();
         assert_eq!(again.stat("Number of regular files transferred"), 0);
         assert_eq!(again.stat("Number of files"), 6, "{}", again.stdout);
     }
-    until("the server has booked every one of them", || ended(&server.log()) == before + rounds);
+    booked(1 + rounds);
     assert!(!server.log().contains("connection lost"), "{}", server.log());
     // What differs only in the directory itself is no less a difference.
     fs::set_permissions(&src, fs::Permissions::from_mode(0o700)).expect("chmod");

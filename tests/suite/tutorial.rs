@@ -270,7 +270,7 @@ fn a_folder_of_roots_refuses_a_server_that_dropped_its_groups() {
     let out = tutorial.agent.push("-a", tutorial.world.file("f", "1"), MODULE).exits(23);
     assert!(out.stderr.contains("Permission denied"), "{}", out.stderr);
     assert_eq!(names(&tutorial.module), [""; 0]);
-    assert!(tutorial.server.log().contains("Permission denied"), "{}", tutorial.server.log());
+    tutorial.server.logs("Permission denied");
 }
 
 #[test]
