@@ -1,6 +1,7 @@
 //! A watch keeps the copy live: every way in which a tree changes arrives, and only what the rules let through.
 
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
@@ -218,9 +219,9 @@ fn an_edit_in_a_large_file_sends_only_the_edit() {
     let bytes = live.wire.total() - before;
     assert!(bytes < 2 << 20, "{bytes} bytes for four edits");
     let before = live.wire.total();
-    let mut appended = fs::read(live.src.join("big")).expect("read");
-    appended.extend_from_slice(&[7; 100_000]);
-    fs::write(live.src.join("big"), appended).expect("write");
+    let mut big = fs::File::options().append(true).open(live.src.join("big")).expect("open");
+    big.write_all(&[7; 100_000]).expect("write");
+    drop(big);
     live.arrives();
     let bytes = live.wire.total() - before;
     assert!(bytes < 2 << 20, "{bytes} bytes for an append");
