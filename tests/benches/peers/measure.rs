@@ -140,6 +140,17 @@ fn cpu_ticks_of(pid: Pid) -> Option<u64> {
     after_name.split_whitespace().skip(11).take(4).map(|field| field.parse::<u64>().ok()).sum()
 }
 
+/// What the threads of a process that are there now have run for: to the nanosecond, where a tick would hide a thread that
+/// wakes now and then (`Documentation/scheduler/sched-stats.rst`).
+pub(crate) fn run_time(pid: Pid) -> Duration {
+    let tasks = fs::read_dir(format!("/proc/{}/task", pid.as_raw_nonzero())).into_iter().flatten().flatten();
+    let nanos = tasks.filter_map(|task| {
+        let schedstat = fs::read_to_string(task.path().join("schedstat")).ok()?;
+        schedstat.split_whitespace().next()?.parse::<u64>().ok()
+    });
+    Duration::from_nanos(nanos.sum())
+}
+
 /// Peak resident memory of the largest of these processes and their descendants, in KiB.
 pub(crate) fn largest_kib(pids: &[Pid]) -> u64 {
     descendants(pids).into_iter().filter_map(peak_kib).max().unwrap_or(0)

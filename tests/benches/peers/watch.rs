@@ -10,7 +10,7 @@ use rustix::process::Pid;
 use serde_json::{Value, json};
 
 use crate::data::{Data, Load};
-use crate::measure::{cpu_ticks, descendants, largest_kib, ticks};
+use crate::measure::{cpu_ticks, descendants, largest_kib, run_time, ticks};
 use crate::programs::Fleet;
 use crate::table::{sorted, verdict};
 use crate::watchers::{Watch, Watcher};
@@ -257,9 +257,9 @@ fn resident_kib(pid: Pid) -> u64 {
 /// A watcher of a tree in which nothing happens.
 fn idle(watcher: Watcher, fleet: &Fleet, tree: &Path) -> Vec<Figure> {
     let watch = Watch::start(watcher, fleet, tree);
-    let before = cpu_ticks(&[watch.pid()]);
+    let before = run_time(watch.pid());
     std::thread::sleep(IDLE);
-    let used = ticks(cpu_ticks(&[watch.pid()]) - before).as_millis() as f64;
+    let used = run_time(watch.pid()).saturating_sub(before).as_secs_f64() * 1e3;
     let peak = largest_kib(&[watch.pid()]) as f64 / 1024.0;
     let figure = |figure, value, max| Figure { name: "watch-idle", watcher, figure, value, max: Some(max) };
     vec![
