@@ -121,6 +121,26 @@ fn a_server_changed_behind_the_agents_back_is_found_out_at_the_next_start() {
 }
 
 #[test]
+fn what_lands_in_a_directory_that_was_exchanged_on_the_server_lands_where_its_name_leads() {
+    let world = World::new();
+    let server = world.backup();
+    let src = world.path("src");
+    plant(&src, &["d/f=first"]);
+    let mut watch = world.agent(&server).watch("-a --delete", slash(&src), "backup");
+    let (copy, taken) = (server.module("backup").join("d"), world.path("taken"));
+    until_ok("the first reconcile", || equal(&src, server.module("backup")));
+    fs::write(src.join("d/f"), "second").expect("write");
+    until_ok("it lands", || equal(&src, server.module("backup")));
+
+    fs::rename(&copy, &taken).expect("mv");
+    fs::create_dir(&copy).expect("mkdir");
+    fs::write(src.join("d/f"), "third").expect("write");
+    until("it lands by its name", || fs::read(copy.join("f")).is_ok_and(|there| there == b"third"));
+    assert_eq!(fs::read(taken.join("f")).expect("read"), b"second");
+    watch.runs();
+}
+
+#[test]
 fn a_full_disk_is_waited_out() {
     let world = World::new();
     let path = world.dir("small");

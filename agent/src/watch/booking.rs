@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime};
 
+use driftless_proto::disk::LastDir;
 use driftless_proto::model::change::Change;
 use driftless_proto::model::entry::Time;
 use driftless_proto::model::path::RelPath;
@@ -35,7 +36,7 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 impl Trunk<'_, '_> {
     /// What follows once this is durable.
-    pub(super) fn then(&self, work: &Work) -> Option<Then> {
+    pub(super) fn then(&self, root: &LastDir, work: &Work) -> Option<Then> {
         Some(match work {
             Work::Remove(path) => Then::Note(Note::Removed(path.clone())),
             Work::Rename(from, to, _) => Then::Note(Note::Renamed(from.clone(), to.clone())),
@@ -47,13 +48,10 @@ impl Trunk<'_, '_> {
             }
             Work::Put(path) if path.is_root() => return None,
             Work::File { path, .. } | Work::Put(path) => {
-                Then::Note(Note::Seen(path.clone(), self.item(path).ok()?))
+                let item = Item::new(&root.found(path).ok()?, root.inode(path).ok()?, &self.mounted);
+                Then::Note(Note::Seen(path.clone(), item))
             }
         })
-    }
-
-    fn item(&self, path: &RelPath) -> std::io::Result<Item> {
-        Ok(Item::new(&self.root.found(path)?, self.root.inode(path)?, &self.mounted))
     }
 }
 

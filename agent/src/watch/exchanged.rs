@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use driftless_proto::disk::{Inode, Root};
+use driftless_proto::disk::{Inode, LastDir};
 use driftless_proto::model::path::RelPath;
 
 use crate::journal::{Item, Journal};
@@ -17,7 +17,7 @@ struct Changed<'a> {
 }
 
 /// The pairs among these paths that changed places. What cannot be looked at is in none.
-pub(super) fn find(root: &Root, journal: &Journal, dirty: &[Dirty]) -> Vec<(RelPath, RelPath)> {
+pub(super) fn find(root: &LastDir, journal: &Journal, dirty: &[Dirty]) -> Vec<(RelPath, RelPath)> {
     let mut standing = HashMap::new();
     for Dirty { path, .. } in dirty.iter().filter(|dirty| !dirty.path.is_root()) {
         let Ok(Some(was)) = journal.item(path) else { continue };

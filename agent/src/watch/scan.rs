@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::io;
 
 use driftless_proto::disk::walk::{self, Listed};
-use driftless_proto::disk::{Root, Stamp, leads_nowhere};
+use driftless_proto::disk::{LastDir, Stamp, leads_nowhere};
 use driftless_proto::model::entry::{Entry, Kind, Time};
 use driftless_proto::model::filter::Rules;
 use driftless_proto::model::path::RelPath;
@@ -136,10 +136,10 @@ impl Behind {
     }
 }
 
-/// Looks at batches of one source.
+/// Looks at one batch: what happens to the source once that has begun has marks of its own.
 pub(super) struct Scan<'a> {
     /// The source.
-    pub(super) root: &'a Root,
+    pub(super) root: LastDir,
     /// What is left out.
     pub(super) rules: &'a Rules,
     /// What was acked.
@@ -206,7 +206,7 @@ impl Scan<'_> {
         if !self.delete {
             return Vec::new();
         }
-        let mut pairs = super::exchanged::find(self.root, self.journal, &batch.dirty);
+        let mut pairs = super::exchanged::find(&self.root, self.journal, &batch.dirty);
         let fixed = |path: &RelPath| {
             let is_dir = self.root.found(path).is_ok_and(|found| found.entry.is_dir());
             self.standing.is_apart_within(path)
@@ -309,7 +309,7 @@ impl Scan<'_> {
             // It stays, and what vanishes while deletions are held has been told of.
             return Ok(());
         }
-        let dir = match self.root.dir(path) {
+        let dir = match self.root.root().dir(path) {
             Ok(dir) => dir,
             // It has a mark of its own by now.
             Err(error) if leads_nowhere(&error) => return Ok(()),
@@ -358,7 +358,7 @@ impl Scan<'_> {
         let mut dirs = vec![dir.clone()];
         while let Some(dir) = dirs.pop() {
             // What cannot be read, the comparison reports.
-            let Ok(listing) = self.root.dir(&dir).and_then(|dir| walk::list(&dir)) else { continue };
+            let Ok(listing) = self.root.root().dir(&dir).and_then(|dir| walk::list(&dir)) else { continue };
             let behind = self.behind.concerns(&dir);
             for Listed { name, found } in listing.entries {
                 let Ok(path) = dir.child(&name) else { continue };
@@ -431,14 +431,14 @@ mod tests {
     use std::os::unix::fs::symlink;
     use std::time::Instant;
 
-    use driftless_proto::disk::Style;
+    use driftless_proto::disk::{Root, Style};
 
     use super::*;
     use crate::journal::{Item, Mounted, Note};
 
     fn look(root: &Root, journal: &Journal, dirty: Vec<Dirty>, delete: bool) -> Scanned {
         let scan = Scan {
-            root,
+            root: LastDir::new(root),
             rules: &Rules::default(),
             journal,
             delete,

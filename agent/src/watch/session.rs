@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use driftless_proto::disk::Root;
+use driftless_proto::disk::{LastDir, Root};
 use driftless_proto::model::options::Terms;
 use driftless_proto::model::path::RelPath;
 use driftless_proto::model::problem::ProblemClass;
@@ -386,7 +386,7 @@ impl Trunk<'_, '_> {
         let delete = self.watch.invocation.options.delete && self.known.standing.held.is_none();
         let behind = self.behind(batch);
         let scan = Scan {
-            root: self.root,
+            root: LastDir::new(self.root),
             rules: &self.watch.invocation.rules,
             journal: &self.journal,
             delete,
@@ -454,8 +454,9 @@ impl Trunk<'_, '_> {
             scanned.absent.iter().for_each(|path| state.missed(path, since));
             state.begin(batch, since, scanned.work.iter().map(|work| (work.retry(), work.file().cloned())))
         };
+        let root = LastDir::new(self.root);
         for (id, work) in ids.into_iter().zip(scanned.work) {
-            if let Some(then) = self.then(&work) {
+            if let Some(then) = self.then(&root, &work) {
                 lock(&self.booked).insert(id, then);
             }
             match work.task(id, &self.watch.prefix) {

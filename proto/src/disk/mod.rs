@@ -4,7 +4,7 @@
 //! by `openat2(2)` without following a single symlink. A [`Dir`] is one held directory beneath it, in which single
 //! names are looked at and changed. So no name is resolved twice, and none can be swapped for a link in between.
 //!
-//! * [`root`], [`dir`]: the doors; [`found`]: what stands behind a name.
+//! * [`root`], [`dir`], [`last_dir`]: the doors; [`found`]: what stands behind a name.
 //! * [`content`]: the digest of what is in a file; [`walk`]: listing a directory, and summarising a tree into digests.
 //! * [`stage`]: a file on its way, without a name; [`apply`]: where it gets one, and where old content goes away.
 //! * [`meta`]: owner, mode and times, for real or in rsync's fake-super form ([`fake`]); [`ids`]: names of owners.
@@ -19,6 +19,7 @@ pub mod fake;
 pub mod found;
 pub mod ids;
 pub mod kept;
+pub mod last_dir;
 pub mod meta;
 pub mod reserved;
 pub mod root;
@@ -33,6 +34,7 @@ mod tests;
 pub use dir::Dir;
 pub use found::{Found, Inode, Stamp, age};
 pub use ids::Names;
+pub use last_dir::LastDir;
 pub use meta::{Keep, Placement};
 pub use root::{Identity, Root, Style, leads_nowhere};
 pub use stage::Staged;

@@ -135,6 +135,15 @@ impl RelPath {
         })
     }
 
+    /// Whether `path` lies in this directory, not deeper.
+    #[must_use]
+    pub fn is_parent_of(&self, path: &Self) -> bool {
+        match path.0.iter().rposition(|&b| b == b'/') {
+            Some(at) => *self.0 == path.0[..at],
+            None => self.is_root() && !path.is_root(),
+        }
+    }
+
     /// The last component; empty for the Root itself.
     #[must_use]
     pub fn name(&self) -> &[u8] {

@@ -1,6 +1,7 @@
 //! What a sender offers: one or more places on its disk, laid beneath one transfer root by rsync's operand rules.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io;
 
 use crate::disk::walk;
@@ -23,6 +24,24 @@ pub struct Mount {
 #[derive(Clone, Default)]
 pub struct View {
     mounts: Vec<Mount>,
+}
+
+/// Where on disk something lies.
+pub struct Place {
+    /// The directory.
+    pub dir: Dir,
+    /// Its name there.
+    pub name: Box<[u8]>,
+}
+
+impl Place {
+    /// As [`Dir::open_file`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_file(&self) -> io::Result<(File, Found)> {
+        self.dir.open_file(&self.name)
+    }
 }
 
 /// What a sender has to bring across, in order, for its view to have arrived.
@@ -108,16 +127,16 @@ impl View {
         Err(last)
     }
 
-    /// The directory that holds a path, and its name there.
+    /// What stands at a path, and where that is. A Root itself lies nowhere: it is refused with `InvalidInput`.
     ///
     /// # Errors
-    /// As `openat2(2)`; `NotFound` when no source has it.
-    pub fn holder(&self, path: &RelPath) -> io::Result<(Dir, Box<[u8]>)> {
+    /// As `openat2(2)` and `statx(2)`; `NotFound` when no source has it.
+    pub fn place(&self, path: &RelPath) -> io::Result<(Place, Found)> {
         let mut last = io::Error::from(io::ErrorKind::NotFound);
         for (root, place) in self.candidates(path) {
-            let tried = root.parent_of(&place).and_then(|dir| dir.found(place.name()).map(|_| dir));
+            let tried = root.parent_of(&place).and_then(|dir| Ok((dir.found(place.name())?, dir)));
             match tried {
-                Ok(dir) => return Ok((dir, place.name().into())),
+                Ok((found, dir)) => return Ok((Place { dir, name: place.name().into() }, found)),
                 Err(error) => last = error,
             }
         }

@@ -12,7 +12,7 @@ use std::thread::ScopedJoinHandle;
 use prost::bytes::Bytes;
 
 use super::context::{Context, Held, HeldContent, Told};
-use crate::disk::{Dir, Found, Stamp, content};
+use crate::disk::{Found, LastDir, Stamp, content};
 use crate::limits;
 use crate::model::delta::{Shape, Signer, sums_of, sums_of_groups};
 use crate::model::digest::Digest;
@@ -55,8 +55,7 @@ pub(super) struct Asker {
     bytes_in_flight: u64,
     /// Bytes of bases in memory.
     bytes_held: usize,
-    /// The directory last asked about: neighbours come together.
-    last_dir: Option<(RelPath, Dir)>,
+    beneath: LastDir,
 }
 
 /// A basis to be announced.
@@ -70,6 +69,7 @@ struct Announced {
 
 impl Asker {
     pub(super) fn new(context: Arc<Context>) -> Self {
+        let beneath = LastDir::new(&context.root);
         Self {
             context,
             opens: VecDeque::new(),
@@ -78,7 +78,7 @@ impl Asker {
             wants_in_flight: 0,
             bytes_in_flight: 0,
             bytes_held: 0,
-            last_dir: None,
+            beneath,
         }
     }
 
@@ -89,7 +89,7 @@ impl Asker {
                 Err(_) => {
                     self.context.flush();
                     // It may move or go before the next want.
-                    self.last_dir = None;
+                    self.beneath.forget();
                     match asks.recv() {
                         Ok(batch) => batch,
                         Err(_) => return,
@@ -190,7 +190,7 @@ impl Asker {
 
     /// The file to copy from: what an interrupted transfer left if that is more, else what stands at the path.
     fn announced(&mut self, path: &RelPath, wanted: u64, told: Told) -> Option<Announced> {
-        let standing = self.dir_of(path).and_then(|dir| dir.open_file(path.name())).ok();
+        let standing = self.beneath.parent_of(path).and_then(|dir| dir.open_file(path.name())).ok();
         let kept = self.context.partials.kept(path);
         let kept = kept.and_then(|file| Some((Stamp::of_file(&file).ok()?, file)));
         let (stamp, file, standing) = match (standing, kept) {
@@ -247,18 +247,6 @@ impl Asker {
             announced.held.content = HeldContent::File(file);
         }
         Some(announced)
-    }
-
-    fn dir_of(&mut self, path: &RelPath) -> std::io::Result<Dir> {
-        let parent = path.parent().unwrap_or_else(RelPath::root);
-        if let Some((last, dir)) = &self.last_dir
-            && *last == parent
-        {
-            return Ok(dir.clone());
-        }
-        let dir = self.context.root.dir(&parent)?;
-        self.last_dir = Some((parent, dir.clone()));
-        Ok(dir)
     }
 
     /// Signs exactly as many bytes as were announced, on several threads: the sender waits for it. A basis that fails or

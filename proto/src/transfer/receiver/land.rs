@@ -9,7 +9,7 @@ use std::sync::{Arc, mpsc};
 use super::commit::{Commit, FileCommit};
 use super::context::{Context, Held, HeldContent, Ticket, Told};
 use crate::disk::stage::Staged;
-use crate::disk::{Dir, Stamp, content};
+use crate::disk::{Dir, LastDir, Stamp, content};
 use crate::model::change::Action;
 use crate::model::delta::Op;
 use crate::model::digest::{Digest, GroupSums};
@@ -118,24 +118,23 @@ pub(super) struct Lander {
     streams: HashMap<Seq, Stream>,
     /// Contents that failed before they began: what comes of them is passed over.
     lost: HashSet<Seq>,
-    /// The directory last landed in: neighbours come together.
-    last_dir: Option<(RelPath, Dir)>,
+    beneath: LastDir,
 }
 
 impl Lander {
     pub(super) fn new(context: Arc<Context>, commit: mpsc::SyncSender<Vec<Commit>>) -> Self {
-        Self {
-            context,
-            commit,
-            commits: Vec::new(),
-            streams: HashMap::new(),
-            lost: HashSet::new(),
-            last_dir: None,
-        }
+        let beneath = LastDir::new(&context.root);
+        Self { context, commit, commits: Vec::new(), streams: HashMap::new(), lost: HashSet::new(), beneath }
     }
 
     pub(super) fn run(mut self, jobs: &mpsc::Receiver<Vec<Job>>) {
-        while let Ok(batch) = jobs.recv() {
+        loop {
+            let next = jobs.try_recv().or_else(|_| {
+                // By the next one somebody may have put another directory in the place of this one.
+                self.beneath.forget();
+                jobs.recv()
+            });
+            let Ok(batch) = next else { break };
             let taken = batch.into_iter().try_for_each(|job| self.take(job));
             if taken.and_then(|()| self.hand_over()).is_err() {
                 break;
@@ -174,7 +173,7 @@ impl Lander {
             Job::Pass(commit) => self.send(commit),
             Job::Barrier(done) => {
                 // A directory may move or go after this.
-                self.last_dir = None;
+                self.beneath.forget();
                 self.hand_over()?;
                 drop(done);
                 Ok(())
@@ -191,18 +190,6 @@ impl Lander {
         self.context.hand_asks();
         let commits = std::mem::take(&mut self.commits);
         if commits.is_empty() { Ok(()) } else { self.commit.send(commits).map_err(|_| Gone) }
-    }
-
-    fn dir_of(&mut self, path: &RelPath) -> io::Result<Dir> {
-        let parent = path.parent().unwrap_or_else(RelPath::root);
-        if let Some((last, dir)) = &self.last_dir
-            && *last == parent
-        {
-            return Ok(dir.clone());
-        }
-        let dir = self.context.root.dir(&parent)?;
-        self.last_dir = Some((parent, dir.clone()));
-        Ok(dir)
     }
 
     fn fail(
@@ -223,7 +210,7 @@ impl Lander {
         standing: Standing,
         tickets: Vec<Ticket>,
     ) -> Result<(), Gone> {
-        let landed = self.dir_of(&path).and_then(|dir| {
+        let landed = self.beneath.parent_of(&path).and_then(|dir| {
             let old = match standing {
                 Standing::Nothing => None,
                 Standing::This(entry) if !self.context.options.keep_replaced => Some(entry),
@@ -292,7 +279,7 @@ impl Lander {
         basis: BasisFrom,
         tickets: Vec<Ticket>,
     ) -> Result<(), Gone> {
-        let begun = self.dir_of(&path).and_then(|dir| {
+        let begun = self.beneath.parent_of(&path).and_then(|dir| {
             let old = look(&dir, path.name())?;
             let staged = Staged::create(&dir)?;
             let staged = if self.context.remembers(entry.size()) { staged.signing() } else { staged };
@@ -385,7 +372,7 @@ impl Lander {
         difference: Difference,
         tickets: Vec<Ticket>,
     ) -> Result<(), Gone> {
-        let ours = self.dir_of(&path).and_then(|dir| content::digest(&dir, path.name()));
+        let ours = self.beneath.parent_of(&path).and_then(|dir| content::digest(&dir, path.name()));
         let dry_run = self.context.options.dry_run;
         match ours {
             Err(error) if dry_run => self.fail(&path, "read", &error, tickets),

@@ -19,6 +19,7 @@ use crate::model::path::RelPath;
 use crate::model::problem::{Misbehaved, Problem, ProblemClass};
 use crate::transfer::link::Ended;
 use crate::transfer::observer::Sent;
+use crate::transfer::view::Place;
 use crate::wire::message::{Content, FromSender, Inline, Put, RequestId, Seq, WantBasis};
 
 /// A file modified longer ago than this was probably touched, not written: it is offered rather than sent.
@@ -76,7 +77,12 @@ impl Sender {
         known: Option<Known>,
         read: Read,
     ) -> Result<(), Ended> {
-        let found = match self.config.view.found(&path) {
+        let found = if path.is_root() {
+            self.config.view.found(&path).map(|found| (None, found))
+        } else {
+            self.config.view.place(&path).map(|(place, found)| (Some(place), found))
+        };
+        let (place, found) = match found {
             Ok(found) => found,
             Err(error) => return self.unreadable(id, path, &error),
         };
@@ -88,9 +94,9 @@ impl Sender {
         }
         self.count(entry);
         self.name_ids(entry)?;
-        if !entry.is_file() {
+        let Some(place) = place.filter(|_| entry.is_file()) else {
             return self.put_entry(id, path, found.entry);
-        }
+        };
         if self.config.withhold.as_ref().is_some_and(|withhold| withhold(&path, entry)) {
             // It changed since the task was made: whoever looks at it again will know.
             let text = "its content is withheld".into();
@@ -98,7 +104,7 @@ impl Sender {
             return Ok(());
         }
         if !self.config.record && self.config.terms.checksum {
-            return self.offer_digest(id, path, read);
+            return self.offer_digest(id, path, &place, read);
         }
         if !self.config.record {
             return self.offer(id, path, found.entry, None);
@@ -106,9 +112,11 @@ impl Sender {
         let large = entry.size() > limits::INLINE_MAX;
         match known {
             Some(known) if known.stamp == found.stat => self.put_entry(id, path, found.entry),
-            Some(known) if large && !known.groups.is_empty() => self.put_groups(id, path, known, read),
-            known if !large && is_fresh(entry) => self.put_small(id, path, known.as_ref(), read),
-            _ => self.offer_digest(id, path, read),
+            Some(known) if large && !known.groups.is_empty() => {
+                self.put_groups(id, path, &place, known, read)
+            }
+            known if !large && is_fresh(entry) => self.put_small(id, path, &place, known.as_ref(), read),
+            _ => self.offer_digest(id, path, &place, read),
         }
     }
 
@@ -130,9 +138,8 @@ impl Sender {
 
     /// Offers a file by its content's digest: it may be the receiver's own under new metadata, or another one under the
     /// old metadata, and neither its size nor its times tell.
-    fn offer_digest(&mut self, id: TaskId, path: RelPath, read: Read) -> Result<(), Ended> {
-        let hashed = self.config.view.holder(&path).and_then(|(dir, name)| {
-            let (file, found) = dir.open_file(&name)?;
+    fn offer_digest(&mut self, id: TaskId, path: RelPath, place: &Place, read: Read) -> Result<(), Ended> {
+        let hashed = place.open_file().and_then(|(file, found)| {
             let (rested, stamp) = (is_rested(&found), found.stat.lasting());
             let plan = GroupPlan::compare(&file, found.stat.size, None)?;
             let stable = rested && is_unchanged(&file, &found.stat)?;
@@ -180,11 +187,11 @@ impl Sender {
         &mut self,
         id: TaskId,
         path: RelPath,
+        place: &Place,
         known: Option<&Known>,
         read: Read,
     ) -> Result<(), Ended> {
-        let small = self.config.view.holder(&path).and_then(|(dir, name)| read_small(&dir, &name));
-        match small {
+        match read_small(&place.dir, &place.name) {
             Ok(Small::Whole { stamp: None, .. }) if read == Read::Rested => self.unstable(id, path),
             Ok(Small::Whole { bytes, found, stamp }) => {
                 let digest = Digest::of(&bytes);
@@ -206,15 +213,21 @@ impl Sender {
 
     /// Sends a large file by what changed since the journal's record of it. Where too much did, the place of the
     /// content probably moved, and the receiver's sums find more: the file is offered instead.
-    fn put_groups(&mut self, id: TaskId, path: RelPath, known: Known, read: Read) -> Result<(), Ended> {
-        let planned = self.config.view.holder(&path).and_then(|(dir, name)| {
-            let (file, found) = dir.open_file(&name)?;
+    fn put_groups(
+        &mut self,
+        id: TaskId,
+        path: RelPath,
+        place: &Place,
+        known: Known,
+        read: Read,
+    ) -> Result<(), Ended> {
+        let planned = place.open_file().and_then(|(file, found)| {
             let (rested, stamp) = (is_rested(&found), found.stat.lasting());
             let plan = GroupPlan::compare(&file, found.stat.size, Some(&known))?;
             let stable = rested && is_unchanged(&file, &found.stat)?;
-            Ok((plan, dir, name, found, stable.then_some(stamp)))
+            Ok((plan, found, stable.then_some(stamp)))
         });
-        let (plan, dir, name, found, stable) = match planned {
+        let (plan, found, stable) = match planned {
             Ok(planned) => planned,
             Err(error) => return self.unreadable(id, path, &error),
         };
@@ -231,7 +244,7 @@ impl Sender {
         }
         let seq = self.begin(Waiting::task(id));
         let planned = Planned { known, plan, stamp: found.stat, restless: stable.is_none() };
-        self.stream(seq, 0, path, &dir, &name, Plan::Groups(Box::new(planned)))
+        self.stream(seq, 0, path, place, Plan::Groups(Box::new(planned)))
     }
 
     /// Answers "send that". The path is the peer's: it goes through the view's Roots and the rules like any other.
@@ -279,10 +292,7 @@ impl Sender {
         plan: Plan,
         held: Option<Digest>,
     ) -> Result<(), Ended> {
-        let small = self.holder(path).and_then(|(dir, name)| {
-            let small = read_small(&dir, &name)?;
-            Ok((small, dir, name))
-        });
+        let small = self.place(path).and_then(|place| Ok((read_small(&place.dir, &place.name)?, place)));
         match small {
             Ok((Small::Whole { bytes, found, stamp }, ..)) => {
                 let digest = Digest::of(&bytes);
@@ -297,29 +307,29 @@ impl Sender {
                 self.send_small(seq, want, path, content, digest, found, stamp)
             }
             Ok((Small::Grown, ..)) if held.is_some() => self.out.push(FromSender::NeedSums(want)),
-            Ok((Small::Grown, dir, name)) => {
+            Ok((Small::Grown, place)) => {
                 let seq = self.begin(Waiting::content(Vec::new()));
-                self.stream(seq, want, path.clone(), &dir, &name, plan)
+                self.stream(seq, want, path.clone(), &place, plan)
             }
             Err(error) => self.give_up(0, want, path, &error),
         }
     }
 
-    /// The directory that holds a path, and the path's name there. Neighbours are asked for one after another, so the
-    /// last directory is kept for as long as there is something to do without a pause.
-    fn holder(&mut self, path: &RelPath) -> io::Result<(Dir, Box<[u8]>)> {
-        let parent = path.parent().unwrap_or_else(RelPath::root);
+    /// Where a path lies. Neighbours are asked for one after another, so the last directory is kept for as long as there
+    /// is something to do without a pause.
+    fn place(&mut self, path: &RelPath) -> io::Result<Place> {
         if let Some((last, dir)) = &self.last_dir
-            && *last == parent
+            && last.is_parent_of(path)
         {
-            return Ok((dir.clone(), path.name().into()));
+            return Ok(Place { dir: dir.clone(), name: path.name().into() });
         }
+        let parent = path.parent().unwrap_or_else(RelPath::root);
         let Some((root, place)) = self.config.view.only(&parent) else {
-            return self.config.view.holder(path);
+            return Ok(self.config.view.place(path)?.0);
         };
         let dir = root.dir(&place)?;
         self.last_dir = Some((parent, dir.clone()));
-        Ok((dir, path.name().into()))
+        Ok(Place { dir, name: path.name().into() })
     }
 
     /// Sends a content that is told in one piece. Its length is that of `found`.

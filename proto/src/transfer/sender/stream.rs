@@ -10,7 +10,7 @@ use super::ahead;
 use super::groups::{GroupPlan, Reading};
 use super::stable::is_unchanged;
 use super::{Known, Sender};
-use crate::disk::{Dir, Found, Stamp};
+use crate::disk::{Found, Stamp};
 use crate::limits;
 use crate::model::delta::{GroupSearch, Op, Search, Sums};
 use crate::model::digest::{Digest, Group, GroupHasher};
@@ -18,6 +18,7 @@ use crate::model::entry::Kind;
 use crate::model::path::RelPath;
 use crate::transfer::link::Ended;
 use crate::transfer::observer::Sent;
+use crate::transfer::view::Place;
 use crate::wire::message::{Basis, Content, FromSender, Put, RequestId, Seq};
 
 /// How a streamed content is told.
@@ -57,14 +58,13 @@ impl Sender {
         seq: Seq,
         want: RequestId,
         path: RelPath,
-        dir: &Dir,
-        name: &[u8],
+        place: &Place,
         mut plan: Plan,
     ) -> Result<(), Ended> {
         let mut tries = 0;
         loop {
             tries += 1;
-            let (file, found) = match dir.open_file(name) {
+            let (file, found) = match place.open_file() {
                 Ok(opened) => opened,
                 Err(error) => return self.give_up(seq, want, &path, &error),
             };
