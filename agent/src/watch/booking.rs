@@ -9,7 +9,7 @@ use driftless_proto::model::change::Change;
 use driftless_proto::model::entry::Time;
 use driftless_proto::model::path::RelPath;
 use driftless_proto::model::problem::{Problem, ProblemClass};
-use driftless_proto::transfer::observer::{Observer, Sent, TaskId, UNSTABLE};
+use driftless_proto::transfer::observer::{Acked, Observer, Sent, TaskId, UNSTABLE};
 
 use super::desk::Desk;
 use super::learn::{Begun, Matched};
@@ -67,6 +67,31 @@ pub(super) struct Booking {
 }
 
 impl Booking {
+    /// A content is durable.
+    fn record(&self, sent: Sent, now: Time) {
+        let Some(path) = sent.path.below(&self.prefix) else { return };
+        if sent.is_stable() {
+            self.rested(&path);
+        }
+        let (stamp, entry, digest) = (sent.stamp, sent.entry, Some(sent.digest));
+        let record = Record { stamp, entry, digest, groups: sent.groups, acked: Some(now) };
+        self.recorder.note(Note::Recorded(path, record));
+    }
+
+    /// A task has come to its end well; what follows of it for the inventory is for the desk.
+    fn well(&self, task: TaskId) -> Option<Matched> {
+        match lock(&self.booked).remove(&task)? {
+            Then::Note(note) => {
+                if let Note::Removed(path) | Note::Renamed(path, _) = &note {
+                    self.rested(path);
+                }
+                self.recorder.note(note);
+                None
+            }
+            Then::Learn(matched) => Some(matched),
+        }
+    }
+
     /// What stands at a path is no longer of an unstable reading.
     fn rested(&self, path: &RelPath) {
         let mut state = self.desk.lock();
@@ -116,32 +141,25 @@ impl Observer for Booking {
         }
     }
 
-    fn recorded(&self, sent: Vec<Sent>) {
-        let acked = Some(Time::from(SystemTime::now()));
-        for sent in sent {
-            let Some(path) = sent.path.below(&self.prefix) else { continue };
-            if sent.is_stable() {
-                self.rested(&path);
-            }
-            let (stamp, entry, digest) = (sent.stamp, sent.entry, Some(sent.digest));
-            let record = Record { stamp, entry, digest, groups: sent.groups, acked };
-            self.recorder.note(Note::Recorded(path, record));
+    fn acked(&self, acks: Vec<Acked>) {
+        let now = Time::from(SystemTime::now());
+        let mut tasks = Vec::with_capacity(acks.len());
+        for Acked { sent, task } in acks {
+            sent.into_iter().for_each(|sent| self.record(sent, now));
+            tasks.extend(task.map(|task| (task, self.well(task))));
         }
+        // The trunk is woken once for all of them.
+        self.desk.leave(|state| {
+            for (task, learn) in tasks {
+                state.settled(task, &Ok(()));
+                state.learn.extend(learn);
+            }
+        });
     }
 
     fn settled(&self, task: TaskId, outcome: Result<(), Problem>) {
-        let booked = lock(&self.booked).remove(&task);
-        let learn = match booked.filter(|_| outcome.is_ok()) {
-            Some(Then::Note(note)) => {
-                if let Note::Removed(path) | Note::Renamed(path, _) = &note {
-                    self.rested(path);
-                }
-                self.recorder.note(note);
-                None
-            }
-            Some(Then::Learn(matched)) => Some(matched),
-            None => None,
-        };
+        let learn = if outcome.is_ok() { self.well(task) } else { None };
+        lock(&self.booked).remove(&task);
         self.desk.leave(|state| {
             state.settled(task, &outcome);
             state.learn.extend(learn);

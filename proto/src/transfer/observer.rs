@@ -38,6 +38,15 @@ impl Sent {
     }
 }
 
+/// What one ack stands for.
+#[derive(Debug)]
+pub struct Acked {
+    /// Contents that are durable at the receiver.
+    pub sent: Vec<Sent>,
+    /// The task that has come to its end with it: everything it stood for is durable.
+    pub task: Option<TaskId>,
+}
+
 /// What is said of a file that [`Observer::unstable`] tells of.
 pub const UNSTABLE: &str = "it changed while it was read, each time; the copy may be torn until it rests";
 
@@ -83,12 +92,13 @@ pub trait Observer: Send + Sync {
         let _unused = path;
     }
 
-    /// These contents are durable at the receiver.
-    fn recorded(&self, sent: Vec<Sent>) {
-        let _unused = sent;
+    /// These have been acknowledged, in this order: what was sent before a rename was sent to the old name. They come
+    /// together as the receiver told them together.
+    fn acked(&self, acks: Vec<Acked>) {
+        let _unused = acks;
     }
 
-    /// A task has come to its end: everything it stood for is durable, or a path of it failed.
+    /// A task has come to its end otherwise: nothing was to be sent for it, or a path of it failed.
     fn settled(&self, task: TaskId, outcome: Result<(), Problem>) {
         let _unused = (task, outcome);
     }

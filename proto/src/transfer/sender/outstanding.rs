@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::model::problem::{Misbehaved, Problem};
-use crate::transfer::observer::{Observer, Sent, TaskId};
+use crate::transfer::observer::{Acked, Observer, Sent, TaskId};
 use crate::wire::message::Seq;
 
 /// What stands behind one seq.
@@ -107,19 +107,11 @@ impl Outstanding {
                 return Err(Misbehaved::AnswerToUnknown(*seq));
             };
             booked.compared |= done.comparison;
-            acked.push(done);
+            acked.push(Acked { sent: done.sent, task: done.task });
         }
         booked.quiet = waiting.is_empty();
         drop(waiting);
-        let mut sent = Vec::new();
-        for done in acked {
-            sent.extend(done.sent);
-            if let Some(task) = done.task {
-                record(&mut sent, observer);
-                observer.settled(task, Ok(()));
-            }
-        }
-        record(&mut sent, observer);
+        observer.acked(acked);
         Ok(booked)
     }
 
@@ -141,12 +133,6 @@ impl Outstanding {
     }
 }
 
-fn record(sent: &mut Vec<Sent>, observer: &dyn Observer) {
-    if !sent.is_empty() {
-        observer.recorded(std::mem::take(sent));
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -160,14 +146,12 @@ mod tests {
     struct Heard(Mutex<Vec<String>>);
 
     impl Observer for Heard {
-        fn recorded(&self, sent: Vec<Sent>) {
-            let paths: Vec<String> = sent.iter().map(|sent| sent.path.to_string()).collect();
-            self.0.lock().expect("no panic").push(paths.join(" "));
-        }
-
-        fn settled(&self, task: TaskId, outcome: Result<(), Problem>) {
-            outcome.expect("well");
-            self.0.lock().expect("no panic").push(task.to_string());
+        fn acked(&self, acks: Vec<Acked>) {
+            let mut heard = self.0.lock().expect("no panic");
+            for Acked { sent, task } in acks {
+                heard.extend(sent.iter().map(|sent| sent.path.to_string()));
+                heard.extend(task.map(|task| task.to_string()));
+            }
         }
     }
 
@@ -190,6 +174,6 @@ mod tests {
         }
         let heard = Heard::default();
         outstanding.acked(&[1, 2, 3, 4], &heard).expect("all are known");
-        assert_eq!(*heard.0.lock().expect("no panic"), ["11", "a b", "13", "c"]);
+        assert_eq!(*heard.0.lock().expect("no panic"), ["11", "a", "b", "13", "c"]);
     }
 }
