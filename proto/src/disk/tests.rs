@@ -8,7 +8,7 @@ use std::os::unix::fs::symlink;
 use rustix::io::Errno;
 
 use super::testing::{Ground, assert_errno, path, root_or_skip};
-use super::{Root, Style};
+use super::{LastDir, Root, Style};
 use crate::model::entry::Kind;
 use crate::model::path::RelPath;
 
@@ -29,6 +29,33 @@ fn a_symlink_is_refused_at_every_depth() {
         fs::rename(&aside, &real).expect("rename back");
     }
     assert_eq!(ground.root.found(&path("a/b/c/f")).expect("found").entry.size(), 6);
+}
+
+#[test]
+fn the_last_directory_is_held_until_another_is_used_or_it_is_forgotten() {
+    let ground = Ground::new();
+    for (file, size) in [("a/f", 1), ("b/f", 2), ("f", 3)] {
+        fs::create_dir_all(ground.path(file).parent().expect("one")).expect("directory");
+        ground.write(file, &vec![0; size]);
+    }
+    let last = LastDir::new(&ground.root);
+    let size = |name: &str| last.found(&path(name)).map(|found| found.entry.size());
+    for (name, want) in [("a/f", 1), ("b/f", 2), ("f", 3), ("a/f", 1)] {
+        assert_eq!(size(name).expect("found"), want, "{name}");
+        let ours = ground.root.inode(&path(name)).expect("inode");
+        assert_eq!(last.inode(&path(name)).expect("inode").ino, ours.ino, "{name}");
+    }
+    fs::rename(ground.path("a"), ground.path("aside")).expect("rename");
+    assert_eq!(size("a/f").expect("it is held"), 1);
+    last.forget();
+    assert_errno(last.found(&path("a/f")), Errno::NOENT);
+    // What cannot be opened is not taken for what was held before.
+    assert_eq!(size("b/f").expect("found"), 2);
+    assert_errno(last.parent_of(&path("a/g")), Errno::NOENT);
+    assert_eq!(size("b/f").expect("found"), 2);
+    assert!(last.parent_of(&RelPath::root()).is_err());
+    let top = last.found(&RelPath::root()).expect("found").stat;
+    assert_eq!(top.ino, last.inode(&RelPath::root()).expect("inode").ino);
 }
 
 #[test]

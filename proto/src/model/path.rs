@@ -291,6 +291,10 @@ mod tests {
         assert!(!p("ab").is_within(&p("a")));
         assert_eq!(p("a/b").parent(), Some(p("a")));
         assert_eq!(p("a").parent(), Some(RelPath::root()));
+        let all = [RelPath::root(), p("a"), p("ab"), p("a/b"), p("a/b/c"), p("b/c")];
+        for (dir, path) in all.iter().flat_map(|dir| all.iter().map(move |path| (dir, path))) {
+            assert_eq!(dir.is_parent_of(path), path.parent().as_ref() == Some(dir), "{dir} {path}");
+        }
     }
 
     #[test]
