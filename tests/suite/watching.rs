@@ -100,6 +100,28 @@ fn what_is_created_written_deleted_and_chmodded_arrives() {
 }
 
 #[test]
+fn without_a_slash_the_directory_itself_is_kept_live_too() {
+    let world = World::new();
+    let server = world.backup();
+    let src = world.path("src");
+    plant(&src, &["f=1", "d/g=2"]);
+    let mut watch = world.agent(&server).watch("-a --delete", &src, "backup");
+    let copy = server.module("backup").join("src");
+    until_ok("the first reconcile", || equal(&src, &copy));
+    let mode = |path: &Path| fs::metadata(path).expect("stat").permissions().mode();
+    for (bits, name) in [(0o750, "new"), (0o2711, "newer")] {
+        fs::set_permissions(&src, fs::Permissions::from_mode(bits)).expect("chmod");
+        until("its mode arrives", || mode(&copy) == mode(&src));
+        plant(&src, &[&format!("{name}=1"), "f=changed"]);
+        set_mtime(&src, 1_000_000_000, 5);
+        until_ok("all of it arrives", || equal(&src, &copy));
+        let time = |path: &Path| fs::metadata(path).expect("stat").modified().expect("time");
+        until("its time arrives", || time(&copy) == time(&src));
+    }
+    watch.runs();
+}
+
+#[test]
 fn a_leaf_written_the_moment_its_directories_are_made_arrives() {
     let mut live = Live::with("-a --delete", &["ready=1"]);
     for i in 0..300 {

@@ -117,26 +117,26 @@ impl View {
     /// # Errors
     /// As `statx(2)`; `NotFound` when no source has it.
     pub fn found(&self, path: &RelPath) -> io::Result<Found> {
-        let mut last = io::Error::from(io::ErrorKind::NotFound);
-        for (root, place) in self.candidates(path) {
-            match root.found(&place) {
-                Ok(found) => return Ok(found),
-                Err(error) => last = error,
-            }
-        }
-        Err(last)
+        self.place(path).map(|(_, found)| found)
     }
 
-    /// What stands at a path, and where that is. A Root itself lies nowhere: it is refused with `InvalidInput`.
+    /// What stands at a path, and where that is; a Root itself, whatever it is called here, lies nowhere.
     ///
     /// # Errors
     /// As `openat2(2)` and `statx(2)`; `NotFound` when no source has it.
-    pub fn place(&self, path: &RelPath) -> io::Result<(Place, Found)> {
+    pub fn place(&self, path: &RelPath) -> io::Result<(Option<Place>, Found)> {
         let mut last = io::Error::from(io::ErrorKind::NotFound);
         for (root, place) in self.candidates(path) {
-            let tried = root.parent_of(&place).and_then(|dir| Ok((dir.found(place.name())?, dir)));
+            let tried = if place.is_root() {
+                root.found(&place).map(|found| (None, found))
+            } else {
+                root.parent_of(&place).and_then(|dir| {
+                    let found = dir.found(place.name())?;
+                    Ok((Some(Place { dir, name: place.name().into() }), found))
+                })
+            };
             match tried {
-                Ok((found, dir)) => return Ok((Place { dir, name: place.name().into() }, found)),
+                Ok(placed) => return Ok(placed),
                 Err(error) => last = error,
             }
         }

@@ -77,13 +77,8 @@ impl Sender {
         known: Option<Known>,
         read: Read,
     ) -> Result<(), Ended> {
-        let found = if path.is_root() {
-            self.config.view.found(&path).map(|found| (None, found))
-        } else {
-            self.config.view.place(&path).map(|(place, found)| (Some(place), found))
-        };
-        let (place, found) = match found {
-            Ok(found) => found,
+        let (place, found) = match self.config.view.place(&path) {
+            Ok(placed) => placed,
             Err(error) => return self.unreadable(id, path, &error),
         };
         let entry = &found.entry;
@@ -325,7 +320,7 @@ impl Sender {
         }
         let parent = path.parent().unwrap_or_else(RelPath::root);
         let Some((root, place)) = self.config.view.only(&parent) else {
-            return Ok(self.config.view.place(path)?.0);
+            return self.config.view.place(path)?.0.ok_or_else(|| io::ErrorKind::InvalidInput.into());
         };
         let dir = root.dir(&place)?;
         self.last_dir = Some((parent, dir.clone()));
