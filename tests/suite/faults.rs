@@ -1,7 +1,8 @@
 //! Faults in the middle of a push or pull: whatever dies, a final name shows the old content or the new, and the next run completes.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::io::Write as _;
+use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,12 +12,15 @@ use driftless_tests::World;
 use driftless_tests::agent::leftovers;
 use driftless_tests::oracle::{root_or_skip, skip, slash};
 use driftless_tests::trees::{assert_equal, names, plant, write_noise};
-use driftless_tests::wait::until;
+use driftless_tests::wait::{eventually, until};
 use driftless_tests::wire::{Way, Wire};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use rustix::process::{Resource, Rlimit, prlimit};
 
 const MIB: u64 = 1 << 20;
+
+/// Who may write to little.
+const NOBODY: u32 = 65534;
 
 /// Looks at one file as fast as it can and notes whether it ever was anything but absent or one of the whole contents.
 pub(crate) struct Lookout {
@@ -161,6 +165,39 @@ fn a_wire_cut_in_the_middle_of_a_push_ends_it_with_an_error() {
     wire.mend();
     world.agent(&server).through(&wire).push("-a", slash(&world.path("src")), "backup").ok();
     assert_equal(&world.path("src"), server.module("backup"));
+}
+
+#[test]
+fn a_large_file_that_changes_and_cannot_be_created_fails_alone() {
+    if !root_or_skip() {
+        return;
+    }
+    let world = World::new();
+    let modules = world.dir("module");
+    fs::set_permissions(&modules, fs::Permissions::from_mode(0o755)).expect("chmod");
+    for (dir, owner) in [("closed", 0), ("open", NOBODY)] {
+        fs::create_dir(modules.join(dir)).expect("mkdir");
+        chown(modules.join(dir), Some(owner), Some(owner)).expect("chown");
+    }
+    let options = [&format!("uid = {NOBODY}")[..], &format!("gid = {NOBODY}")];
+    let server = world.server().module_at("backup", &modules, &options).start();
+    let src = world.path("src");
+    plant(&src, &["open/f=arrives"]);
+    fs::create_dir(src.join("closed")).expect("mkdir");
+    let log = src.join("closed/log");
+    write_noise(&log, 16 * MIB, 1);
+    let wire = Wire::to(server.address());
+    wire.throttle(16 * MIB);
+    let agent = world.agent(&server).through(&wire);
+    let mut push = agent.spawn("push", "-rt", &[&slash(&src), &agent.remote("backup")]);
+    let mut log = fs::File::options().append(true).open(log).expect("open");
+    let code = eventually("it ends", || {
+        log.write_all(b"one line more\n").expect("write");
+        push.ended().map(|status| status.code())
+    });
+    assert_eq!(code, Some(23), "{}", push.log());
+    assert!(push.log().contains("closed/log: create: Permission denied"), "{}", push.log());
+    assert_eq!(fs::read(modules.join("open/f")).expect("read"), b"arrives");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Landing: contents are written to nameless files, verified against their digests, described, and handed on to be
 //! named. Nothing here is visible to anybody.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, mpsc};
@@ -99,6 +99,13 @@ struct Stream {
     broken: Option<Broken>,
 }
 
+/// A content that could not begin.
+struct Lost {
+    path: RelPath,
+    error: io::Error,
+    tickets: Vec<Ticket>,
+}
+
 /// Why what still comes of a content is passed over.
 enum Broken {
     /// We hold another file than the sender believes: it is asked for instead.
@@ -116,15 +123,16 @@ pub(super) struct Lander {
     /// To be handed to the committer at the end of the batch.
     commits: Vec<Commit>,
     streams: HashMap<Seq, Stream>,
-    /// Contents that failed before they began: what comes of them is passed over.
-    lost: HashSet<Seq>,
+    /// Contents that failed before they began: what comes of them is passed over. It is told at their end, as of every
+    /// content, since the sender may begin one anew under its seq, or give it up, until then.
+    lost: HashMap<Seq, Lost>,
     beneath: LastDir,
 }
 
 impl Lander {
     pub(super) fn new(context: Arc<Context>, commit: mpsc::SyncSender<Vec<Commit>>) -> Self {
         let beneath = LastDir::new(&context.root);
-        Self { context, commit, commits: Vec::new(), streams: HashMap::new(), lost: HashSet::new(), beneath }
+        Self { context, commit, commits: Vec::new(), streams: HashMap::new(), lost: HashMap::new(), beneath }
     }
 
     pub(super) fn run(mut self, jobs: &mpsc::Receiver<Vec<Job>>) {
@@ -288,8 +296,8 @@ impl Lander {
         let (dir, old, staged) = match begun {
             Ok(begun) => begun,
             Err(error) => {
-                self.lost.insert(seq);
-                return self.fail(&path, "create", &error, tickets);
+                self.lost.insert(seq, Lost { path, error, tickets });
+                return Ok(());
             }
         };
         let (basis, broken) = match basis {
@@ -307,8 +315,10 @@ impl Lander {
 
     fn end(&mut self, seq: Seq, digest: Digest, entry: Entry, unstable: bool) -> Result<(), Gone> {
         let Some(mut stream) = self.streams.remove(&seq) else {
-            self.lost.remove(&seq);
-            return Ok(());
+            return match self.lost.remove(&seq) {
+                Some(Lost { path, error, tickets }) => self.fail(&path, "create", &error, tickets),
+                None => Ok(()),
+            };
         };
         stream.entry = entry;
         if unstable {
