@@ -61,6 +61,32 @@ fn what_differs_here_is_kept_beside_and_what_is_only_here_stays() {
 }
 
 #[test]
+fn what_comes_and_goes_at_a_place_while_its_content_streams_costs_nothing() {
+    let world = World::new();
+    let server = world.backup();
+    for name in ["appears", "goes"] {
+        write_noise(&server.module("backup").join(name), 16 * MIB, 1);
+    }
+    let dest = world.path("dest");
+    plant(&dest, &["goes=older"]);
+    let wire = Wire::to(server.address());
+    wire.throttle(8 * MIB);
+    let agent = world.agent(&server).through(&wire);
+    let mut restore = agent.spawn("restore", "", &[&agent.remote("backup/"), &dest]);
+    until("the first one streams", || wire.carried(Way::Down) > 4 * MIB);
+    plant(&dest, &["appears=written just now"]);
+    until("the second one streams", || wire.carried(Way::Down) > 20 * MIB);
+    fs::remove_file(dest.join("goes")).expect("rm");
+    assert_eq!(restore.wait(), Some(0), "{}", restore.log());
+    assert_eq!(names(&dest), ["appears", "appears.before-restore", "goes"]);
+    assert_eq!(fs::read(dest.join("appears.before-restore")).expect("read"), b"written just now");
+    for name in ["appears", "goes"] {
+        let (ours, theirs) = (dest.join(name), server.module("backup").join(name));
+        assert!(fs::read(ours).expect("read") == fs::read(theirs).expect("read"), "{name}");
+    }
+}
+
+#[test]
 fn a_restore_that_was_cut_goes_on_where_it_stopped() {
     let world = World::new();
     let server = world.backup();

@@ -88,13 +88,19 @@ fn unlink_temp(dir: &Dir, temp: &[u8]) {
     let _left_for_the_sweep = rustix::fs::unlinkat(dir.fd(), temp, AtFlags::empty());
 }
 
-/// Makes a symlink, fifo, socket or device, replacing what stands there unless that is a directory. Under fake super
-/// it is a regular file, durable up to its name.
+/// Makes a symlink, fifo, socket or device, which takes the name of what stands there as `replace` lets it. Under fake
+/// super it is a regular file, durable up to its name.
 ///
 /// # Errors
-/// `EISDIR` when a directory stands there; `InvalidInput` for a file or directory, which have their own ways;
+/// `EISDIR` when a directory stands there, `EEXIST` under [`Replace::Never`]; `InvalidInput` for a file or directory, which have their own ways;
 /// `EPERM` for a device without the right to make one; as `symlink(2)`, `mknod(2)` and `rename(2)` otherwise.
-pub fn place_node(dir: &Dir, name: &[u8], entry: &Entry, how: &Placement) -> io::Result<()> {
+pub fn place_node(
+    dir: &Dir,
+    name: &[u8],
+    entry: &Entry,
+    how: &Placement,
+    replace: Replace,
+) -> io::Result<()> {
     if matches!(entry.kind, Kind::Dir | Kind::File { .. }) {
         return Err(io::ErrorKind::InvalidInput.into());
     }
@@ -103,11 +109,14 @@ pub fn place_node(dir: &Dir, name: &[u8], entry: &Entry, how: &Placement) -> io:
         staged.write_all(fake::content(entry))?;
         staged.describe(entry, None, how)?;
         staged.sync()?;
-        return place(staged, dir, name, Replace::IfPresent);
+        return place(staged, dir, name, replace);
     }
     let temp = reserved::fresh();
     make_node(dir, &temp, &entry.kind)?;
     describe_held(dir, &temp, entry, None, how).inspect_err(|_| unlink_temp(dir, &temp))?;
+    if replace == Replace::Never {
+        return rename_anew(dir, &temp, dir, name).inspect_err(|_| unlink_temp(dir, &temp));
+    }
     replace_by_temp(dir, &temp, name)
 }
 

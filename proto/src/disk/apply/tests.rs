@@ -133,15 +133,22 @@ fn nodes_are_made_whole_and_replace_what_stood_there() {
             (want.uid, want.gid) = (1234, 5678);
         }
         for _new_then_old in 0..2 {
-            place_node(&ground.top(), b"n", &want, &ALL).expect("placed");
+            place_node(&ground.top(), b"n", &want, &ALL, Replace::IfPresent).expect("placed");
             assert_eq!(ground.top().found(b"n").expect("found").entry, want);
             assert_eq!(ground.names(), [b"n"]);
         }
     }
+    let never = place_node(&ground.top(), b"n", &entry(link(b"x"), 0o777), &ALL, Replace::Never);
+    assert_errno(never, Errno::EXIST);
+    assert_ne!(ground.top().found(b"n").expect("found").entry.kind, link(b"x"));
+    assert_eq!(ground.names(), [b"n"], "nothing of it is left");
     fs::create_dir(ground.path("d")).expect("directory");
-    assert_errno(place_node(&ground.top(), b"d", &entry(Kind::Fifo, 0o600), &ALL), Errno::ISDIR);
-    let refused =
-        place_node(&ground.top(), b"f", &entry(file(b""), 0o600), &ALL).expect_err("a file is no node");
+    assert_errno(
+        place_node(&ground.top(), b"d", &entry(Kind::Fifo, 0o600), &ALL, Replace::IfPresent),
+        Errno::ISDIR,
+    );
+    let refused = place_node(&ground.top(), b"f", &entry(file(b""), 0o600), &ALL, Replace::IfPresent)
+        .expect_err("a file is no node");
     assert_eq!(refused.kind(), io::ErrorKind::InvalidInput);
     assert_eq!(ground.names(), [b"d", b"n"]);
 }
@@ -230,7 +237,8 @@ fn everything_works_on_a_thread_that_is_not_root_in_a_process_that_is() {
             assert_eq!((old.entry.uid, old.entry.gid, old.entry.mode), (65534, 65534, 0));
             want.mode = 0o640;
             describe(&ground.top(), b"f", &want, &old.entry, &ALL).expect("described, though unreadable");
-            place_node(&ground.top(), b"l", &entry(link(b"x"), 0o777), &ALL).expect("link");
+            place_node(&ground.top(), b"l", &entry(link(b"x"), 0o777), &ALL, Replace::IfPresent)
+                .expect("link");
             make_dir(&ground.top(), b"d", &entry(Kind::Dir, 0o555), &ALL).expect("directory");
             ground.write("d/f", b"it can be filled");
             let old = ground.top().found(b"d").expect("found");

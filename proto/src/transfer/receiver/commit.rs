@@ -167,8 +167,8 @@ impl Committer {
             Commit::File(file) => self.file(*file, synced),
             Commit::Node { path, entry, old, tickets } => {
                 let outcome = self.touch(&path).and_then(|dir| {
-                    self.keep_aside(&dir, &path, old.as_ref())?;
-                    apply::place_node(&dir, path.name(), &entry, &self.context.placement)
+                    let replace = self.make_way(&dir, &path, old.as_ref())?;
+                    apply::place_node(&dir, path.name(), &entry, &self.context.placement, replace)
                 });
                 let action = action_of(&self.context, &entry, old.as_ref());
                 self.book(&path, &entry.kind, action, "create", outcome, tickets);
@@ -222,10 +222,9 @@ impl Committer {
         } else {
             staged.reader().and_then(|file| Ok((Stamp::of_file(&file)?, file))).ok()
         };
-        let replace = if old.is_some() { Replace::Expected } else { Replace::IfPresent };
         let outcome = synced.and_then(|()| {
             self.touch_held(&path.parent().unwrap_or_else(RelPath::root), &dir)?;
-            self.keep_aside(&dir, &path, old.as_ref())?;
+            let replace = self.make_way(&dir, &path, old.as_ref())?;
             apply::place(staged, &dir, path.name(), replace)
         });
         if outcome.is_ok() {
@@ -268,15 +267,14 @@ impl Committer {
         self.book(path, &entry.kind, action, "set attributes", Ok(()), tickets);
     }
 
-    /// A restore keeps what it would replace.
-    fn keep_aside(&self, dir: &Dir, path: &RelPath, old: Option<&Entry>) -> io::Result<()> {
-        if self.context.options.keep_replaced && old.is_some() {
-            let name = apply::keep_aside(dir, path.name())?;
-            if let Ok(kept) = path.parent().unwrap_or_else(RelPath::root).child(&name) {
-                self.context.observer.kept_aside(path, &kept);
-            }
+    /// What may be replaced where `old` was found a while ago. A restore replaces nothing: what stands there by now is kept
+    /// beside, and what comes in this very moment stays, which is an error that a second restore mends.
+    fn make_way(&self, dir: &Dir, path: &RelPath, old: Option<&Entry>) -> io::Result<Replace> {
+        if !self.context.options.keep_replaced {
+            return Ok(if old.is_some() { Replace::Expected } else { Replace::IfPresent });
         }
-        Ok(())
+        self.context.keep_aside(dir, path)?;
+        Ok(Replace::Never)
     }
 
     fn directories(&mut self, dirs: Vec<(RelPath, Entry)>, tickets: &[Ticket], whole: bool) {

@@ -372,11 +372,7 @@ impl Receiver {
         if !self.context.options.keep_replaced {
             return apply::remove(dir, path.name());
         }
-        let kept = apply::keep_aside(dir, path.name())?;
-        if let Ok(kept) = path.parent().unwrap_or_else(RelPath::root).child(&kept) {
-            self.context.observer.kept_aside(path, &kept);
-        }
-        Ok(())
+        self.context.keep_aside(dir, path)
     }
 
     /// Puts off the metadata of a directory, whose ids are ours already. A dry run has nothing to put; one that looks at

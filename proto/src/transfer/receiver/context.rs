@@ -14,9 +14,9 @@ use super::ask::Ask;
 use super::odds::Odds;
 use crate::disk::ids::Names;
 use crate::disk::meta::Placement;
-use crate::disk::reserved;
 use crate::disk::stage::KnownGroups;
-use crate::disk::{Root, Stamp, leads_nowhere};
+use crate::disk::{Dir, Root, Stamp, leads_nowhere};
+use crate::disk::{apply, reserved};
 use crate::limits;
 use crate::model::change::{Action, Change};
 use crate::model::counter::ReceiverTotals;
@@ -224,6 +224,19 @@ impl Context {
     /// What stands at a path, if anything does.
     pub(super) fn standing(&self, path: &RelPath) -> Option<Entry> {
         self.root.found(path).ok().map(|found| found.entry)
+    }
+
+    /// Keeps what stands at a path beside it, if anything does: a restore takes nothing away.
+    pub(super) fn keep_aside(&self, dir: &Dir, path: &RelPath) -> io::Result<()> {
+        match dir.found(path.name()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            found => found?,
+        };
+        let kept = apply::keep_aside(dir, path.name())?;
+        if let Ok(kept) = path.parent().unwrap_or_else(RelPath::root).child(&kept) {
+            self.observer.kept_aside(path, &kept);
+        }
+        Ok(())
     }
 
     pub(super) fn may_delete(&self) -> bool {

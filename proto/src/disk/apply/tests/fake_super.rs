@@ -41,7 +41,7 @@ fn put(ground: &Ground, name: &[u8], entry: &Entry) {
             staged.describe(entry, None, &ALL).expect("described");
             place(staged, &top, name, Replace::IfPresent).expect("placed");
         }
-        _ => place_node(&top, name, entry, &ALL).expect("placed"),
+        _ => place_node(&top, name, entry, &ALL, Replace::IfPresent).expect("placed"),
     }
 }
 
