@@ -57,8 +57,12 @@ pub const WANTED_BYTES: u64 = 16 * 1024 * 1024;
 pub const BASES_HELD: usize = 6 * 1024 * 1024;
 
 /// Entries that either end keeps as it listed them for a single comparison, for the directories that turn out to differ: 32
-/// bytes each and its name, 5 MB as a rule at most.
+/// bytes each.
 pub const LISTED_KEPT: usize = 96 * 1024;
+
+/// Bytes of their names, of the texts of their symlinks and of the paths of their directories that are kept with them: 2 MB
+/// as a rule, but a symlink's text may have 4 KiB.
+pub const LISTED_KEPT_TEXT: usize = 6 * 1024 * 1024;
 
 /// Requests (opens and wants) a sender holds for its peer before it calls the peer misbehaved.
 pub const REQUESTS_MAX: usize = OPENS_IN_FLIGHT + WANTS_IN_FLIGHT + 64;

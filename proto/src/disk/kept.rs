@@ -4,17 +4,20 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::walk::{DirListing, Listed};
+use crate::limits;
 use crate::model::entry::{Device, Entry, Kind, Time};
 use crate::model::path::RelPath;
 
-/// Listings by directory, at most as many entries as was said: 32 bytes and a name each. What was taken is let go with the
-/// rest.
+/// Listings by directory, at most as many entries as was said, 32 bytes each, with [`limits::LISTED_KEPT_TEXT`] bytes of names,
+/// texts and paths. What was taken is let go with the rest.
 #[derive(Debug, Default)]
 pub struct Kept {
     dirs: BTreeMap<RelPath, Names>,
     /// The names of all, one after the other, and after that of a symlink its text.
     text: Vec<u8>,
     rows: Vec<Row>,
+    /// Bytes of the directories' paths, those that were taken or forgotten too.
+    paths: usize,
     most: usize,
 }
 
@@ -121,14 +124,18 @@ impl Kept {
         if !room || listing.reserved || !listing.failed.is_empty() {
             return;
         }
+        let paths = self.paths + dir.as_bytes().len();
         for Listed { name, found } in &listing.entries {
-            let Some(row) = Row::put(name, &found.entry, &mut self.text) else {
+            let row = Row::put(name, &found.entry, &mut self.text);
+            // Asked for each: the texts of a single directory may be hundreds of megabytes.
+            let Some(row) = row.filter(|_| paths + self.text.len() <= limits::LISTED_KEPT_TEXT) else {
                 self.text.truncate(text);
                 self.rows.truncate(start);
                 return;
             };
             self.rows.push(row);
         }
+        self.paths = paths;
         self.dirs.insert(dir.clone(), Names { text, rows: start..self.rows.len() });
     }
 
@@ -167,6 +174,36 @@ impl Kept {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::{Found, Stamp};
+
+    #[test]
+    fn names_texts_and_paths_are_bounded_too() {
+        let listing = |links: usize| {
+            let mtime = Time { sec: 0, nsec: 0 };
+            let kind = Kind::Symlink { target: vec![b't'; 4000].into() };
+            let entry = Entry { kind, mode: 0o777, mtime, uid: 0, gid: 0 };
+            let stat = Stamp { dev: 0, ino: 0, nlink: 1, size: 4000, mtime, ctime: mtime };
+            let found = Found { entry, stat };
+            let link = |i: usize| Listed { name: i.to_string().into_bytes().into(), found: found.clone() };
+            DirListing { entries: (0..links).map(link).collect(), ..DirListing::default() }
+        };
+        let path = |name: &str| RelPath::parse(name.as_bytes()).expect("path");
+        let mut kept = Kept::new(limits::LISTED_KEPT);
+        // Too much at once leaves room for what is less.
+        for (name, links) in [("much", 2000), ("some", 100), ("more", 2000), ("less", 100)] {
+            kept.keep(&path(name), &listing(links));
+        }
+        let has: Vec<bool> = ["much", "some", "more", "less"].map(|name| kept.has(&path(name))).into();
+        assert_eq!(has, [false, true, false, true]);
+        assert_eq!(kept.take(&path("less")).expect("kept").count(), 100);
+        for i in 0..3000 {
+            kept.keep(&path(&format!("{i:0>250}")), &listing(1));
+        }
+        let held = kept.dirs.keys().map(|dir| dir.as_bytes().len()).sum::<usize>() + kept.text.capacity();
+        assert!(kept.text.len() + kept.paths <= limits::LISTED_KEPT_TEXT);
+        assert!(held <= 2 * limits::LISTED_KEPT_TEXT, "{held}");
+        assert!(kept.dirs.len() > 1000, "{}", kept.dirs.len());
+    }
 
     #[test]
     fn every_kind_comes_back_as_it_was() {
