@@ -65,6 +65,14 @@ fn patch(sums: &Sums, bytes: &Bytes, digest: Digest) -> Content {
     if literal == bytes.len() as u64 {
         return Content::Inline(Inline { bytes: bytes.clone(), digest });
     }
+    if literal < bytes.len() as u64 / 2 {
+        // A part holds all of the content in memory until it is sent, and a queue is weighed by what is to be sent.
+        for op in &mut ops {
+            if let Op::Literal(part) = op {
+                *part = Bytes::copy_from_slice(part);
+            }
+        }
+    }
     Content::Patch(ops, digest)
 }
 
