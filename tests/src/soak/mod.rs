@@ -193,16 +193,16 @@ fn soak(settings: &Settings, world: &World) -> Report {
     report.catch_up = stopped.elapsed();
     report.memory = meter.end();
     (report.sentinels, report.looks) = (sentinels.len(), watched.end(&mut report.wrong));
-    last_look(&src, &ends, &mut report);
+    last_look(&src, &ends, settings.time, &mut report);
     report
 }
 
 /// Everything is quiet: what is on the server now is what will be restored.
-fn last_look(src: &Path, ends: &Ends, report: &mut Report) {
+fn last_look(src: &Path, ends: &Ends, time: Duration, report: &mut Report) {
     let copy = ends.copy();
     report.wrong.extend(judge::differ("at the end", src, copy));
     report.wrong.extend(judge::leftovers(copy));
-    report.wrong.extend(report.memory.verdict());
+    report.wrong.extend(report.memory.verdict(time));
     report.entries = crate::trees::facts(copy).len();
     report.carried = ends.carried();
     if !report.wrong.is_empty() {

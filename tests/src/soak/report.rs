@@ -69,7 +69,7 @@ impl Report {
                 "  memory        {name}: peak {:.1} MiB in the first half, {:.1} in the second (limit {:.1})",
                 mib(first),
                 mib(second),
-                mib(limit(first))
+                mib(limit(first, settings.time))
             ));
         }
         line(format!("  sentinels     {}, looked at {} times", self.sentinels, self.looks));
