@@ -96,7 +96,8 @@ impl Watch<'_> {
             weighing.decisions = made.map(|plan| (plan.id.clone(), plan.state)).collect();
             weighing.plans = plans;
         });
-        if decided.is_err() {
+        let unread = decided.is_err();
+        if unread {
             // What is left alone stays so.
             weighing.next.apart.clone_from(&known.standing.apart);
             weighing.rewrites.unknown = true;
@@ -111,7 +112,8 @@ impl Watch<'_> {
             weighing.standing.extend(weighing.plans.held.iter().map(|plan| plan.id.clone()));
         }
         weighing.drop_void();
-        let Weighing { next, rearm, decisions, rewrites, .. } = weighing;
+        let Weighing { next, rearm, decisions, rewrites, standing, .. } = weighing;
+        known.decidable = unread || !standing.is_empty() || !decisions.is_empty();
         known.plans_seen = self.seen_since(read, &decisions);
         let changed = !next.same_terms(&known.standing) || rewrites.is_news_to(&known.rewrites);
         known.rewrites = rewrites;

@@ -22,6 +22,7 @@ use super::learn::{Learner, Matched};
 use super::names::Round;
 use super::recorder::Recorder;
 use super::scan::{Behind, Scan, Scanned, Work};
+use super::weigh::ROOT_LOOK;
 use super::withheld::{Decisions, Withheld};
 use crate::connect::{ConnectError, Session};
 use crate::exit::Exit;
@@ -37,7 +38,7 @@ const IN_FLIGHT: usize = 4096;
 /// How often a connection that is being made looks whether it is still wanted.
 pub(super) const STOP_LOOK: Duration = Duration::from_millis(50);
 
-/// How often the operator's decisions are looked for.
+/// How often the operator's decisions are looked for while there is a plan to decide on.
 const LOOK: Duration = Duration::from_millis(500);
 
 /// What one session leaves to the next.
@@ -51,6 +52,8 @@ pub(super) struct Continuity {
     pub(super) stale: bool,
     /// The plans as they were when deletions were last weighed, and when that was.
     pub(super) plans_seen: Stamp,
+    /// There is a plan of this watch, or there may be one, so a decision may come.
+    pub(super) decidable: bool,
     pub(super) weighed: Option<Instant>,
     /// How long that took.
     pub(super) weighing: Duration,
@@ -196,7 +199,7 @@ pub(super) struct Trunk<'a, 'w> {
     pub(super) copy_is_empty: bool,
     /// When the comparison of everything began.
     pub(super) begun: Instant,
-    /// When the operator's decisions were last looked for.
+    /// When what no event tells was last looked for.
     looked: Instant,
     /// When it was last looked whether the root is still the source.
     pub(super) root_looked: Instant,
@@ -354,7 +357,8 @@ impl Trunk<'_, '_> {
             }
             // Before the batches: what a mount hides must not leave as deletions, and a host that is always busy must
             // not miss a decision.
-            if state.mounts_changed || self.looked.elapsed() >= LOOK {
+            let look = self.look_due();
+            if state.mounts_changed || look.is_some_and(|due| due <= Instant::now()) {
                 return Next::Look { mounts_changed: std::mem::take(&mut state.mounts_changed) };
             }
             let now = Instant::now();
@@ -370,10 +374,16 @@ impl Trunk<'_, '_> {
                 return Next::Names;
             }
             let settles = room.then(|| state.pending.next_deadline()).flatten();
-            let until =
-                [settles, self.round.due(), asks, Some(self.looked + LOOK)].into_iter().flatten().min();
+            let until = [settles, self.round.due(), asks, look].into_iter().flatten().min();
             state = self.watch.desk.wait(state, until);
         }
+    }
+
+    /// When to look for what no event tells, if there is anything that [`Trunk::look`] would see. An idle watch wakes
+    /// for nothing else.
+    fn look_due(&self) -> Option<Instant> {
+        let every = if self.known.decidable { LOOK } else { ROOT_LOOK };
+        self.looks().then(|| self.looked + every)
     }
 
     /// Looks at a batch and sends it, unless the guard's verdict has changed.

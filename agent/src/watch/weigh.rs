@@ -18,8 +18,9 @@ use crate::guard::{Occasion, Verdict, mounts};
 use crate::journal::Note;
 use crate::pending::Batch;
 
-/// How often it is looked whether the root is still the source.
-const ROOT_LOOK: Duration = Duration::from_secs(2);
+/// How often it is looked whether the root is still the source: a link or a directory on the way to it may lead elsewhere
+/// by now, and no event of the source tells so.
+pub(super) const ROOT_LOOK: Duration = Duration::from_secs(2);
 
 /// How long weighing waits for renames that are on their way.
 const CATCH_UP: Duration = Duration::from_secs(10);
@@ -32,9 +33,14 @@ const WEIGH: Duration = Duration::from_secs(60);
 const WEIGH_MORE: Duration = Duration::from_secs(3);
 
 impl Trunk<'_, '_> {
+    /// Whether anything may be held, so that there is something to look for.
+    pub(super) fn looks(&self) -> bool {
+        self.watch.invocation.options.delete || self.withheld.is_some()
+    }
+
     /// Looks for what no event tells: decisions on plans, mounts, and whether the root is still the source.
     pub(super) fn look(&mut self, mounts_changed: bool) -> Option<End> {
-        if !self.watch.invocation.options.delete && self.withheld.is_none() {
+        if !self.looks() {
             return None;
         }
         // On a host that starts containers all day most changes are elsewhere.
