@@ -2,12 +2,15 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::Path;
+use std::process::Command;
 
 use driftless_tests::World;
-use driftless_tests::oracle::slash;
+use driftless_tests::oracle::{find, slash};
 use driftless_tests::trees::{assert_equal, every_kind, names, plant, set_mtime, write_noise};
 use driftless_tests::wait::until;
 use driftless_tests::wire::Wire;
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 #[test]
 fn a_pushed_tree_is_equal() {
@@ -150,6 +153,34 @@ fn delete_removes_only_beneath_directories_in_the_transfer() {
     assert_eq!(names(module), ["beside/", "beside/f", "d/", "d/keep", "surplus", "top"]);
     agent.push("-a --delete", slash(&src), "backup").ok();
     assert_equal(&src, module);
+}
+
+#[test]
+fn delete_removes_what_takes_no_part_as_rsync_does() {
+    let Some(rsync) = find("rsync") else { return };
+    let world = World::new();
+    let server = world.backup();
+    let (src, module, theirs) = (world.path("src"), server.module("backup"), world.path("theirs"));
+    plant(&src, &["d/f=1", "d/both->here", "d/taken->here", "e/f=2", "e/new->here"]);
+    let copy = ["d/f=1", "d/both->there", "d/taken=a file", "d/old->there", "d/deep/old->there", "e/f=2"];
+    for dest in [module, theirs.as_path()] {
+        plant(dest, &copy);
+        let pipe = dest.join("e/pipe");
+        mknodat(CWD, &pipe, FileType::Fifo, Mode::from_raw_mode(0o600), 0).expect("a fifo");
+        // Nothing else differs, so it is the names alone that tell.
+        for name in ["d/f", "e/f"] {
+            set_mtime(&src.join(name), 1_000_000_000, 0);
+            set_mtime(&dest.join(name), 1_000_000_000, 0);
+        }
+    }
+    let agent = world.agent(&server);
+    agent.push("-rt --delete --exclude=deep", slash(&src), "backup").ok();
+    let mut beside = Command::new(rsync);
+    beside.args(["-rt", "--delete", "--exclude=deep"]).args([slash(&src), slash(&theirs)]);
+    assert!(beside.status().expect("rsync runs").success());
+    assert_eq!(names(module), names(&theirs));
+    assert_eq!(fs::read_link(module.join("d/both")).expect("kept"), Path::new("there"));
+    assert!(!module.join("e/pipe").exists() && module.join("d/deep/old").is_symlink());
 }
 
 #[test]

@@ -219,10 +219,14 @@ impl Walk<'_> {
     fn take(&mut self, entry: Listed) {
         let Some(level) = self.levels.last_mut() else { return };
         let kind = &entry.found.entry.kind;
+        let is_dir = entry.found.entry.is_dir();
         if !self.terms.takes(kind) {
+            let path = if self.terms.delete { level.path.child(&entry.name).ok() } else { None };
+            if path.is_some_and(|path| !self.rules.excludes(&path, is_dir)) {
+                level.hasher.add_name(&entry.name);
+            }
             return;
         }
-        let is_dir = entry.found.entry.is_dir();
         if !level.path.has_room_for(&entry.name) {
             level.whole = false;
             self.summary.failed.push((level.path.clone(), Errno::NAMETOOLONG.into()));

@@ -84,6 +84,8 @@ pub struct Terms {
     pub numeric_ids: bool,
     /// Contents compare by their digests.
     pub checksum: bool,
+    /// What the sender lacks goes, whatever it is: of an entry that takes no part the name counts.
+    pub delete: bool,
 }
 
 impl Terms {
@@ -102,6 +104,7 @@ impl Terms {
             time_granularity_ns: keeps.time_granularity_ns,
             numeric_ids: keeps.numeric_ids,
             checksum: options.checksum,
+            delete: options.delete,
         }
     }
 

@@ -110,10 +110,23 @@ impl<'a> DirHasher<'a> {
         if let Some(content) = content {
             text.extend_from_slice(&content.0);
         }
-        if text.len() >= TEXT_LEN {
-            self.hasher.update(text);
-            text.clear();
+        self.flush();
+    }
+
+    fn flush(&mut self) {
+        if self.text.len() >= TEXT_LEN {
+            self.hasher.update(&self.text);
+            self.text.clear();
         }
+    }
+
+    /// Takes the name of the next entry, which takes no part: where nothing but names may differ, it is no other than one
+    /// of the same name that takes none either.
+    pub fn add_name(&mut self, name: &[u8]) {
+        bytes(&mut self.text, name);
+        // The type of no entry.
+        self.text.extend_from_slice(&0_u32.to_le_bytes());
+        self.flush();
     }
 
     /// The digest of what was taken.

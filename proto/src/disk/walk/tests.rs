@@ -21,6 +21,7 @@ const TERMS: Terms = Terms {
     time_granularity_ns: 1,
     numeric_ids: true,
     checksum: false,
+    delete: false,
 };
 
 fn summary_in(ground: &Ground, at: &RelPath, terms: &Terms) -> Summary {
@@ -169,6 +170,32 @@ fn what_is_not_compared_does_not_show() {
     assert_eq!((after.entries.links, after.entries.files), (0, 3));
     let flat = summary_in(&planted(), &RelPath::root(), &Terms { recursive: false, ..TERMS });
     assert_eq!((flat.dirs.len(), flat.entries.dirs, flat.entries.files), (1, 1, 1));
+}
+
+#[test]
+fn of_what_takes_no_part_the_name_shows_where_names_decide_what_goes() {
+    let terms = Terms { links: false, times: false, delete: true, ..TERMS };
+    let digest = |ground: &Ground, rules: &Rules| {
+        let seed = Seed::new(&terms, std::iter::empty());
+        let at = RelPath::root();
+        summarise(&ground.root, &at, &terms, rules, seed, &mut Names::new(true), 0).expect("summary").digest
+    };
+    let (none, mut excluding) = (Rules::default(), Rules::default());
+    excluding.exclude(b"more").expect("a rule");
+    let before = digest(&planted(), &none);
+    let ground = planted();
+    fs::remove_file(ground.path("l")).expect("remove");
+    symlink("another text", ground.path("l")).expect("symlink");
+    assert_eq!(digest(&ground, &none), before);
+    symlink("x", ground.path("d/more")).expect("symlink");
+    assert_ne!(digest(&ground, &none), before);
+    // What is excluded is protected.
+    assert_eq!(digest(&ground, &excluding), digest(&planted(), &excluding));
+    fs::remove_file(ground.path("d/more")).expect("remove");
+    fs::remove_file(ground.path("l")).expect("remove");
+    assert_ne!(digest(&ground, &none), before);
+    ground.write("l", b"a file of the name is not the same");
+    assert_ne!(digest(&ground, &none), before);
 }
 
 #[test]
