@@ -123,6 +123,15 @@ impl Observer for Console {
         self.report.change(change);
     }
 
+    fn left_out(&self, paths: &[RelPath], more: u64) {
+        for path in paths {
+            self.report.note(&format!("skipping non-regular file \"{path}\""));
+        }
+        if more > 0 {
+            self.report.note(&format!("skipping {more} non-regular files besides"));
+        }
+    }
+
     fn problem(&self, problem: &Problem) {
         self.failed.fetch_add(1, Ordering::Relaxed);
         self.report.problem(&problem.to_string());

@@ -64,6 +64,9 @@ pub const LISTED_KEPT: usize = 96 * 1024;
 /// as a rule, but a symlink's text may have 4 KiB.
 pub const LISTED_KEPT_TEXT: usize = 6 * 1024 * 1024;
 
+/// Entries that take no part whose names a walk tells of; the others it counts.
+pub const LEFT_OUT_NAMED: usize = 1000;
+
 /// Requests (opens and wants) a sender holds for its peer before it calls the peer misbehaved.
 pub const REQUESTS_MAX: usize = OPENS_IN_FLIGHT + WANTS_IN_FLIGHT + 64;
 

@@ -184,6 +184,27 @@ fn delete_removes_what_takes_no_part_as_rsync_does() {
 }
 
 #[test]
+fn what_takes_no_part_is_named_each_time_unless_quiet_as_by_rsync() {
+    let world = World::new();
+    let server = world.backup();
+    let src = world.path("src");
+    plant(&src, &["f=1", "d/l->f", "d/m->f", "d/hidden->f"]);
+    let agent = world.agent(&server);
+    let both = "skipping non-regular file \"d/l\"\nskipping non-regular file \"d/m\"\n";
+    // Everything is listed the first time, and nothing afterwards.
+    for options in ["-rt", "-rt", "-rt --delete"] {
+        let out = agent.push(&format!("{options} --exclude=hidden"), slash(&src), "backup").ok();
+        assert_eq!(out.stdout, both, "{options}");
+    }
+    assert_eq!(agent.push("-rtq", slash(&src), "backup").ok().stdout, "");
+    let named = agent.push("-t", src.join("d/l"), "backup").ok();
+    assert_eq!(named.stdout, "skipping non-regular file \"l\"\n");
+    agent.push("-a", slash(&src), "backup").ok();
+    let pulled = agent.pull("-rt --exclude=hidden", "backup/", world.path("dest")).ok();
+    assert_eq!(pulled.stdout, both);
+}
+
+#[test]
 fn without_delete_nothing_is_removed() {
     let world = World::new();
     let server = world.backup();

@@ -291,6 +291,18 @@ fn without_delete_the_copy_keeps_what_the_source_lost() {
 }
 
 #[test]
+fn what_takes_no_part_is_told_with_each_comparison() {
+    let world = World::new();
+    let src = world.path("src");
+    plant(&src, &["f=1", "d/l->f", "d/m->f"]);
+    let server = world.backup();
+    let watch = world.agent(&server).watch("-rt", slash(&src), "backup");
+    let told = "skipping 2 non-regular files, d/l the first: not asked for (-l, -D)";
+    until("it is told", || watch.log().contains(told));
+    until("the rest arrives", || names(server.module("backup")) == ["d/", "f"]);
+}
+
+#[test]
 fn what_is_excluded_neither_arrives_nor_goes() {
     let world = World::new();
     let src = world.path("src");

@@ -189,6 +189,10 @@ impl Observer for Landing {
         }
     }
 
+    fn left_out(&self, paths: &[RelPath], more: u64) {
+        self.console.left_out(paths, more);
+    }
+
     fn problem(&self, problem: &Problem) {
         self.console.problem(problem);
     }

@@ -126,6 +126,14 @@ impl Observer for Booking {
         }
     }
 
+    fn left_out(&self, paths: &[RelPath], more: u64) {
+        let first = paths.first().and_then(|path| path.below(&self.prefix));
+        self.desk.leave(|state| {
+            state.left_out.0 += paths.len() as u64 + more;
+            state.left_out.1 = state.left_out.1.take().or(first);
+        });
+    }
+
     fn missed(&self, path: &RelPath) {
         let Some(path) = path.below(&self.prefix) else { return };
         self.desk.leave(|state| {

@@ -44,6 +44,8 @@ pub(super) struct State {
     pub(super) unwatched: BTreeMap<RelPath, String>,
     /// How a comparison of everything ended, once it has.
     pub(super) compared: Option<bool>,
+    /// Entries that it met and that take no part: how many, and the first of them.
+    pub(super) left_out: (u64, Option<RelPath>),
     /// Directories whose comparison came to its end well: the inventory is to follow.
     pub(super) learn: Vec<Matched>,
     /// The inventory has followed the comparison of everything.

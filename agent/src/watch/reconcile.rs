@@ -43,6 +43,12 @@ impl Trunk<'_, '_> {
         if well && !held {
             self.watch.note(self.guard.adopt(&self.journal));
         }
+        let left_out = std::mem::take(&mut self.watch.desk.lock().left_out);
+        if let (count, Some(first)) = left_out {
+            self.watch.status.log(&format!(
+                "skipping {count} non-regular files, {first} the first: not asked for (-l, -D), or the server cannot keep them"
+            ));
+        }
         let rewrites = self.known.standing.rewrites.is_some();
         let then = if self.watch.manner.once { "" } else { ", watching" };
         let text = match (well && failing == 0, held) {

@@ -450,11 +450,15 @@ impl Trunk<'_, '_> {
     /// Books a batch and hands it to the sender.
     pub(super) fn send(&mut self, tasks: &Tasks, batch: u64, since: Instant, scanned: Scanned) {
         let whole = |work: &Work| matches!(work, Work::Compare(dir) if dir.is_root());
-        if batch != NO_BATCH && scanned.work.iter().any(whole) {
+        let everything = scanned.work.iter().any(whole);
+        if batch != NO_BATCH && everything {
             self.begun = Instant::now();
         }
         let ids = {
             let mut state = self.watch.desk.lock();
+            if everything {
+                state.left_out = Default::default();
+            }
             for (dirty, error) in scanned.failed {
                 let text = format!("{}: {error}", dirty.path);
                 if state.failed(&dirty.path, ProblemClass::Path, &text, since) {

@@ -13,6 +13,7 @@ use super::ids::Names;
 use super::kept::Kept;
 use super::reserved::{is_reserved, random};
 use super::root::Root;
+use crate::limits;
 use crate::model::counter::KindCounts;
 use crate::model::digest::Digest;
 use crate::model::entry::{Entry, Kind};
@@ -98,6 +99,27 @@ fn vanished(error: &io::Error) -> bool {
     error.raw_os_error() == Some(Errno::NOENT.raw_os_error())
 }
 
+/// Entries that take no part: of a kind that was not asked for, or that the receiver cannot keep. What a rule excludes is
+/// not among them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LeftOut {
+    /// The first of them, at most [`LEFT_OUT_NAMED`](limits::LEFT_OUT_NAMED).
+    pub paths: Vec<RelPath>,
+    /// How many there are besides.
+    pub more: u64,
+}
+
+impl LeftOut {
+    /// One more.
+    pub fn add(&mut self, path: RelPath) {
+        if self.paths.len() < limits::LEFT_OUT_NAMED {
+            self.paths.push(path);
+        } else {
+            self.more += 1;
+        }
+    }
+}
+
 /// A tree in short.
 #[derive(Debug)]
 pub struct Summary {
@@ -113,6 +135,8 @@ pub struct Summary {
     pub failed: Vec<(RelPath, io::Error)>,
     /// What was listed of the first directories, excluded names included.
     pub kept: Kept,
+    /// What takes no part.
+    pub left_out: LeftOut,
 }
 
 /// Summarises the tree at a directory: what takes part by `terms` and is not excluded by `rules`, whose patterns see
@@ -142,6 +166,7 @@ pub fn summarise(
         size_bytes: 0,
         failed: Vec::new(),
         kept: Kept::new(keep),
+        left_out: LeftOut::default(),
     };
     let mut walk = Walk { root, terms, rules, seed, names, levels: Vec::new(), summary };
     walk.enter(top, at.clone(), None);
@@ -221,9 +246,12 @@ impl Walk<'_> {
         let kind = &entry.found.entry.kind;
         let is_dir = entry.found.entry.is_dir();
         if !self.terms.takes(kind) {
-            let path = if self.terms.delete { level.path.child(&entry.name).ok() } else { None };
-            if path.is_some_and(|path| !self.rules.excludes(&path, is_dir)) {
-                level.hasher.add_name(&entry.name);
+            let path = level.path.child(&entry.name).ok();
+            if let Some(path) = path.filter(|path| !self.rules.excludes(path, is_dir)) {
+                if self.terms.delete {
+                    level.hasher.add_name(&entry.name);
+                }
+                self.summary.left_out.add(path);
             }
             return;
         }

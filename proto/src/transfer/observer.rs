@@ -75,6 +75,12 @@ pub trait Observer: Send + Sync {
         let _unused = (path, kept);
     }
 
+    /// These entries take no part, and `more` besides that are not named: of a kind that was not asked for, or that the
+    /// receiver cannot keep.
+    fn left_out(&self, paths: &[RelPath], more: u64) {
+        let _unused = (paths, more);
+    }
+
     /// One path failed, at either end.
     fn problem(&self, problem: &Problem) {
         let _unused = problem;

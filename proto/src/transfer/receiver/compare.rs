@@ -274,6 +274,7 @@ impl Receiver {
             return self.commit(Commit::GivenUp { problem, tickets });
         }
         if !self.context.terms.takes(&entry.kind) {
+            self.context.observer.left_out(&[path], 0);
             return self.commit(Commit::Ack { tickets });
         }
         if self.context.options.dry_run && content.is_some() {

@@ -91,7 +91,11 @@ impl Sender {
         };
         let entry = &found.entry;
         let hidden = self.config.rules.hides(&path, entry.is_dir());
-        if hidden || !(self.config.terms.takes(&entry.kind) || entry.is_dir() && self.config.record) {
+        let takes_part = self.config.terms.takes(&entry.kind) || entry.is_dir() && self.config.record;
+        if hidden || !takes_part {
+            if !hidden && !self.config.record {
+                self.observer.left_out(&[path], 0);
+            }
             self.observer.settled(id, Ok(()));
             return Ok(());
         }

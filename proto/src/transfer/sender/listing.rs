@@ -3,6 +3,7 @@
 use super::content::{Small, read_small};
 use super::{Sender, Waiting, class_of};
 use crate::disk::content;
+use crate::disk::walk::LeftOut;
 use crate::limits;
 use crate::model::digest::Digest;
 use crate::model::entry::Kind;
@@ -60,7 +61,7 @@ impl Sender {
         let counted = self.summary.is_none();
         let mut draft =
             Draft { open, dir: dir.clone(), entries: Vec::new(), contents: Vec::new(), weight: 0 };
-        let (mut below, mut large) = (Vec::new(), Vec::new());
+        let (mut below, mut large, mut left_out) = (Vec::new(), Vec::new(), LeftOut::default());
         for (name, entry) in &listing.entries {
             let is_dir = entry.entry.is_dir();
             let Ok(path) = dir.child(name) else {
@@ -73,8 +74,11 @@ impl Sender {
             if is_dir {
                 below.push(path.clone());
             }
-            if counted && self.config.terms.takes(&entry.entry.kind) {
-                self.count(&entry.entry);
+            let takes_part = self.config.terms.takes(&entry.entry.kind);
+            match (counted, takes_part) {
+                (true, true) => self.count(&entry.entry),
+                (true, false) => left_out.add(path.clone()),
+                (false, _) => {}
             }
             self.name_ids(&entry.entry)?;
             let (listed, sent) = self.listed(&path, name, entry, &listing, with_content, all)?;
@@ -89,6 +93,7 @@ impl Sender {
             }
         }
         self.send_listing(draft, true, sound)?;
+        self.tell_left_out(&left_out);
         for path in large {
             self.send_unasked(&path)?;
         }

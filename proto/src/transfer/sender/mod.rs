@@ -24,7 +24,7 @@ use super::link::{Ended, Link, Outbox, Rate};
 use super::observer::{Observer, TaskId};
 use super::view::{Part, View};
 use crate::disk::ids::Names;
-use crate::disk::walk::{self, Summary};
+use crate::disk::walk::{self, LeftOut, Summary};
 use crate::disk::{Dir, leads_nowhere};
 use crate::limits;
 use crate::model::counter::{ReceiverTotals, SenderTotals};
@@ -357,10 +357,18 @@ impl Sender {
         let keep = if *record { 0 } else { limits::LISTED_KEPT };
         let summary = walk::summarise(&root, &place, terms, rules, self.seed, &mut self.names, keep)
             .map_err(|e| Ended::fault(format!("read {dir}"), e))?;
-        for (path, error) in &summary.failed {
+        // As the receiver names it.
+        let named = |path: &RelPath| {
             let path = path.below(&place).unwrap_or_else(RelPath::root);
-            self.problem(dir.join(&path).unwrap_or(path), &error.to_string(), ProblemClass::Path)?;
+            dir.join(&path).unwrap_or(path)
+        };
+        for (path, error) in &summary.failed {
+            self.problem(named(path), &error.to_string(), ProblemClass::Path)?;
         }
+        self.tell_left_out(&LeftOut {
+            paths: summary.left_out.paths.iter().map(named).collect(),
+            more: summary.left_out.more,
+        });
         let digest = summary.digest;
         let counts = &mut self.totals.entries;
         counts.files += summary.entries.files;
@@ -371,6 +379,12 @@ impl Sender {
         self.totals.size_bytes += summary.size_bytes;
         self.summary = Some(summary);
         Ok(digest)
+    }
+
+    fn tell_left_out(&self, left_out: &LeftOut) {
+        if !left_out.paths.is_empty() {
+            self.observer.left_out(&left_out.paths, left_out.more);
+        }
     }
 
     /// Takes the next seq and books what waits for its ack.
