@@ -182,8 +182,7 @@ fn a_large_file_that_changes_and_cannot_be_created_fails_alone() {
     let options = [&format!("uid = {NOBODY}")[..], &format!("gid = {NOBODY}")];
     let server = world.server().module_at("backup", &modules, &options).start();
     let src = world.path("src");
-    plant(&src, &["open/f=arrives"]);
-    fs::create_dir(src.join("closed")).expect("mkdir");
+    plant(&src, &["open/f=arrives", "closed/small=does not"]);
     let log = src.join("closed/log");
     write_noise(&log, 16 * MIB, 1);
     let wire = Wire::to(server.address());
@@ -196,7 +195,9 @@ fn a_large_file_that_changes_and_cannot_be_created_fails_alone() {
         push.ended().map(|status| status.code())
     });
     assert_eq!(code, Some(23), "{}", push.log());
-    assert!(push.log().contains("closed/log: create: Permission denied"), "{}", push.log());
+    for told in ["closed/log: create: Permission denied", "closed/small: write: Permission denied"] {
+        assert_eq!(push.log().matches(told).count(), 1, "each is told once: {}", push.log());
+    }
     assert_eq!(fs::read(modules.join("open/f")).expect("read"), b"arrives");
 }
 

@@ -263,7 +263,10 @@ impl State {
                 // Under the names by which they are looked at again.
                 for dirty in &retry {
                     let path = self.pending.now_at(batch, &dirty.path);
-                    self.failures.book(&path, problem.class, problem.to_string());
+                    // What was told by itself is the same failure.
+                    if !self.failures.has_failed_since(&path, begun) {
+                        self.failures.book(&path, problem.class, problem.to_string());
+                    }
                     if problem.class == ProblemClass::Vanished {
                         self.missed(&path, since);
                     }

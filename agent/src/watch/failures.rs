@@ -48,6 +48,11 @@ impl Failures {
         count == 1
     }
 
+    /// Whether a path has failed since this time, and not come through.
+    pub(super) fn has_failed_since(&self, path: &RelPath, at: Instant) -> bool {
+        self.0.get(path).is_some_and(|failure| failure.when >= at)
+    }
+
     /// A path has come through, with everything beneath it if `subtree`, as it was at this time.
     pub(super) fn through(&mut self, path: &RelPath, subtree: bool, begun: Instant) {
         self.0.remove(path);

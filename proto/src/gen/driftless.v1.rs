@@ -712,7 +712,8 @@ pub struct Ack {
     #[prost(uint64, repeated, tag = "1")]
     pub seqs: ::prost::alloc::vec::Vec<u64>,
 }
-/// One path could not be written. Stands for an ack of what it names.
+/// One path could not be written. Each failure is told once with a seq of 0, and stands for the ack of each seq that it
+/// spoiled besides.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Failed {
     /// 0 when it belongs to no single seq.

@@ -217,7 +217,7 @@ pub enum FromReceiver {
     Sums { want: RequestId, sums: Bytes, last: bool },
     /// These are durable.
     Ack(Vec<Seq>),
-    /// One path could not be written.
+    /// One path could not be written: with a seq of 0 what happened, told once; else what it means for that seq.
     Failed { seq: Seq, problem: Problem },
     /// One change was made.
     Change(Change),

@@ -97,3 +97,17 @@ fn a_file_known_to_be_unstable_is_not_read_as_often_again() {
     assert!(state.is_unstable(&p("f")) && !state.is_unstable(&p("f")), "it is news once");
     assert_eq!(readings(&mut state), Some(1));
 }
+
+#[test]
+fn a_failure_that_is_told_by_itself_and_for_its_task_counts_once() {
+    let mut state = State::default();
+    let now = Instant::now();
+    let problem = Problem { path: p("f"), text: "no".into(), class: ProblemClass::Path };
+    for count in [1, 2] {
+        let ids = state.begin(7, now, [(vec![dirty("f")], Some(p("f")))].into_iter());
+        let first = state.failed(&problem.path, problem.class, &problem.text, now);
+        assert_eq!(first, count == 1, "only the first in a row is told");
+        state.settled(ids[0], &Err(problem.clone()));
+        assert_eq!(state.failures.get(&p("f")).map(|failure| failure.count), Some(count));
+    }
+}

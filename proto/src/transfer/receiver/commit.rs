@@ -21,7 +21,7 @@ use crate::model::digest::GroupSums;
 use crate::model::entry::{Entry, Kind};
 use crate::model::options::Difference;
 use crate::model::path::RelPath;
-use crate::model::problem::{Problem, ProblemClass};
+use crate::model::problem::Problem;
 use crate::wire::message::{FromReceiver, Seq};
 
 /// Something to be made visible, or said, in its turn.
@@ -138,9 +138,7 @@ impl Committer {
         if self.named.is_empty() {
             return;
         }
-        if let Err(error) = self.named.settle(&self.context, std::iter::empty()) {
-            self.problem(self.context.problem(&RelPath::root(), "sync", &error));
-        }
+        let _told = self.named.settle(&self.context, std::iter::empty());
         self.context.flush();
     }
 
@@ -192,14 +190,14 @@ impl Committer {
             Commit::Directories { dirs, tickets } => self.directories(dirs, &tickets, whole),
             Commit::Touched(dir) => {
                 if let Err(error) = self.touch_dir(&dir) {
-                    self.problem(self.context.problem(&dir, "sync", &error));
+                    self.problem(&self.context.problem(&dir, "sync", &error));
                 }
             }
             Commit::Made { path, kind, action } => self.context.made(&path, &kind, action),
             Commit::Ack { tickets } => self.done(&tickets, None),
             Commit::Failed { problem, tickets } => {
+                self.problem(&problem);
                 self.done(&tickets, Some(&problem));
-                self.problem(problem);
             }
             Commit::GivenUp { problem, tickets } => self.done(&tickets, Some(&problem)),
             Commit::Finish { deletions_skipped } => {
@@ -289,7 +287,7 @@ impl Committer {
                 && !leads_nowhere(&error)
             {
                 let problem = self.context.problem(&path, "set attributes", &error);
-                self.problem(problem);
+                self.problem(&problem);
             }
         }
         // Each has been told by its path, and is looked at again for itself.
@@ -361,9 +359,9 @@ impl Committer {
         }
         if let Some(problem) = unsynced {
             // Which of the names are durable nobody can say: none of them is acknowledged.
+            self.problem(&problem);
             let lost = std::mem::take(&mut self.acks);
             self.failures.extend(lost.into_iter().map(|seq| (seq, problem.clone())));
-            self.problem(problem);
         }
         // Nothing is acknowledged before what was done before it: the sender's journal follows the acks.
         if whole || !self.named.is_empty() {
@@ -394,8 +392,8 @@ impl Committer {
             }
             Err(error) => {
                 let problem = self.context.problem(path, doing, &error);
+                self.problem(&problem);
                 self.done(&tickets, Some(&problem));
-                self.problem(problem);
             }
         }
     }
@@ -410,16 +408,11 @@ impl Committer {
         }
     }
 
-    /// Counts a failure of ours and tells both ends.
-    fn problem(&mut self, problem: Problem) {
-        self.context.count(|totals| {
-            totals.problems += 1;
-            totals.disk_full += u64::from(problem.class == ProblemClass::DiskFull);
-        });
-        if problem.class != ProblemClass::Vanished {
-            self.context.observer.problem(&problem);
-        }
-        self.failures.push((0, problem));
+    /// Counts a failure of ours and tells both ends: before what it means for the tasks of the sender, who would know of
+    /// the failure by then.
+    fn problem(&mut self, problem: &Problem) {
+        self.context.failed(problem);
+        self.failures.push((0, problem.clone()));
     }
 }
 

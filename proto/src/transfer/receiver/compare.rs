@@ -400,12 +400,13 @@ impl Receiver {
             return Ok(());
         }
         if self.read_errors && !self.context.options.ignore_errors {
-            if let (true, Some(comparison)) = (self.context.live, &mut self.comparison) {
-                comparison.failed.get_or_insert_with(|| Problem {
-                    path: dir.clone(),
-                    text: "deletions skipped: not all of the source could be read".into(),
-                    class: ProblemClass::Path,
-                });
+            if let (true, Some(comparison)) = (self.context.live, &mut self.comparison)
+                && comparison.failed.is_none()
+            {
+                let text = "deletions skipped: not all of the source could be read".into();
+                let problem = Problem { path: dir.clone(), text, class: ProblemClass::Path };
+                comparison.failed = Some(problem.clone());
+                return self.commit(Commit::Failed { problem, tickets: Vec::new() });
             }
             return Ok(());
         }

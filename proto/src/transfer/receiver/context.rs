@@ -415,6 +415,17 @@ impl Context {
         f(&mut lock(&self.totals));
     }
 
+    /// Counts a failure and tells this end of it.
+    pub(super) fn failed(&self, problem: &Problem) {
+        self.count(|totals| {
+            totals.problems += 1;
+            totals.disk_full += u64::from(problem.class == ProblemClass::DiskFull);
+        });
+        if problem.class != ProblemClass::Vanished {
+            self.observer.problem(problem);
+        }
+    }
+
     pub(super) fn totals(&self) -> ReceiverTotals {
         *lock(&self.totals)
     }

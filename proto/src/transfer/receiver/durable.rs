@@ -52,7 +52,8 @@ impl Named {
             Err(error) => {
                 // Which of the names are durable nobody can say: none of them is acknowledged.
                 let problem = context.problem(&RelPath::root(), "sync", error);
-                for seq in acks.drain(..) {
+                context.failed(&problem);
+                for seq in std::iter::once(0).chain(acks.drain(..)) {
                     context.say(FromReceiver::Failed { seq, problem: problem.clone() });
                 }
             }

@@ -351,9 +351,6 @@ impl Sender {
         found: Found,
         stamp: Option<Stamp>,
     ) -> Result<(), Ended> {
-        if stamp.is_none() {
-            self.observer.unstable(path);
-        }
         let literal = match &content {
             Content::Inline(inline) => inline.bytes.len() as u64,
             Content::Patch(ops, _) => ops.iter().map(Op::literal_len).sum(),

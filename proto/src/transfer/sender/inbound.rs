@@ -82,7 +82,9 @@ impl Reader {
                 match problem.class {
                     // What we could not read we have reported ourselves.
                     ProblemClass::Vanished => self.observer.missed(&problem.path),
-                    _ => self.observer.problem(&problem),
+                    _ if seq == 0 => self.observer.problem(&problem),
+                    // That has been told by itself: of several that one ack stands for, each.
+                    _ => {}
                 }
                 if seq != 0 {
                     let booked = self.outstanding.failed(seq, problem, &*self.observer)?;
