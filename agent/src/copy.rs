@@ -60,6 +60,7 @@ fn try_run(invocation: &Invocation, console: &Arc<Console>) -> Result<Exit, Conn
     };
     let receiver = receiver::Config {
         root: landing.root,
+        created: landing.created,
         options,
         terms,
         rules: invocation.rules.clone(),

@@ -94,6 +94,7 @@ fn config<Out, In>(
         live: false,
         expected: expected(places, wanted),
         root: landing.root,
+        created: landing.created,
         options,
         rules: invocation.rules.clone(),
         umask: local::umask(),

@@ -87,6 +87,7 @@ pub(crate) fn run(
     say_first(&link, FromReceiver::Welcome(welcome))?;
     let config = Config {
         root: landing.root,
+        created: landing.created,
         terms: Terms::new(&options, &keeps),
         options,
         rules: hello.rules,

@@ -105,6 +105,45 @@ fn stats_count_what_crossed_the_socket() {
 }
 
 #[test]
+fn stats_count_what_rsync_counts() {
+    let Some(rsync) = find("rsync") else { return };
+    let world = World::new();
+    let server = world.backup();
+    let (src, theirs, agent) = (world.path("src"), world.path("theirs"), world.agent(&server));
+    let counts = |stdout: &str| -> Vec<String> {
+        let heads = ["Number of", "Total file size", "Total transferred", "Literal", "Matched"];
+        let counted = |line: &&str| heads.iter().any(|head| line.starts_with(head));
+        stdout.lines().filter(counted).map(Into::into).collect()
+    };
+    let run = |what: &str, options: &str| {
+        let ours = agent.push(&format!("{options} --stats"), slash(&src), "backup/new").ok();
+        let mut beside = Command::new(&rsync);
+        beside.args(options.split(' ')).arg("--stats").args([slash(&src), slash(&theirs)]);
+        let beside = beside.output().expect("rsync runs");
+        let rsyncs = counts(&String::from_utf8_lossy(&beside.stdout));
+        assert_eq!(rsyncs.len(), 8, "{what}: {beside:?}");
+        assert_eq!(counts(&ours.stdout), rsyncs, "{what}");
+    };
+    plant(&src, &["f=1", "d/g=22", "d/e/h=", "l->f", "d/m->a longer text"]);
+    run("the root is made too", "-a");
+    run("nothing is new", "-a");
+    fs::remove_file(src.join("f")).expect("rm");
+    plant(&src, &["f/in=x"]);
+    run("a file becomes a directory", "-a --delete");
+    fs::remove_dir_all(src.join("f")).expect("rm");
+    plant(&src, &["f=333"]);
+    run("a directory makes way", "-a --delete");
+    fs::remove_file(src.join("l")).expect("rm");
+    plant(&src, &["l=no link"]);
+    run("a link becomes a file", "-a --delete");
+    fs::remove_dir_all(src.join("d")).expect("rm");
+    run("a tree goes", "-a --delete");
+    plant(&src, &["k->f", "more/l->f"]);
+    run("links take no part", "-rt --delete");
+    run("they do in a dry run", "-an --delete");
+}
+
+#[test]
 fn a_dry_run_changes_nothing_and_lists_what_the_real_run_does() {
     let world = World::new();
     let server = world.backup();

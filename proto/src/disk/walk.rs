@@ -127,9 +127,9 @@ pub struct Summary {
     pub digest: Digest,
     /// Of that directory and of every one beneath it.
     pub dirs: HashMap<RelPath, Digest>,
-    /// What takes part, the directory itself included, as rsync counts it.
+    /// What there is, the directory itself and what takes no part included, as rsync counts it.
     pub entries: KindCounts,
-    /// Size of all regular files that take part, in bytes.
+    /// Size of all regular files and of the texts of all symlinks of these, in bytes.
     pub size_bytes: u64,
     /// What could not be read. The directories that it lies in have digests that are equal to none.
     pub failed: Vec<(RelPath, io::Error)>,
@@ -246,11 +246,14 @@ impl Walk<'_> {
         let kind = &entry.found.entry.kind;
         let is_dir = entry.found.entry.is_dir();
         if !self.terms.takes(kind) {
-            let path = level.path.child(&entry.name).ok();
-            if let Some(path) = path.filter(|path| !self.rules.excludes(path, is_dir)) {
+            // Without recursion a directory is no part of anything.
+            let path = if is_dir { None } else { level.path.child(&entry.name).ok() };
+            if let Some(path) = path.filter(|path| !self.rules.excludes(path, false)) {
                 if self.terms.delete {
                     level.hasher.add_name(&entry.name);
                 }
+                self.summary.entries.add(kind);
+                self.summary.size_bytes += entry.found.entry.counted_size();
                 self.summary.left_out.add(path);
             }
             return;
@@ -268,7 +271,7 @@ impl Walk<'_> {
         }
         let (true, Some(path)) = (is_dir, path) else {
             self.summary.entries.add(kind);
-            self.summary.size_bytes += entry.found.entry.size();
+            self.summary.size_bytes += entry.found.entry.counted_size();
             if self.terms.checksum && entry.found.entry.is_file() {
                 return self.take_content(&entry);
             }

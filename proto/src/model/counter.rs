@@ -40,7 +40,7 @@ impl KindCounts {
 pub struct SenderTotals {
     /// Entries in the transfer.
     pub entries: KindCounts,
-    /// Size of all regular files in the transfer, in bytes.
+    /// Size of all regular files and of the texts of all symlinks in the transfer, in bytes.
     pub size_bytes: u64,
     /// File content sent as it is, in bytes.
     pub literal_bytes: u64,

@@ -120,6 +120,15 @@ impl Entry {
         }
     }
 
+    /// Length in bytes as rsync(1) adds it up for its totals: of a regular file, and of the text of a symlink.
+    #[must_use]
+    pub fn counted_size(&self) -> u64 {
+        match &self.kind {
+            Kind::Symlink { target } => target.len() as u64,
+            _ => self.size(),
+        }
+    }
+
     /// The ten characters of `ls -l`, as rsync's listing prints them.
     #[must_use]
     pub fn permissions(&self) -> String {

@@ -69,6 +69,7 @@ fn run_with(
     let (theirs, ours) = link::pair();
     let receiver = receiver::Config {
         root: to,
+        created: false,
         options: options.clone(),
         terms,
         rules: rules.clone(),
@@ -280,6 +281,7 @@ fn hostile(expected: Option<&str>, says: Vec<FromSender>) -> Option<Ended> {
     let (theirs, ours) = link::pair();
     let config = receiver::Config {
         root,
+        created: false,
         options: Options { delete: true, ..archive() },
         terms,
         rules: Rules::default(),

@@ -64,7 +64,7 @@ fn equal_trees_have_equal_summaries() {
     assert_eq!((a.digest, &a.dirs), (b.digest, &b.dirs));
     assert_eq!(a.dirs.len(), 3);
     assert_eq!(a.dirs[&RelPath::root()], a.digest);
-    assert_eq!((a.entries.dirs, a.entries.files, a.entries.links, a.size_bytes), (3, 3, 1, 8));
+    assert_eq!((a.entries.dirs, a.entries.files, a.entries.links, a.size_bytes), (3, 3, 1, 11));
     let below = summary_in(&planted(), &path("d"), &TERMS);
     assert_eq!(below.digest, a.dirs[&path("d")]);
     assert_eq!(below.dirs.len(), 2);
@@ -167,6 +167,7 @@ fn what_is_not_compared_does_not_show() {
     ground.write(crate::disk::reserved::fresh(), b"ours");
     let after = summary_in(&ground, &RelPath::root(), &terms);
     assert_eq!(after.digest, before.digest);
+    assert_eq!((before.entries.links, before.left_out.paths), (1, vec![path("l")]));
     assert_eq!((after.entries.links, after.entries.files), (0, 3));
     let flat = summary_in(&planted(), &RelPath::root(), &Terms { recursive: false, ..TERMS });
     assert_eq!((flat.dirs.len(), flat.entries.dirs, flat.entries.files), (1, 1, 1));

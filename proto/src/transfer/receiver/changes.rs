@@ -16,6 +16,15 @@ use crate::model::problem::{Misbehaved, Problem, ProblemClass};
 use crate::transfer::link::Ended;
 use crate::wire::message::{Content, Put, RequestId, Seq};
 
+/// Why a directory is removed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Going {
+    /// What replaces it is told of; as in rsync(1), it is not told of itself, nor counted.
+    MakesWay,
+    /// The sender has nothing there.
+    ForGood,
+}
+
 impl Receiver {
     /// Brings what stands at a path to what the sender has; contents are asked for.
     pub(super) fn bring(
@@ -82,15 +91,15 @@ impl Receiver {
         own: Option<&Entry>,
         tickets: &[Ticket],
     ) -> Result<bool, Ended> {
-        let Some(own) = own.filter(|own| own.is_dir() && !entry.is_dir()) else {
+        if entry.is_dir() || !own.is_some_and(Entry::is_dir) {
             return Ok(true);
-        };
+        }
         if self.context.options.dry_run {
             return Ok(true);
         }
         self.barrier()?;
         if self.context.may_delete() {
-            self.delete(path.clone(), own, Vec::new())?;
+            self.delete_dir(path.clone(), Going::MakesWay, Vec::new())?;
         } else {
             // rmdir(2) takes an empty one only.
             let protect = &mut |_: &[u8], _: bool| true;
@@ -122,6 +131,10 @@ impl Receiver {
             let kind = own.kind.clone();
             return self.pass(&path, Commit::Remove { path: path.clone(), kind, tickets });
         }
+        self.delete_dir(path, Going::ForGood, tickets)
+    }
+
+    fn delete_dir(&mut self, path: RelPath, going: Going, tickets: Vec<Ticket>) -> Result<(), Ended> {
         self.barrier()?;
         self.deferred.retain(|dir, _| !dir.is_within(&path));
         let mut removed = Vec::new();
@@ -133,6 +146,9 @@ impl Receiver {
                 path.name(),
                 &mut |name, is_dir| below(name).is_ok_and(|path| rules.excludes(&path, is_dir)),
                 &mut |name, kind| {
+                    if name.is_empty() && going == Going::MakesWay {
+                        return;
+                    }
                     let gone = if name.is_empty() { Ok(path.clone()) } else { below(name) };
                     removed.extend(gone.map(|gone| (gone, kind.clone())));
                 },

@@ -44,6 +44,9 @@ impl Receiver {
         let old = self.context.standing(&dir);
         self.untouched &= matches!((&entry, &old), (Some(entry), Some(old))
             if !self.context.terms.difference(entry, old).any());
+        if dir.is_root() && entry.is_some() && self.context.created {
+            self.context.count(|totals| totals.created.add(&Kind::Dir));
+        }
         if !dir.is_root() {
             let entry = entry.ok_or(Misbehaved::Missing("entry"))?;
             match self.directory(&dir, &entry, old.as_ref())? {
@@ -274,7 +277,9 @@ impl Receiver {
             return self.commit(Commit::GivenUp { problem, tickets });
         }
         if !self.context.terms.takes(&entry.kind) {
-            self.context.observer.left_out(&[path], 0);
+            if !entry.is_dir() {
+                self.context.observer.left_out(&[path], 0);
+            }
             return self.commit(Commit::Ack { tickets });
         }
         if self.context.options.dry_run && content.is_some() {

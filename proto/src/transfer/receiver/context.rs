@@ -40,6 +40,7 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// What the receiver's threads share.
 pub(super) struct Context {
     pub(super) root: Root,
+    pub(super) created: bool,
     pub(super) options: Options,
     pub(super) terms: Terms,
     pub(super) rules: Rules,
@@ -162,6 +163,7 @@ impl Context {
         Self {
             placement: Placement { umask: config.umask, ..placement },
             root: config.root,
+            created: config.created,
             options: config.options,
             terms: config.terms,
             rules: config.rules,
@@ -401,6 +403,8 @@ impl Context {
     pub(super) fn made(&self, path: &RelPath, kind: &Kind, action: Action) {
         self.count(|totals| match action {
             Action::Created => totals.created.add(kind),
+            // As rsync counts: another kind of thing is a new one.
+            Action::Updated(difference) if difference.kind => totals.created.add(kind),
             Action::Removed => totals.deleted.add(kind),
             Action::Renamed | Action::Updated(_) => {}
         });

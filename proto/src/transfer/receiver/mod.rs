@@ -59,6 +59,8 @@ const LANDERS: usize = 2;
 pub struct Config {
     /// Where everything lands.
     pub root: Root,
+    /// It was made for this transfer: where the sender has an entry for it, it counts as created.
+    pub created: bool,
     /// What was asked for.
     pub options: Options,
     /// In which terms both ends compare.

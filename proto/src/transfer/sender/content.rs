@@ -94,6 +94,7 @@ impl Sender {
         let takes_part = self.config.terms.takes(&entry.kind) || entry.is_dir() && self.config.record;
         if hidden || !takes_part {
             if !hidden && !self.config.record {
+                self.count(&found.entry);
                 self.observer.left_out(&[path], 0);
             }
             self.observer.settled(id, Ok(()));

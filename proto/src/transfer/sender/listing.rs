@@ -75,10 +75,11 @@ impl Sender {
                 below.push(path.clone());
             }
             let takes_part = self.config.terms.takes(&entry.entry.kind);
-            match (counted, takes_part) {
-                (true, true) => self.count(&entry.entry),
-                (true, false) => left_out.add(path.clone()),
-                (false, _) => {}
+            if counted && (takes_part || !is_dir) {
+                self.count(&entry.entry);
+            }
+            if counted && !takes_part && !is_dir {
+                left_out.add(path.clone());
             }
             self.name_ids(&entry.entry)?;
             let (listed, sent) = self.listed(&path, name, entry, &listing, with_content, all)?;

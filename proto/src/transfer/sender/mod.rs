@@ -29,7 +29,7 @@ use crate::disk::{Dir, leads_nowhere};
 use crate::limits;
 use crate::model::counter::{ReceiverTotals, SenderTotals};
 use crate::model::digest::Digest;
-use crate::model::entry::{Entry, Kind};
+use crate::model::entry::Entry;
 use crate::model::filter::Rules;
 use crate::model::options::{Options, Terms};
 use crate::model::path::RelPath;
@@ -317,6 +317,9 @@ impl Sender {
         // Only once: what comes later is compared with what has come by then.
         let everything = std::mem::take(&mut self.config.empty);
         let digest = if everything { None } else { Some(self.digest(&dir)?) };
+        if let (None, Some(entry)) = (&self.summary, &entry) {
+            self.count(&entry.clone());
+        }
         let ours = match (&digest, &entry) {
             (Some(digest), Some(entry)) if self.early == Early::Awaited => {
                 Some(walk::with_own(entry, digest, &self.config.terms, self.seed, &mut self.names))
@@ -433,9 +436,7 @@ impl Sender {
 
     fn count(&mut self, entry: &Entry) {
         self.totals.entries.add(&entry.kind);
-        if let Kind::File { size } = entry.kind {
-            self.totals.size_bytes += size;
-        }
+        self.totals.size_bytes += entry.counted_size();
     }
 }
 
