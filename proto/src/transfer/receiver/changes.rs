@@ -3,8 +3,9 @@
 use super::Receiver;
 use super::commit::Commit;
 use super::compare::Made;
-use super::context::{Ticket, Told};
+use super::context::Told;
 use super::land::{BasisFrom, Job, Standing};
+use super::ticket::Ticket;
 use crate::disk::Root;
 use crate::disk::apply;
 use crate::disk::walk;

@@ -9,8 +9,9 @@ use std::fs::File;
 use std::io;
 use std::sync::{Arc, mpsc};
 
-use super::context::{Context, Ticket, Told};
+use super::context::{Context, Told};
 use super::durable::{self, Named};
+use super::ticket::Ticket;
 use crate::disk::apply::{self, Replace};
 use crate::disk::meta::{Keep, Placement};
 use crate::disk::stage::Staged;

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::commit::Commit;
-use super::context::Ticket;
 use super::land::{Job, Standing};
 use super::look::{self, Ahead, Own};
+use super::ticket::Ticket;
 use super::{Comparison, Listed, Opening, Receiver};
 use crate::disk::walk::{self, Summary};
 use crate::disk::{Dir, apply};

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 
 use prost::bytes::Bytes;
@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use super::Config;
 use super::ask::Ask;
 use super::odds::Odds;
+use super::ticket::Ticket;
 use crate::disk::ids::Names;
 use crate::disk::meta::Placement;
 use crate::disk::stage::KnownGroups;
@@ -30,7 +31,7 @@ use crate::transfer::group_cache::GroupCache;
 use crate::transfer::link::{Ended, Outbox};
 use crate::transfer::observer::Observer;
 use crate::transfer::partial::Partials;
-use crate::wire::message::{FromReceiver, RequestId, Seq};
+use crate::wire::message::{FromReceiver, RequestId};
 
 /// Locks what no panic can leave half-changed: every critical section here is a few plain assignments.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -472,36 +473,5 @@ impl Context {
         self.stopped.store(true, Ordering::Relaxed);
         self.ask(Ask::Stop);
         self.hand_asks();
-    }
-}
-
-/// What an ack waits for: one seq, and how much of what it stands for is still on its way.
-#[derive(Clone)]
-pub(super) struct Ticket(Arc<Parts>);
-
-struct Parts {
-    seq: Seq,
-    left: AtomicUsize,
-    failed: Mutex<Option<Problem>>,
-}
-
-impl Ticket {
-    /// For a seq with so many parts.
-    pub(super) fn new(seq: Seq, parts: usize) -> Self {
-        Self(Arc::new(Parts { seq, left: AtomicUsize::new(parts), failed: Mutex::new(None) }))
-    }
-
-    /// One part is durable, or failed. At the last one, what to say.
-    pub(super) fn part_done(&self, problem: Option<&Problem>) -> Option<Result<Seq, (Seq, Problem)>> {
-        if let Some(problem) = problem {
-            lock(&self.0.failed).get_or_insert_with(|| problem.clone());
-        }
-        if self.0.left.fetch_sub(1, Ordering::AcqRel) != 1 || self.0.seq == 0 {
-            return None;
-        }
-        Some(match lock(&self.0.failed).take() {
-            Some(problem) => Err((self.0.seq, problem)),
-            None => Ok(self.0.seq),
-        })
     }
 }

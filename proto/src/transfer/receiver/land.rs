@@ -7,7 +7,8 @@ use std::os::unix::fs::FileExt;
 use std::sync::{Arc, mpsc};
 
 use super::commit::{Commit, FileCommit};
-use super::context::{Context, Held, HeldContent, Ticket, Told};
+use super::context::{Context, Held, HeldContent, Told};
+use super::ticket::Ticket;
 use crate::disk::stage::Staged;
 use crate::disk::{Dir, LastDir, Stamp, content};
 use crate::model::change::Action;

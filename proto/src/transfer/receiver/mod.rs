@@ -17,6 +17,7 @@ mod durable;
 mod land;
 mod look;
 mod odds;
+mod ticket;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, mpsc};
@@ -39,9 +40,10 @@ use crate::model::problem::{Misbehaved, Problem, ProblemClass};
 use crate::wire::message::{FromReceiver, FromSender, Put, RequestId, Seq};
 use ask::Asker;
 use commit::{Commit, Committer};
-use context::{Context, Ticket};
+use context::Context;
 use land::{Job, Lander};
 use look::{Ahead, Own};
+use ticket::Ticket;
 
 /// Jobs that are handed to a lander at once, or commits to the committer: waking a thread costs as much as landing a
 /// small file does.
