@@ -2,12 +2,14 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use driftless_tests::World;
-use driftless_tests::oracle::{find, skip};
+use driftless_tests::oracle::{find, skip, slash};
 use driftless_tests::server::Server;
+use driftless_tests::trees::{plant, set_mtime, write_noise};
 use driftless_tests::wait::{eventually, until};
 use driftless_tests::world::workspace;
 use rustix::process::{Pid, Signal, kill_process};
@@ -128,6 +130,25 @@ fn data_is_synced_before_the_name_and_the_directory_before_the_ack() {
         });
         let calls = trace.end();
         judge(what, &calls, &module);
+    }
+}
+
+#[test]
+fn new_metadata_is_synced_where_its_directory_knows_nothing_of_it() {
+    let world = World::new();
+    let server = world.backup();
+    let (src, agent) = (world.path("src"), world.agent(&server));
+    plant(&src, &["described=x"]);
+    write_noise(&src.join("kept"), 64 << 10, 1);
+    agent.push("-a", slash(&src), "backup").ok();
+    fs::set_permissions(src.join("described"), fs::Permissions::from_mode(0o600)).expect("chmod");
+    set_mtime(&src.join("kept"), 1_000_000_000, 0);
+    let Some(trace) = Trace::of(&server, &world) else { return };
+    agent.push("-a", slash(&src), "backup").ok();
+    let calls = trace.end();
+    for name in ["/described>", "/kept>"] {
+        let synced = calls.iter().any(|call| call.name == "fsync" && call.text.contains(name));
+        assert!(synced, "no sync of {name}: {calls:#?}");
     }
 }
 

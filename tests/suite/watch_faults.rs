@@ -1,10 +1,11 @@
 //! Faults during a watch: the agent goes on by itself, and the trees are equal in the end.
 
 use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, chown};
 
 use driftless_tests::World;
 use driftless_tests::agent::{Running, leftovers};
-use driftless_tests::oracle::{find, skip, slash};
+use driftless_tests::oracle::{find, root_or_skip, skip, slash};
 use driftless_tests::trees::{equal, every_kind, names, plant, write_noise};
 use driftless_tests::wait::{stays, until, until_ok};
 use driftless_tests::wire::{Way, Wire};
@@ -259,6 +260,50 @@ fn patiently(watch: &mut Running, mut look: impl FnMut() -> Result<(), String>) 
         }
     }
     panic!("in vain: {:?}", look());
+}
+
+#[test]
+fn a_directory_of_the_copy_whose_attributes_cannot_be_set_fails_alone() {
+    if !root_or_skip() {
+        return;
+    }
+    let world = World::new();
+    let copy = world.dir("module");
+    for (dir, owner) in [("theirs", 0), ("ours", 65534)] {
+        fs::create_dir(copy.join(dir)).expect("mkdir");
+        chown(copy.join(dir), Some(owner), Some(owner)).expect("chown");
+        fs::set_permissions(copy.join(dir), fs::Permissions::from_mode(0o777)).expect("chmod");
+    }
+    chown(&copy, Some(65534), Some(65534)).expect("chown");
+    let server = world.server().module_at("backup", &copy, &["uid = 65534", "gid = 65534"]).start();
+    let src = world.path("src");
+    plant(&src, &["theirs/f=1", "ours/f=2"]);
+    for dir in ["theirs", "ours"] {
+        fs::set_permissions(src.join(dir), fs::Permissions::from_mode(0o777)).expect("chmod");
+    }
+    let agent = world.agent(&server);
+    let watch = agent.watch("-rpt", slash(&src), "backup");
+    until("the first comparison", || copy.join("ours/f").exists() && copy.join("theirs/f").exists());
+    // In one batch: what lands beside is acknowledged all the same.
+    for i in 0..50 {
+        plant(&src, &[&format!("ours/{i}=x"), &format!("theirs/{i}=x")]);
+    }
+    let wait = |dir: &str| agent.operate(&format!("wait --timeout 20s {}", src.join(dir).display()));
+    wait("ours").ok();
+    until("the others too", || names(&copy).len() == 104);
+
+    fs::set_permissions(src.join("theirs"), fs::Permissions::from_mode(0o750)).expect("chmod");
+    let out = wait("theirs").exits(23);
+    assert!(out.stderr.contains("theirs"), "{out:?}");
+    until("it is tried more rarely each time", || {
+        let status = agent.operate("status").ok().stdout;
+        let fails = status.lines().find(|line| line.contains("theirs: set attributes"));
+        let times =
+            fails.and_then(|line| line.trim().strip_prefix("fails, ")?.split(' ').next()?.parse().ok());
+        times.is_some_and(|times: u32| times >= 4)
+    });
+    assert_eq!(watch.log().matches("theirs: set ").count(), 1, "{}", watch.log());
+    wait("ours").ok();
 }
 
 #[test]

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 
 use super::found::{self, Found, Inode};
 use super::meta::Node;
-use super::root::Style;
+use super::root::{Style, leads_nowhere};
 use crate::limits;
 
 /// One held directory beneath a Root.
@@ -119,6 +119,26 @@ impl Dir {
         match rustix::fs::fsync(self.reopen()?) {
             Ok(()) | Err(Errno::INVAL) => Ok(()),
             Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Makes a regular file durable, its metadata above all: syncing its directory does not do that. What is no longer there
+    /// needs none.
+    ///
+    /// # Errors
+    /// As `open(2)` and `fsync(2)`.
+    pub fn sync_file(&self, name: &[u8]) -> io::Result<()> {
+        check(name);
+        let open = |access| {
+            let flags = access | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+            resolve(self.fd(), name, flags, ResolveFlags::empty())
+        };
+        match open(OFlags::RDONLY) {
+            Ok(file) => Ok(rustix::fs::fsync(file)?),
+            Err(error) if leads_nowhere(&error) => Ok(()),
+            // An owner may have denied himself the one or the other, or both.
+            Err(_) => open(OFlags::WRONLY)
+                .map_or_else(|_| self.sync_file_system(), |file| Ok(rustix::fs::fsync(file)?)),
         }
     }
 

@@ -4,7 +4,7 @@
 //! next group; there are no timers. A first full push syncs whole file systems instead (`durable`). Naming a file in a directory never changes that directory's time: only the
 //! sender says what it is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
 use std::io;
 use std::sync::{Arc, mpsc};
@@ -38,8 +38,8 @@ pub(super) enum Commit {
     Describe { path: RelPath, entry: Entry, difference: Difference, tickets: Vec<Ticket> },
     /// A file, link or special goes.
     Remove { path: RelPath, kind: Kind, tickets: Vec<Ticket> },
-    /// The metadata of directories, deepest first.
-    Directories { dirs: Vec<(RelPath, Entry)>, tickets: Vec<Ticket> },
+    /// The metadata of directories, deepest first; what waits for it, each for that of one directory.
+    Directories { dirs: Vec<(RelPath, Entry)>, tickets: Vec<(RelPath, Ticket)> },
     /// The dispatcher changed names in this directory: it is to be durable with the next group.
     Touched(RelPath),
     /// The dispatcher made this change, or in a dry run would have.
@@ -87,6 +87,23 @@ struct Touched {
     dir: Dir,
     /// Before the first change, or as the sender has said since that it is to be. `None` without `-t`.
     before: Option<Entry>,
+    /// What of it has other metadata now.
+    described: Described,
+}
+
+/// Entries with other metadata, of which their directory knows nothing: they are synced by themselves.
+#[derive(Default)]
+struct Described {
+    files: Vec<Box<[u8]>>,
+    /// Others besides, which cannot be opened for that.
+    others: bool,
+}
+
+impl Described {
+    fn sync(&self, dir: &Dir) -> io::Result<()> {
+        self.files.iter().try_for_each(|name| dir.sync_file(name))?;
+        if self.others { dir.sync_file_system() } else { Ok(()) }
+    }
 }
 
 impl Committer {
@@ -178,6 +195,7 @@ impl Committer {
                     let old = dir.found(path.name())?.entry;
                     apply::describe(&dir, path.name(), &entry, &old, &self.context.placement)
                 });
+                self.described(&path, &entry.kind);
                 let action = Action::Updated(difference);
                 self.book(&path, &entry.kind, action, "set attributes", outcome, tickets);
             }
@@ -188,7 +206,7 @@ impl Committer {
                     outcome => self.book(&path, &kind, Action::Removed, "remove", outcome, tickets),
                 }
             }
-            Commit::Directories { dirs, tickets } => self.directories(dirs, &tickets, whole),
+            Commit::Directories { dirs, tickets } => self.directories(dirs, tickets, whole),
             Commit::Touched(dir) => {
                 if let Err(error) = self.touch_dir(&dir) {
                     self.problem(&self.context.problem(&dir, "sync", &error));
@@ -249,6 +267,7 @@ impl Committer {
         let described = self
             .touch(path)
             .and_then(|dir| apply::describe_if(&dir, path.name(), entry, &held, &self.context.placement));
+        self.described(path, &entry.kind);
         let old = match described {
             Ok(Some(old)) => old,
             Err(error) if !leads_nowhere(&error) => {
@@ -276,7 +295,9 @@ impl Committer {
         Ok(Replace::Never)
     }
 
-    fn directories(&mut self, dirs: Vec<(RelPath, Entry)>, tickets: &[Ticket], whole: bool) {
+    fn directories(&mut self, dirs: Vec<(RelPath, Entry)>, tickets: Vec<(RelPath, Ticket)>, whole: bool) {
+        let waiting: HashSet<RelPath> = tickets.iter().map(|(path, _)| path.clone()).collect();
+        let mut failed = HashMap::new();
         for (path, entry) in dirs {
             // Each is held open until it is settled, and a tree may have more than a process may have descriptors.
             if self.touched.len() >= limits::GROUP_FILES {
@@ -289,10 +310,15 @@ impl Committer {
             {
                 let problem = self.context.problem(&path, "set attributes", &error);
                 self.problem(&problem);
+                if waiting.contains(&path) {
+                    failed.insert(path, problem);
+                }
             }
         }
-        // Each has been told by its path, and is looked at again for itself.
-        self.done(tickets, None);
+        // Those beneath a directory have been told by their paths, and are looked at again for themselves.
+        for (path, ticket) in tickets {
+            self.done(&[ticket], failed.get(&path));
+        }
     }
 
     fn describe_dir(&mut self, path: &RelPath, entry: &Entry) -> io::Result<()> {
@@ -310,8 +336,19 @@ impl Committer {
         }
         // From here on this is the state that later landings of the group must leave it in.
         let before = if self.context.options.times { Some(dir.own()?.entry) } else { None };
-        self.touched.insert(path.clone(), Touched { dir, before });
+        let described = self.touched.remove(path).map(|touched| touched.described).unwrap_or_default();
+        self.touched.insert(path.clone(), Touched { dir, before, described });
         Ok(())
+    }
+
+    /// What stands at a path has other metadata.
+    fn described(&mut self, path: &RelPath, kind: &Kind) {
+        let parent = path.parent().unwrap_or_else(RelPath::root);
+        let Some(touched) = self.touched.get_mut(&parent) else { return };
+        match kind {
+            Kind::File { .. } => touched.described.files.push(path.name().into()),
+            _ => touched.described.others = true,
+        }
     }
 
     /// The directory a path lies in, booked as touched.
@@ -331,7 +368,8 @@ impl Committer {
     fn touch_held(&mut self, path: &RelPath, dir: &Dir) -> io::Result<()> {
         if !self.touched.contains_key(path) {
             let before = if self.context.options.times { Some(dir.own()?.entry) } else { None };
-            self.touched.insert(path.clone(), Touched { dir: dir.clone(), before });
+            let described = Described::default();
+            self.touched.insert(path.clone(), Touched { dir: dir.clone(), before, described });
         }
         Ok(())
     }
@@ -350,11 +388,17 @@ impl Committer {
                 }
                 apply::describe_root(&touched.dir, &before, &now, &only_times)
             });
-            let synced = if whole { Ok(()) } else { touched.dir.sync() };
+            // What landed in it is none the worse: only its time is not the sender's.
+            if let Err(error) = restored
+                && !leads_nowhere(&error)
+            {
+                self.problem(&self.context.problem(&path, "set times", &error));
+            }
             if whole {
                 named.push(touched.dir);
+                continue;
             }
-            if let Err(error) = restored.and(synced) {
+            if let Err(error) = touched.described.sync(&touched.dir).and_then(|()| touched.dir.sync()) {
                 unsynced = Some(self.context.problem(&path, "sync", &error));
             }
         }

@@ -197,7 +197,8 @@ struct Receiver {
     comparison: Option<Comparison>,
     /// Directories whose own metadata is put once everything in them has landed.
     deferred: BTreeMap<RelPath, Entry>,
-    deferred_tickets: Vec<Ticket>,
+    /// What waits for that, each for one directory.
+    deferred_tickets: Vec<(RelPath, Ticket)>,
     /// The sender could not read all of its side: nothing more is deleted.
     read_errors: bool,
     /// The digest of what is compared first was told, and nothing was asked for or changed since.
@@ -259,6 +260,7 @@ struct Listed {
 
 struct Comparison {
     seq: Seq,
+    dir: RelPath,
     /// Digests of our side.
     summary: Option<Summary>,
     /// Why it cannot succeed.
