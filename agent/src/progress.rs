@@ -39,8 +39,6 @@ struct Screen {
     /// Files whose name has been printed and whose change has not been reported yet. As many as are in flight.
     named: HashSet<RelPath>,
     transferred_files: u64,
-    listed_entries: u64,
-    checked_entries: u64,
 }
 
 /// The file that is moving.
@@ -78,20 +76,8 @@ impl Progress {
                 current: None,
                 named: HashSet::new(),
                 transferred_files: 0,
-                listed_entries: 0,
-                checked_entries: 0,
             }),
         }
-    }
-
-    /// This many more entries take part in the transfer.
-    pub fn listed(&self, entries: u64) {
-        self.screen().listed_entries += entries;
-    }
-
-    /// This many more entries need nothing further, beside the files that [`Progress::file_done`] counts.
-    pub fn checked(&self, entries: u64) {
-        self.screen().checked_entries += entries;
     }
 
     /// The content of a file begins to move, even if it is empty. One that began before and is not done is taken
@@ -189,16 +175,15 @@ impl Screen {
         };
     }
 
-    /// rsync's line for a file that is done.
+    /// rsync's line for a file that is done. `ir-chk` is its word for a list that is not complete: what differs is found
+    /// while contents cross, so how many files are to come is never known before the last one.
     fn done_line(&self, size_bytes: u64, took: Duration) -> String {
-        let total = self.listed_entries.max(self.transferred_files);
-        let left = total.saturating_sub(self.checked_entries.saturating_add(self.transferred_files));
         format!(
-            "{:>15} 100% {} {} (xfr#{}, to-chk={left}/{total})",
+            "{:>15} 100% {} {} (xfr#{done}, ir-chk=0/{done})",
             grouped(size_bytes),
             rate(size_bytes, took),
             clock(took),
-            self.transferred_files,
+            done = self.transferred_files,
         )
     }
 }

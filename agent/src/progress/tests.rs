@@ -38,18 +38,16 @@ fn path(text: &str) -> RelPath {
 #[test]
 fn a_done_file_has_rsyncs_line() {
     let progress = Paper::default().progress(true);
-    progress.listed(7);
-    progress.checked(1);
     let mut screen = progress.screen();
     screen.transferred_files = 1;
     assert_eq!(
         screen.done_line(31_457_280, Duration::from_millis(94)),
-        "     31,457,280 100%  319.15MB/s    0:00:00 (xfr#1, to-chk=5/7)"
+        "     31,457,280 100%  319.15MB/s    0:00:00 (xfr#1, ir-chk=0/1)"
     );
     screen.transferred_files = 9;
     assert_eq!(
         screen.done_line(2, Duration::ZERO),
-        "              2 100%    0.00kB/s    0:00:00 (xfr#9, to-chk=0/9)"
+        "              2 100%    0.00kB/s    0:00:00 (xfr#9, ir-chk=0/9)"
     );
 }
 
@@ -85,12 +83,12 @@ fn each_file_is_its_name_and_one_line() {
     assert_eq!(lines.len(), 5, "{lines:?}");
     assert_eq!([&*lines[0], &lines[2], &lines[3]], ["a\\#012b", "given/up", "c"]);
     assert!(
-        lines[1].starts_with("              0 100% ") && lines[1].ends_with("(xfr#1, to-chk=0/1)"),
+        lines[1].starts_with("              0 100% ") && lines[1].ends_with("(xfr#1, ir-chk=0/1)"),
         "{}",
         lines[1]
     );
     assert!(
-        lines[4].starts_with("              5 100% ") && lines[4].ends_with("(xfr#2, to-chk=0/2)"),
+        lines[4].starts_with("              5 100% ") && lines[4].ends_with("(xfr#2, ir-chk=0/2)"),
         "{}",
         lines[4]
     );
