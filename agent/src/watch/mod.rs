@@ -62,6 +62,9 @@ pub(crate) use queued::Queued;
 use reins::{Manner, Pulse, Reins};
 use status::Status;
 
+/// A session that lasted this long has not ended for what it began with.
+const STOOD: Duration = Duration::from_secs(1);
+
 /// The first wait before connecting again, and the longest.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
@@ -401,7 +404,8 @@ impl<'a> Watch<'a> {
                 session::End::RootGone(why) => return RootEnd::Gone(why),
                 session::End::Rearm => return RootEnd::Rearm,
                 session::End::Done(exit) => return RootEnd::Done(exit),
-                session::End::Again if connected.elapsed() > BACK_OFF.1 => continue,
+                // What ended it is news: a decision, or something new to hold.
+                session::End::Again if connected.elapsed() > STOOD => continue,
                 session::End::Again => {}
                 session::End::Refused(error) if !error.is_passing() && !self.was_connected => {
                     return self.refused(&error);
