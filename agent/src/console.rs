@@ -132,6 +132,11 @@ impl Observer for Console {
         }
     }
 
+    fn skipped_directory(&self, path: &RelPath) {
+        let name = if path.is_root() { ".".into() } else { path.to_string() };
+        self.report.note(&format!("skipping directory {name}"));
+    }
+
     fn problem(&self, problem: &Problem) {
         self.failed.fetch_add(1, Ordering::Relaxed);
         self.report.problem(&problem.to_string());

@@ -1,6 +1,7 @@
 //! Paths on this host: sources become a view, a destination becomes a Root. Both are the operator's, so links in them
 //! are followed, once.
 
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -40,7 +41,8 @@ impl Sources {
                     missing.push(Problem { path: RelPath::root(), text, class: ProblemClass::Path });
                 }
                 Ok((_, true)) if !recursive => {
-                    let name = local.path.file_name().unwrap_or_default();
+                    let own = local.path.file_name().filter(|_| !local.trailing_slash);
+                    let name = own.unwrap_or(OsStr::new("."));
                     console.report.note(&format!("skipping directory {}", Escaped(name.as_bytes())));
                 }
                 Ok((mount, is_dir)) => {

@@ -239,8 +239,37 @@ fn what_takes_no_part_is_named_each_time_unless_quiet_as_by_rsync() {
     let named = agent.push("-t", src.join("d/l"), "backup").ok();
     assert_eq!(named.stdout, "skipping non-regular file \"l\"\n");
     agent.push("-a", slash(&src), "backup").ok();
-    let pulled = agent.pull("-rt --exclude=hidden", "backup/", world.path("dest")).ok();
-    assert_eq!(pulled.stdout, both);
+    let dest = world.dir("dest");
+    let pulled = |options: &str, from: &str| agent.pull(options, from, &dest).ok().stdout;
+    assert_eq!(pulled("-rt --exclude=hidden", "backup/"), both);
+    assert_eq!(pulled("-t", "backup/d/l"), "skipping non-regular file \"l\"\n");
+    fs::remove_dir_all(dest.join("d")).expect("rm");
+    assert_eq!(pulled("-lt", "backup/d"), "skipping directory d\n");
+    assert_eq!(pulled("-lt", "backup/d/"), "skipping directory .\n");
+    assert_eq!(agent.push("-lt", slash(&src), "backup").ok().stdout, "skipping directory .\n");
+    assert_eq!(names(&dest), ["f"]);
+}
+
+#[test]
+fn a_dry_run_announces_the_deletions_that_the_run_makes() {
+    let world = World::new();
+    let server = world.backup();
+    let (src, module) = (world.path("src"), server.module("backup"));
+    plant(&src, &["f=1", "way=a file", "closed=a file"]);
+    plant(module, &["a/k.o=x", "a/b/k.o=x", "a/c/g=x", "d/g=x", "way/g=x", "closed/k.o=x", "closed/g=x"]);
+    let agent = world.agent(&server);
+    let run = |options: &str| {
+        let out = agent.push(&format!("{options} --delete --exclude=*.o"), slash(&src), "backup").exits(23);
+        assert!(out.stderr.contains("closed: a directory with content is in the way"), "{}", out.stderr);
+        let deleted = out.stdout.lines().filter(|line| line.starts_with("deleting "));
+        deleted.map(str::to_owned).collect::<std::collections::BTreeSet<String>>()
+    };
+    let dry = run("-avn");
+    assert!(dry.contains("deleting a/c/") && !dry.contains("deleting a/"), "{dry:?}");
+    let mut real = run("-av");
+    // What makes way in vain is looked at by the run alone.
+    real.remove("deleting closed/g");
+    assert_eq!(dry, real);
 }
 
 #[test]

@@ -193,6 +193,10 @@ impl Observer for Landing {
         self.console.left_out(paths, more);
     }
 
+    fn skipped_directory(&self, path: &RelPath) {
+        self.console.skipped_directory(path);
+    }
+
     fn problem(&self, problem: &Problem) {
         self.console.problem(problem);
     }

@@ -81,6 +81,11 @@ pub trait Observer: Send + Sync {
         let _unused = (paths, more);
     }
 
+    /// This directory was named, and is skipped without `-r`.
+    fn skipped_directory(&self, path: &RelPath) {
+        let _unused = path;
+    }
+
     /// One path failed, at either end.
     fn problem(&self, problem: &Problem) {
         let _unused = problem;

@@ -96,6 +96,16 @@ impl Receiver {
             return Ok(true);
         }
         if self.context.options.dry_run {
+            // Only what would be removed with it makes way, and without --delete nothing is.
+            let mut gone = Vec::new();
+            let all = self.list_below(&self.context.root, path, &mut gone);
+            if !all || !gone.is_empty() && !self.context.may_delete() {
+                self.in_the_way(path, tickets)?;
+                return Ok(false);
+            }
+            for (path, kind) in gone {
+                self.commit(Commit::Made { path, kind, action: Action::Removed })?;
+            }
             return Ok(true);
         }
         self.barrier()?;
@@ -111,15 +121,19 @@ impl Receiver {
                 .and_then(|dir| apply::remove_tree(&dir, path.name(), protect, &mut |_, _| {}));
         }
         if self.context.root.found(path).is_ok() {
-            let problem = Problem {
-                path: path.clone(),
-                text: "a directory with content is in the way".into(),
-                class: ProblemClass::Path,
-            };
-            self.commit(Commit::Failed { problem, tickets: tickets.to_vec() })?;
+            self.in_the_way(path, tickets)?;
             return Ok(false);
         }
         Ok(true)
+    }
+
+    fn in_the_way(&mut self, path: &RelPath, tickets: &[Ticket]) -> Result<(), Ended> {
+        let problem = Problem {
+            path: path.clone(),
+            text: "a directory with content is in the way".into(),
+            class: ProblemClass::Path,
+        };
+        self.commit(Commit::Failed { problem, tickets: tickets.to_vec() })
     }
 
     /// Removes what stands at a path, excluded names and what holds them excepted.
@@ -168,30 +182,31 @@ impl Receiver {
 
     fn would_delete(&mut self, path: &RelPath, own: &Entry) -> Result<(), Ended> {
         let mut gone = Vec::new();
-        if own.is_dir() {
-            self.list_below(&self.context.root, path, &mut gone);
+        if !own.is_dir() || self.list_below(&self.context.root, path, &mut gone) {
+            gone.push((path.clone(), own.kind.clone()));
         }
-        gone.push((path.clone(), own.kind.clone()));
         for (path, kind) in gone {
             self.commit(Commit::Made { path, kind, action: Action::Removed })?;
         }
         Ok(())
     }
 
-    /// Everything beneath a directory that a deletion would take, deepest first.
-    fn list_below(&self, root: &Root, dir: &RelPath, gone: &mut Vec<(RelPath, Kind)>) {
-        let Ok(listing) = root.dir(dir).and_then(|dir| walk::list(&dir)) else { return };
+    /// Everything beneath a directory that a deletion would take, deepest first. Returns whether that is all of it: what
+    /// is excluded stays, and so does each directory that holds it.
+    fn list_below(&self, root: &Root, dir: &RelPath, gone: &mut Vec<(RelPath, Kind)>) -> bool {
+        let Ok(listing) = root.dir(dir).and_then(|dir| walk::list(&dir)) else { return false };
+        let mut all = true;
         for listed in listing.entries {
             let Ok(path) = dir.child(&listed.name) else { continue };
             let is_dir = listed.found.entry.is_dir();
-            if self.context.rules.excludes(&path, is_dir) {
-                continue;
+            let goes = !self.context.rules.excludes(&path, is_dir)
+                && (!is_dir || self.list_below(root, &path, gone));
+            all &= goes;
+            if goes {
+                gone.push((path, listed.found.entry.kind));
             }
-            if is_dir {
-                self.list_below(root, &path, gone);
-            }
-            gone.push((path, listed.found.entry.kind));
         }
+        all
     }
 
     pub(super) fn touched_parent(&mut self, path: &RelPath) -> Result<(), Ended> {
@@ -266,6 +281,15 @@ impl Receiver {
 
     /// An entry without content: a directory, a link, a special, or a file's metadata.
     fn put_entry(&mut self, path: RelPath, entry: Entry, tickets: Vec<Ticket>) -> Result<(), Ended> {
+        // A watch puts directories by themselves, whatever was asked for.
+        if !(self.context.terms.takes(&entry.kind) || entry.is_dir() && self.context.live) {
+            if entry.is_dir() {
+                self.context.observer.skipped_directory(&path);
+            } else {
+                self.context.observer.left_out(std::slice::from_ref(&path), 0);
+            }
+            return self.commit(Commit::Ack { tickets });
+        }
         self.settle_path(&path)?;
         let own = self.context.standing(&path);
         if !entry.is_dir() {

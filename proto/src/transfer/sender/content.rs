@@ -92,13 +92,20 @@ impl Sender {
         let entry = &found.entry;
         let hidden = self.config.rules.hides(&path, entry.is_dir());
         let takes_part = self.config.terms.takes(&entry.kind) || entry.is_dir() && self.config.record;
-        if hidden || !takes_part {
-            if !hidden && !self.config.record {
-                self.count(&found.entry);
-                self.observer.left_out(&[path], 0);
-            }
+        if hidden || !takes_part && self.config.record {
             self.observer.settled(id, Ok(()));
             return Ok(());
+        }
+        if !takes_part {
+            // In a pull it is the receiver who tells that it was skipped.
+            let entry = found.entry;
+            if entry.is_dir() {
+                self.observer.skipped_directory(&path);
+            } else {
+                self.count(&entry);
+                self.observer.left_out(std::slice::from_ref(&path), 0);
+            }
+            return self.put_entry(id, path, entry);
         }
         self.count(entry);
         self.name_ids(entry)?;

@@ -49,7 +49,9 @@ impl Sender {
         let listing = match listing {
             Ok(listing) => listing,
             Err(error) => {
-                self.problem(dir.clone(), &error.to_string(), class_of(&error))?;
+                if !self.unreadable.contains(&dir) {
+                    self.problem(dir.clone(), &error.to_string(), class_of(&error))?;
+                }
                 let nothing = Draft { open, dir, entries: Vec::new(), contents: Vec::new(), weight: 0 };
                 self.send_listing(nothing, true, false)?;
                 return Ok(Vec::new());
@@ -170,7 +172,9 @@ impl Sender {
     fn report_failed(&mut self, dir: &RelPath, listing: &ViewListing) -> Result<bool, Ended> {
         for (name, error) in &listing.failed {
             let path = dir.child(name).unwrap_or_else(|_| dir.clone());
-            self.problem(path, &error.to_string(), class_of(error))?;
+            if !self.unreadable.contains(&path) {
+                self.problem(path, &error.to_string(), class_of(error))?;
+            }
         }
         Ok(listing.failed.is_empty())
     }

@@ -86,7 +86,7 @@ pub fn run_once(
     let (tasks, queue) = queue();
     for part in config.view.parts() {
         tasks.submit(match part {
-            Part::Dir(dir) if dir.is_root() || config.terms.recursive => Task::Compare(0, dir),
+            Part::Dir(dir) if config.terms.recursive => Task::Compare(0, dir),
             Part::Dir(path) | Part::Single(path) => Task::Put(0, path, None, Read::Anyway),
         });
     }
@@ -140,6 +140,7 @@ pub fn run(
         early: if config.early { Early::Awaited } else { Early::Off },
         totals: SenderTotals::default(),
         summary: None,
+        unreadable: HashSet::new(),
         comparing: false,
         comparisons: VecDeque::new(),
         named: HashSet::new(),
@@ -192,6 +193,8 @@ struct Sender {
     totals: SenderTotals,
     /// Digests of the directory last compared, beneath that directory.
     summary: Option<Summary>,
+    /// What could not be read for it, and has been told.
+    unreadable: HashSet<RelPath>,
     /// A comparison is under way; the receiver takes one at a time, the others wait.
     comparing: bool,
     comparisons: VecDeque<(TaskId, RelPath)>,
@@ -343,6 +346,7 @@ impl Sender {
     /// compares equal, and the directory is opened.
     fn digest(&mut self, dir: &RelPath) -> Result<Digest, Ended> {
         self.summary = None;
+        self.unreadable.clear();
         let Some((root, place)) = self.config.view.only(dir) else {
             let mut noise = [0; 32];
             rustix::rand::getrandom(&mut noise, rustix::rand::GetRandomFlags::empty())
@@ -365,6 +369,7 @@ impl Sender {
             let path = path.below(&place).unwrap_or_else(RelPath::root);
             dir.join(&path).unwrap_or(path)
         };
+        self.unreadable = summary.failed.iter().map(|(path, _)| named(path)).collect();
         for (path, error) in &summary.failed {
             self.problem(named(path), &error.to_string(), ProblemClass::Path)?;
         }
