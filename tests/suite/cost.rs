@@ -174,8 +174,8 @@ const AGENT_NOTHING: u64 = 30;
 const SERVER_NOTHING: u64 = 30;
 /// What the agent opens for 100 changed files: each once.
 const AGENT_CHANGED: u64 = 150;
-/// What the server opens for them: what stands there, what lands, and what is given another time.
-const SERVER_CHANGED: u64 = 280;
+/// What the server opens for them: what stands there, what lands, and what is given another time, twice: it is synced too.
+const SERVER_CHANGED: u64 = 330;
 /// Where the server looks for 100 changed files of 1,000: what the comparison has listed is not listed again, and what stands
 /// at a name is told by the basis.
 const SERVER_LOOKS: u64 = 1_050;
