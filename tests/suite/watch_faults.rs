@@ -304,6 +304,12 @@ fn a_directory_of_the_copy_whose_attributes_cannot_be_set_fails_alone() {
     });
     assert_eq!(watch.log().matches("theirs: set ").count(), 1, "{}", watch.log());
     wait("ours").ok();
+
+    // A run tells it once, however many groups land there.
+    let more = world.path("more");
+    (0..600).for_each(|i| plant(&more, &[&format!("theirs/more-{i}=x")]));
+    let out = agent.push("-rt", slash(&more), "backup").exits(23);
+    assert_eq!(out.stderr.matches("theirs: set times").count(), 1, "{}", out.stderr);
 }
 
 #[test]

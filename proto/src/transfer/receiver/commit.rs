@@ -77,6 +77,8 @@ pub(super) struct Committer {
     context: Arc<Context>,
     /// Directories whose names changed in this group: to be synced, and given back their times.
     touched: BTreeMap<RelPath, Touched>,
+    /// Directories whose times could not be put back.
+    untimed: HashSet<RelPath>,
     acks: Vec<Seq>,
     failures: Vec<(Seq, Problem)>,
     /// What a first full push has named since the file system was last synced.
@@ -111,6 +113,7 @@ impl Committer {
         Self {
             context,
             touched: BTreeMap::new(),
+            untimed: HashSet::new(),
             acks: Vec::new(),
             failures: Vec::new(),
             named: Named::default(),
@@ -388,9 +391,11 @@ impl Committer {
                 }
                 apply::describe_root(&touched.dir, &before, &now, &only_times)
             });
-            // What landed in it is none the worse: only its time is not the sender's.
+            // What landed in it is none the worse: only its time is not the sender's. A watch looks at it again each time; a
+            // run hears of it once, however many groups land there.
             if let Err(error) = restored
                 && !leads_nowhere(&error)
+                && (self.untimed.insert(path.clone()) || self.context.live)
             {
                 self.problem(&self.context.problem(&path, "set times", &error));
             }
