@@ -298,7 +298,7 @@ impl Receiver {
         if let Made::Not(problem) = self.directory(&path, &entry, own.as_ref())? {
             return self.commit(Commit::GivenUp { problem, tickets });
         }
-        self.deferred_tickets.extend(tickets.into_iter().map(|ticket| (path.clone(), ticket)));
+        self.deferred_tickets.extend(tickets.into_iter().map(|ticket| (Some(path.clone()), ticket)));
         Ok(())
     }
 

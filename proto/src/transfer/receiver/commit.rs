@@ -38,8 +38,8 @@ pub(super) enum Commit {
     Describe { path: RelPath, entry: Entry, difference: Difference, tickets: Vec<Ticket> },
     /// A file, link or special goes.
     Remove { path: RelPath, kind: Kind, tickets: Vec<Ticket> },
-    /// The metadata of directories, deepest first; what waits for it, each for that of one directory.
-    Directories { dirs: Vec<(RelPath, Entry)>, tickets: Vec<(RelPath, Ticket)> },
+    /// The metadata of directories, deepest first; what waits for it, each for that of one directory, or of all.
+    Directories { dirs: Vec<(RelPath, Entry)>, tickets: Vec<(Option<RelPath>, Ticket)> },
     /// The dispatcher changed names in this directory: it is to be durable with the next group.
     Touched(RelPath),
     /// The dispatcher made this change, or in a dry run would have.
@@ -298,8 +298,13 @@ impl Committer {
         Ok(Replace::Never)
     }
 
-    fn directories(&mut self, dirs: Vec<(RelPath, Entry)>, tickets: Vec<(RelPath, Ticket)>, whole: bool) {
-        let waiting: HashSet<RelPath> = tickets.iter().map(|(path, _)| path.clone()).collect();
+    fn directories(
+        &mut self,
+        dirs: Vec<(RelPath, Entry)>,
+        tickets: Vec<(Option<RelPath>, Ticket)>,
+        whole: bool,
+    ) {
+        let waiting: HashSet<RelPath> = tickets.iter().filter_map(|(path, _)| path.clone()).collect();
         let mut failed = HashMap::new();
         for (path, entry) in dirs {
             // Each is held open until it is settled, and a tree may have more than a process may have descriptors.
@@ -318,9 +323,9 @@ impl Committer {
                 }
             }
         }
-        // Those beneath a directory have been told by their paths, and are looked at again for themselves.
+        // What a comparison met has been told by its path, and is looked at again for itself.
         for (path, ticket) in tickets {
-            self.done(&[ticket], failed.get(&path));
+            self.done(&[ticket], path.and_then(|path| failed.get(&path)));
         }
     }
 
@@ -417,11 +422,12 @@ impl Committer {
         if whole || !self.named.is_empty() {
             self.named.add(named.into_iter(), &mut self.acks);
         }
-        if !self.acks.is_empty() {
-            self.context.say(FromReceiver::Ack(std::mem::take(&mut self.acks)));
-        }
+        // First what failed: the ack of a comparison must not be taken for the end of it.
         for (seq, problem) in std::mem::take(&mut self.failures) {
             self.context.say(FromReceiver::Failed { seq, problem });
+        }
+        if !self.acks.is_empty() {
+            self.context.say(FromReceiver::Ack(std::mem::take(&mut self.acks)));
         }
         self.context.flush();
     }

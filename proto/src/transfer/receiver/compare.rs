@@ -38,7 +38,7 @@ impl Receiver {
         if self.context.live {
             self.read_errors = false;
         }
-        self.comparison = Some(Comparison { seq, dir: dir.clone(), summary: None, failed: None });
+        self.comparison = Some(Comparison { seq, summary: None, failed: None });
         let entry = entry.map(|entry| self.context.localise(entry));
         let mut all = digest.is_none();
         let old = self.context.standing(&dir);
@@ -53,8 +53,7 @@ impl Receiver {
                 Made::Was => {}
                 Made::New => all = true,
                 Made::Not(problem) => {
-                    let failed = Some(problem);
-                    self.comparison = Some(Comparison { seq, dir: dir.clone(), summary: None, failed });
+                    self.comparison = Some(Comparison { seq, summary: None, failed: Some(problem) });
                     if digest.is_none() {
                         // What follows unasked is passed over.
                         self.opens.insert(0, Opening { dir, all });
@@ -176,7 +175,7 @@ impl Receiver {
         if let Some(problem) = comparison.failed {
             self.commit(Commit::GivenUp { problem, tickets: vec![ticket] })?;
         } else {
-            self.deferred_tickets.push((comparison.dir, ticket));
+            self.deferred_tickets.push((None, ticket));
         }
         self.flush_deferred()?;
         if self.context.is_first() {

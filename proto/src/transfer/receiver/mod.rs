@@ -197,8 +197,8 @@ struct Receiver {
     comparison: Option<Comparison>,
     /// Directories whose own metadata is put once everything in them has landed.
     deferred: BTreeMap<RelPath, Entry>,
-    /// What waits for that, each for one directory.
-    deferred_tickets: Vec<(RelPath, Ticket)>,
+    /// What waits for that, each for one directory or for all.
+    deferred_tickets: Vec<(Option<RelPath>, Ticket)>,
     /// The sender could not read all of its side: nothing more is deleted.
     read_errors: bool,
     /// The digest of what is compared first was told, and nothing was asked for or changed since.
@@ -260,7 +260,6 @@ struct Listed {
 
 struct Comparison {
     seq: Seq,
-    dir: RelPath,
     /// Digests of our side.
     summary: Option<Summary>,
     /// Why it cannot succeed.
